@@ -1,0 +1,139 @@
+//! A business domain: its priority, its promise and how far our policies may act in it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// The domain of every app that no `Domain` object selects.
+pub const DEFAULT_DOMAIN: &str = "default";
+
+/// Priority class, `P0` first.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub enum Class {
+    /// Lost transactions: never starved.
+    P0,
+    /// Important to customers.
+    P1,
+    /// Scheduled work.
+    #[default]
+    P2,
+    /// Internal.
+    P3,
+}
+
+impl Class {
+    /// Every class, highest priority first.
+    pub const ALL: [Self; 4] = [Self::P0, Self::P1, Self::P2, Self::P3];
+
+    /// The name in CRDs, logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::P0 => "P0",
+            Self::P1 => "P1",
+            Self::P2 => "P2",
+            Self::P3 => "P3",
+        }
+    }
+}
+
+/// How far the policy acts in a domain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Mode {
+    /// Decide and log; publish what a plain HPA would do.
+    Shadow,
+    /// Publish the policy for this percentage of the apps, chosen by a stable hash.
+    Canary(u8),
+    /// Publish the policy.
+    Active,
+    /// Publish what a plain HPA would do, and do not ask the policy.
+    Fallback,
+}
+
+impl Mode {
+    /// The name in CRDs, logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Shadow => "Shadow",
+            Self::Canary(_) => "Canary",
+            Self::Active => "Active",
+            Self::Fallback => "Fallback",
+        }
+    }
+}
+
+/// A text that names none of the allowed values.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not one of {allowed}")]
+pub struct UnknownName {
+    /// What was given.
+    pub text: String,
+    /// What would have been accepted.
+    pub allowed: &'static str,
+}
+
+impl FromStr for Class {
+    type Err = UnknownName;
+
+    fn from_str(text: &str) -> Result<Self, UnknownName> {
+        Self::ALL
+            .into_iter()
+            .find(|class| class.as_str() == text)
+            .ok_or_else(|| UnknownName { text: text.to_owned(), allowed: "P0, P1, P2, P3" })
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.as_str())
+    }
+}
+
+/// What a domain promises its callers.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Slo {
+    /// 99th percentile of latency, in seconds.
+    pub p99_seconds: f64,
+    /// Share of requests that may fail, 0 to 1.
+    pub error_ratio: f64,
+}
+
+/// One domain, as its `Domain` object (or the built-in default) states it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Domain {
+    /// Name of the `Domain` object.
+    pub name: String,
+    /// Priority class.
+    pub class: Class,
+    /// Weight in the division of shared capacity, above 0 and at most 1.
+    pub weight: f64,
+    /// The promise.
+    pub slo: Slo,
+    /// Share of shared capacity that is never divided away from it, 0 to 1.
+    pub floor_share: f64,
+    /// How far the policy acts.
+    pub mode: Mode,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_class_survives_its_text() {
+        for class in Class::ALL {
+            assert_eq!(class.as_str().parse::<Class>(), Ok(class));
+        }
+        assert!("P4".parse::<Class>().is_err());
+    }
+}

@@ -1,0 +1,15 @@
+//! The words: plain data that describes a cluster, live or simulated. Pure; knows nothing else
+//! of this crate.
+
+mod app;
+mod domain;
+pub mod quantity;
+mod signal;
+mod snapshot;
+mod time;
+
+pub use app::{App, AppId, AppState, Refusal};
+pub use domain::{Class, DEFAULT_DOMAIN, Domain, Mode, Slo, UnknownName};
+pub use signal::{Fault, Reading, Signal, SignalKind, Signals};
+pub use snapshot::{Catalog, Pool, Snapshot};
+pub use time::Timestamp;

@@ -1,0 +1,347 @@
+//! Our own Prometheus metrics: every name, label and bucket in one place.
+//!
+//! Labels come from closed sets (domains, HPAs, enums), never from error texts.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+/// A gauge of real numbers.
+pub type RealGauge = Gauge<f64, AtomicU64>;
+
+/// Labels of what is counted per domain.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DomainLabel {
+    /// Name of the domain.
+    pub domain: String,
+}
+
+/// Labels of what is counted per app.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct AppLabel {
+    /// Namespace of the HPA.
+    pub namespace: String,
+    /// Name of the HPA.
+    pub hpa: String,
+}
+
+/// Labels of a domain and one name of a closed set (a rung, a mode, a fault).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DomainNameLabel {
+    /// Name of the domain.
+    pub domain: String,
+    /// The name.
+    pub name: &'static str,
+}
+
+/// Labels of a signal that was read for a domain.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct SignalLabel {
+    /// Name of the domain.
+    pub domain: String,
+    /// Which signal.
+    pub signal: &'static str,
+}
+
+/// Labels of a fault seen in a signal.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct FaultLabel {
+    /// Name of the domain.
+    pub domain: String,
+    /// Which signal.
+    pub signal: &'static str,
+    /// Which fault.
+    pub fault: &'static str,
+}
+
+/// Labels of an answered request.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct AnswerLabel {
+    /// HTTP status code.
+    pub code: u16,
+    /// Reason of the `Status` body, `OK` for a success.
+    pub reason: &'static str,
+}
+
+/// Labels of a lookup or a review.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OutcomeLabel {
+    /// What came out, of a closed set.
+    pub outcome: &'static str,
+}
+
+/// Labels of a watched kind.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ResourceLabel {
+    /// Plural name of the resource.
+    pub resource: &'static str,
+}
+
+/// All metrics of this process.
+#[derive(Debug)]
+pub struct Instruments {
+    registry: Registry,
+    /// Time one decision pass took.
+    pub decision_duration: Histogram,
+    /// Decisions made or adopted.
+    pub decisions: Counter,
+    /// Age of the newest decision per domain when last published.
+    pub decision_age: Family<DomainLabel, RealGauge>,
+    /// Number published per app.
+    pub desired_replicas: Family<AppLabel, Gauge>,
+    /// Number a plain HPA would reach per app.
+    pub hpa_counterfactual_replicas: Family<AppLabel, Gauge>,
+    /// Budget per domain.
+    pub domain_budget: Family<DomainLabel, RealGauge>,
+    /// CPU requested by the published numbers per domain.
+    pub domain_used: Family<DomainLabel, RealGauge>,
+    /// Apps per domain and rung of the ladder.
+    pub apps: Family<DomainNameLabel, Gauge>,
+    /// Apps refused per domain.
+    pub apps_refused: Family<DomainLabel, Gauge>,
+    /// Mode of each domain, 1 for the one in force.
+    pub mode: Family<DomainNameLabel, Gauge>,
+    /// Decisions that changed a proposal, per domain and reason of the shield.
+    pub shield_interventions: Family<DomainNameLabel, Counter>,
+    /// Numbers that the HPA's tolerance ignores.
+    pub lost_to_tolerance: Family<AppLabel, Counter>,
+    /// Age of the newest sample per domain and signal.
+    pub telemetry_age: Family<SignalLabel, RealGauge>,
+    /// Values not used as they came.
+    pub telemetry_faults: Family<FaultLabel, Counter>,
+    /// Prometheus queries by outcome.
+    pub telemetry_queries: Family<OutcomeLabel, Counter>,
+    /// Difference between Prometheus' clock and ours.
+    pub telemetry_clock_skew: RealGauge,
+    /// Metric reads by answer.
+    pub requests: Family<AnswerLabel, Counter>,
+    /// Time to answer a metric read.
+    pub request_duration: Histogram,
+    /// Age of the number in an answered metric read.
+    pub metric_freshness: Histogram,
+    /// Seconds between two reads of the same HPA by the controller.
+    pub hpa_read_interval: Family<AppLabel, RealGauge>,
+    /// Access and token reviews by outcome: `hit`, `coalesced`, `allowed`, `denied`, `error`.
+    pub reviews: Family<OutcomeLabel, Counter>,
+    /// Open connections.
+    pub connections: Gauge,
+    /// TLS handshakes that failed.
+    pub handshake_failures: Counter,
+    /// Seconds until the serving certificate ends.
+    pub serving_cert_expiry: RealGauge,
+    /// Attempts to reload the serving certificate by outcome.
+    pub serving_cert_reloads: Family<OutcomeLabel, Counter>,
+    /// 1 while this replica decides.
+    pub leader: Gauge,
+    /// Epoch of the newest decision.
+    pub epoch: Gauge,
+    /// 1 while the APIService points at us, 0 when somebody else owns it.
+    pub apiservice_owned: Gauge,
+    /// Times a watch had to start again.
+    pub watch_restarts: Family<ResourceLabel, Counter>,
+    /// Objects held per watched resource.
+    pub watched_objects: Family<ResourceLabel, Gauge>,
+}
+
+/// Buckets of request times, in seconds: from 10 µs to the 1 s deadline.
+const REQUEST_BUCKETS: [f64; 12] =
+    [1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 1e-1, 1.0];
+/// Buckets of a decision pass, in seconds.
+const DECISION_BUCKETS: [f64; 9] = [1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 2e-2, 5e-2, 1e-1, 1.0];
+/// Buckets of a number's age, in seconds.
+const AGE_BUCKETS: [f64; 8] = [1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0];
+
+impl Default for Instruments {
+    fn default() -> Self {
+        let histogram = |buckets: &[f64]| Histogram::new(buckets.iter().copied());
+        let mut all = Self {
+            registry: Registry::with_prefix("hirl"),
+            decision_duration: histogram(&DECISION_BUCKETS),
+            decisions: Counter::default(),
+            decision_age: Family::default(),
+            desired_replicas: Family::default(),
+            hpa_counterfactual_replicas: Family::default(),
+            domain_budget: Family::default(),
+            domain_used: Family::default(),
+            apps: Family::default(),
+            apps_refused: Family::default(),
+            mode: Family::default(),
+            shield_interventions: Family::default(),
+            lost_to_tolerance: Family::default(),
+            telemetry_age: Family::default(),
+            telemetry_faults: Family::default(),
+            telemetry_queries: Family::default(),
+            telemetry_clock_skew: RealGauge::default(),
+            requests: Family::default(),
+            request_duration: histogram(&REQUEST_BUCKETS),
+            metric_freshness: histogram(&AGE_BUCKETS),
+            hpa_read_interval: Family::default(),
+            reviews: Family::default(),
+            connections: Gauge::default(),
+            handshake_failures: Counter::default(),
+            serving_cert_expiry: RealGauge::default(),
+            serving_cert_reloads: Family::default(),
+            leader: Gauge::default(),
+            epoch: Gauge::default(),
+            apiservice_owned: Gauge::default(),
+            watch_restarts: Family::default(),
+            watched_objects: Family::default(),
+        };
+        all.register();
+        all
+    }
+}
+
+impl Instruments {
+    /// The metrics in the OpenMetrics text format.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        // Writing into a string cannot fail.
+        let _ = text::encode(&mut text, &self.registry);
+        text
+    }
+
+    #[expect(clippy::too_many_lines, reason = "one line a metric: the table of names")]
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "Version of this program", build);
+        registry.register_with_unit(
+            "decision_duration",
+            "Time one decision pass took",
+            Unit::Seconds,
+            self.decision_duration.clone(),
+        );
+        registry.register("decisions", "Decisions made or adopted", self.decisions.clone());
+        registry.register_with_unit(
+            "decision_age",
+            "Age of the newest decision per domain",
+            Unit::Seconds,
+            self.decision_age.clone(),
+        );
+        registry.register(
+            "desired_replicas",
+            "Number published per HPA",
+            self.desired_replicas.clone(),
+        );
+        registry.register(
+            "hpa_counterfactual_replicas",
+            "Number a plain HPA on CPU would reach",
+            self.hpa_counterfactual_replicas.clone(),
+        );
+        registry.register(
+            "domain_budget_cores",
+            "Budget per domain, in cores",
+            self.domain_budget.clone(),
+        );
+        registry.register(
+            "domain_used_cores",
+            "CPU requested by the published numbers per domain, in cores",
+            self.domain_used.clone(),
+        );
+        registry.register("apps", "Apps per domain and rung of the ladder", self.apps.clone());
+        registry.register("apps_refused", "Apps refused per domain", self.apps_refused.clone());
+        registry.register("mode", "Mode in force per domain", self.mode.clone());
+        registry.register(
+            "shield_interventions",
+            "Numbers that the shield changed, by reason",
+            self.shield_interventions.clone(),
+        );
+        registry.register(
+            "lost_to_tolerance",
+            "Decisions that the HPA's tolerance ignores",
+            self.lost_to_tolerance.clone(),
+        );
+        registry.register_with_unit(
+            "telemetry_age",
+            "Age of the newest sample per domain and signal",
+            Unit::Seconds,
+            self.telemetry_age.clone(),
+        );
+        registry.register(
+            "telemetry_faults",
+            "Values that were not used as they came",
+            self.telemetry_faults.clone(),
+        );
+        registry.register(
+            "telemetry_queries",
+            "Prometheus queries by outcome",
+            self.telemetry_queries.clone(),
+        );
+        registry.register_with_unit(
+            "telemetry_clock_skew",
+            "Prometheus' clock minus ours",
+            Unit::Seconds,
+            self.telemetry_clock_skew.clone(),
+        );
+        registry.register(
+            "external_metrics_requests",
+            "Metric reads by answer",
+            self.requests.clone(),
+        );
+        registry.register_with_unit(
+            "external_metrics_request_duration",
+            "Time to answer a metric read",
+            Unit::Seconds,
+            self.request_duration.clone(),
+        );
+        registry.register_with_unit(
+            "metric_freshness",
+            "Age of the number in an answered metric read",
+            Unit::Seconds,
+            self.metric_freshness.clone(),
+        );
+        registry.register_with_unit(
+            "hpa_read_interval",
+            "Time between two reads of one HPA by the controller",
+            Unit::Seconds,
+            self.hpa_read_interval.clone(),
+        );
+        registry.register("reviews", "Token and access reviews by outcome", self.reviews.clone());
+        registry.register("connections", "Open connections", self.connections.clone());
+        registry.register(
+            "handshake_failures",
+            "TLS handshakes that failed",
+            self.handshake_failures.clone(),
+        );
+        registry.register_with_unit(
+            "serving_cert_expiry",
+            "Time until the serving certificate ends",
+            Unit::Seconds,
+            self.serving_cert_expiry.clone(),
+        );
+        registry.register(
+            "serving_cert_reloads",
+            "Reloads of the serving certificate by outcome",
+            self.serving_cert_reloads.clone(),
+        );
+        registry.register(
+            "leader_election_master_status",
+            "1 while this replica decides",
+            self.leader.clone(),
+        );
+        registry.register("epoch", "Epoch of the newest decision", self.epoch.clone());
+        registry.register(
+            "apiservice_owned",
+            "1 while the APIService points at us",
+            self.apiservice_owned.clone(),
+        );
+        registry.register(
+            "watch_restarts",
+            "Times a watch had to start again",
+            self.watch_restarts.clone(),
+        );
+        registry.register(
+            "watched_objects",
+            "Objects held per watched resource",
+            self.watched_objects.clone(),
+        );
+    }
+}

@@ -1,0 +1,20 @@
+#![doc = include_str!("../ARCHITECTURE.md")]
+
+pub mod cluster;
+
+pub mod observation;
+pub mod policy;
+pub mod safety;
+
+pub mod pilot;
+
+pub mod instruments;
+pub mod kubernetes;
+pub mod telemetry;
+
+pub mod control;
+pub mod http;
+
+pub mod config;
+
+pub mod cli;

@@ -1,0 +1,2 @@
+//! Entry point. Everything else is in the library.
+fn main() {}
