@@ -8,7 +8,7 @@ mod signal;
 mod snapshot;
 mod time;
 
-pub use app::{App, AppId, AppState, Refusal};
+pub use app::{App, AppId, AppState, METRIC, Refusal};
 pub use domain::{Class, DEFAULT_DOMAIN, Domain, Mode, Slo, UnknownName};
 pub use signal::{Fault, Reading, Signal, SignalKind, Signals};
 pub use snapshot::{Catalog, Pool, Snapshot};
