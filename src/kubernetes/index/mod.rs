@@ -128,6 +128,8 @@ pub(super) struct Index {
     namespaces: Table<Arc<str>, BTreeMap<String, String>>,
     domains: Table<String, DomainRow>,
     ownership: Ownership,
+    /// Whether the running list has named our `APIService`.
+    api_service_listed: bool,
     catalog: Arc<Catalog>,
     planned: Vec<Planned>,
     contested: BTreeMap<String, Vec<String>>,
@@ -147,6 +149,7 @@ impl Index {
             namespaces: Table::default(),
             domains: Table::default(),
             ownership: Ownership::default(),
+            api_service_listed: false,
             catalog: Arc::default(),
             planned: Vec::new(),
             contested: BTreeMap::new(),
@@ -160,7 +163,9 @@ impl Index {
         match event {
             Event::Init => self.hpas.begin(),
             Event::Apply(object) | Event::InitApply(object) => {
-                let Some(id) = self.app_id(&object.metadata) else { return self.hpas.len() };
+                let Some(id) = self.app_id(&object.metadata) else {
+                    return self.hpas.len();
+                };
                 match Hpa::read(&object, &mut self.names) {
                     Some(row) => {
                         let changed = self.hpas.get(&id) != Some(&row);
@@ -186,7 +191,8 @@ impl Index {
             Event::Init => self.workloads[kind as usize].begin(),
             Event::Apply(object) | Event::InitApply(object) => {
                 if let Some(key) = self.target_key(kind, &object.metadata) {
-                    self.pods.follow(&key, &object.spec.selector, &mut self.names);
+                    self.pods
+                        .follow(&key, &object.spec.selector, &mut self.names);
                     let status = object.status.unwrap_or_default();
                     let row = Workload {
                         spec_replicas: count(object.spec.replicas.unwrap_or(1)),
@@ -234,14 +240,18 @@ impl Index {
                 let pool = self.names.get(pool.map_or("", String::as_str));
                 let usable = object.spec.usable(&object.status.unwrap_or_default());
                 let row = Node { pool, usable };
-                let name = self.names.get(object.metadata.name.as_deref().unwrap_or_default());
+                let name = self
+                    .names
+                    .get(object.metadata.name.as_deref().unwrap_or_default());
                 if self.nodes.get(&name) != Some(&row) {
                     self.pools = None;
                 }
                 self.nodes.put(name, row);
             }
             Event::Delete(object) => {
-                let name = self.names.get(object.metadata.name.as_deref().unwrap_or_default());
+                let name = self
+                    .names
+                    .get(object.metadata.name.as_deref().unwrap_or_default());
                 self.nodes.remove(&name);
                 self.pools = None;
             }
@@ -259,13 +269,17 @@ impl Index {
         match event {
             Event::Init => self.namespaces.begin(),
             Event::Apply(object) | Event::InitApply(object) => {
-                let name = self.names.get(object.metadata.name.as_deref().unwrap_or_default());
+                let name = self
+                    .names
+                    .get(object.metadata.name.as_deref().unwrap_or_default());
                 let row = labels(&object.metadata);
                 self.catalog_outdated |= self.namespaces.get(&name) != Some(row);
                 self.namespaces.put(name, row.clone());
             }
             Event::Delete(object) => {
-                let name = self.names.get(object.metadata.name.as_deref().unwrap_or_default());
+                let name = self
+                    .names
+                    .get(object.metadata.name.as_deref().unwrap_or_default());
                 self.catalog_outdated |= self.namespaces.remove(&name).is_some();
             }
             Event::InitDone => self.catalog_outdated |= !self.namespaces.end().is_empty(),
@@ -286,7 +300,11 @@ impl Index {
                         let spec = spec.map(|domain| (domain, selector));
                         (object.metadata, object.status.unwrap_or_default(), spec)
                     }
-                    Err(invalid) => (invalid.metadata, super::DomainStatus::default(), Err(invalid.error)),
+                    Err(invalid) => (
+                        invalid.metadata,
+                        super::DomainStatus::default(),
+                        Err(invalid.error),
+                    ),
                 };
                 let name = meta.name.unwrap_or_default();
                 let row = DomainRow {
@@ -296,8 +314,10 @@ impl Index {
                     conditions: status.conditions,
                     spec,
                 };
-                self.catalog_outdated |=
-                    self.domains.get(&name).is_none_or(|old| old.spec != row.spec);
+                self.catalog_outdated |= self
+                    .domains
+                    .get(&name)
+                    .is_none_or(|old| old.spec != row.spec);
                 self.domains.put(name, row);
             }
             Event::Delete(DeserializeGuard(read)) => {
@@ -316,10 +336,14 @@ impl Index {
     /// Takes in what happened to our `APIService`, the only one that is watched.
     pub(super) fn on_api_service(&mut self, event: Event<APIService>) -> usize {
         match event {
-            // A list that names none must leave none.
-            Event::Init | Event::Delete(_) => self.ownership = Ownership::Absent,
+            Event::Init => self.api_service_listed = false,
+            Event::Delete(_) => self.ownership = Ownership::Absent,
             Event::Apply(object) | Event::InitApply(object) => {
-                let service = object.spec.and_then(|spec| spec.service).unwrap_or_default();
+                self.api_service_listed = true;
+                let service = object
+                    .spec
+                    .and_then(|spec| spec.service)
+                    .unwrap_or_default();
                 let namespace = service.namespace.unwrap_or_default();
                 let name = service.name.unwrap_or_default();
                 let ours = &self.settings.service;
@@ -332,7 +356,8 @@ impl Index {
                     }
                 };
             }
-            Event::InitDone => {}
+            Event::InitDone if self.api_service_listed => {}
+            Event::InitDone => self.ownership = Ownership::Absent,
         }
         usize::from(self.ownership != Ownership::Absent)
     }
@@ -426,9 +451,15 @@ impl Index {
 
     /// What an app does now, and why it gets no number if so.
     fn state(&self, planned: &Planned) -> (AppState, Option<Refusal>) {
-        let found = planned.target.as_ref().and_then(|key| Some((key, self.workload(key)?)));
+        let found = planned
+            .target
+            .as_ref()
+            .and_then(|key| Some((key, self.workload(key)?)));
         let Some((key, workload)) = found else {
-            return (AppState::default(), planned.refusal.clone().or(Some(Refusal::NoTarget)));
+            return (
+                AppState::default(),
+                planned.refusal.clone().or(Some(Refusal::NoTarget)),
+            );
         };
         let tally = self.pods.tally(key);
         let (cpu_request, memory_request) = mean_requests(tally, workload.requests);
@@ -462,8 +493,11 @@ impl Index {
         let mut homes: HashMap<&str, (usize, Option<Refusal>)> = HashMap::new();
         for (name, labels) in self.namespaces.iter() {
             let get = |key: &str| labels.get(key).map(String::as_str);
-            let selects =
-                |index: &usize| selectors[*index].as_ref().is_some_and(|one| one.matches(get));
+            let selects = |index: &usize| {
+                selectors[*index]
+                    .as_ref()
+                    .is_some_and(|one| one.matches(get))
+            };
             let hits: Vec<usize> = (0..last).filter(selects).collect();
             match hits[..] {
                 [] => {}
@@ -471,8 +505,10 @@ impl Index {
                     homes.insert(name, (one, None));
                 }
                 _ => {
-                    let all: Vec<String> =
-                        hits.iter().map(|&index| domains[index].name.clone()).collect();
+                    let all: Vec<String> = hits
+                        .iter()
+                        .map(|&index| domains[index].name.clone())
+                        .collect();
                     homes.insert(name, (last, Some(Refusal::SeveralDomains(all.clone()))));
                     contested.insert(name.to_string(), all);
                 }
@@ -483,13 +519,15 @@ impl Index {
         sorted.sort_by_key(|(id, _)| *id);
         let mut sharers: HashMap<(&str, &str, &str), Vec<&AppId>> = HashMap::new();
         for (id, hpa) in &sorted {
-            sharers.entry((&id.namespace, &hpa.kind, &hpa.name)).or_default().push(id);
+            sharers
+                .entry((&id.namespace, &hpa.kind, &hpa.name))
+                .or_default()
+                .push(id);
         }
         let mut apps = Vec::with_capacity(sorted.len());
         let mut planned = Vec::with_capacity(sorted.len());
         for (id, hpa) in sorted {
-            let (domain, contest) =
-                homes.get(&*id.namespace).cloned().unwrap_or((last, None));
+            let (domain, contest) = homes.get(&*id.namespace).cloned().unwrap_or((last, None));
             let shared = sharers[&(&*id.namespace, &*hpa.kind, &*hpa.name)]
                 .iter()
                 .find(|other| **other != id)

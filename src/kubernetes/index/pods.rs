@@ -121,13 +121,24 @@ impl Pods {
 
     /// Counts pods for `target` by `selector` from now on.
     pub(super) fn follow(&mut self, target: &TargetKey, selector: &Selector, names: &mut Names) {
-        if self.targets.get(target).is_some_and(|old| old.selector == *selector) {
+        if self
+            .targets
+            .get(target)
+            .is_some_and(|old| old.selector == *selector)
+        {
             return;
         }
         self.forget(target, names);
-        let namespace = self.namespaces.entry(Arc::clone(&target.namespace)).or_default();
+        let namespace = self
+            .namespaces
+            .entry(Arc::clone(&target.namespace))
+            .or_default();
         match demanded(selector, names) {
-            Some(label) => namespace.by_label.entry(label).or_default().push(target.clone()),
+            Some(label) => namespace
+                .by_label
+                .entry(label)
+                .or_default()
+                .push(target.clone()),
             None => namespace.others.push(target.clone()),
         }
         let mut groups = Vec::new();
@@ -138,16 +149,26 @@ impl Pods {
                 groups.push(id);
             }
         }
-        self.targets.insert(target.clone(), Target { selector: selector.clone(), groups });
+        self.targets.insert(
+            target.clone(),
+            Target {
+                selector: selector.clone(),
+                groups,
+            },
+        );
     }
 
     /// Counts pods for `target` no longer.
     pub(super) fn forget(&mut self, target: &TargetKey, names: &mut Names) {
-        let Some(old) = self.targets.remove(target) else { return };
+        let Some(old) = self.targets.remove(target) else {
+            return;
+        };
         for id in old.groups {
             self.groups[id as usize].targets.retain(|one| one != target);
         }
-        let Some(namespace) = self.namespaces.get_mut(&target.namespace) else { return };
+        let Some(namespace) = self.namespaces.get_mut(&target.namespace) else {
+            return;
+        };
         if let Some(label) = demanded(&old.selector, names) {
             if let Some(all) = namespace.by_label.get_mut(&label) {
                 all.retain(|one| one != target);
@@ -164,7 +185,11 @@ impl Pods {
     /// The sums over the pods of `target`.
     pub(super) fn tally(&self, target: &TargetKey) -> Tally {
         let mut sum = Tally::default();
-        for &id in self.targets.get(target).map_or(&[][..], |target| &target.groups) {
+        for &id in self
+            .targets
+            .get(target)
+            .map_or(&[][..], |target| &target.groups)
+        {
             sum.add(self.groups[id as usize].tally);
         }
         sum
@@ -180,18 +205,28 @@ impl Pods {
             self.groups.push(Group::default());
             (self.groups.len() - 1) as u32
         });
-        let exact = labels.iter().filter_map(|label| namespace.by_label.get(label)).flatten();
+        let exact = labels
+            .iter()
+            .filter_map(|label| namespace.by_label.get(label))
+            .flatten();
         let mut targets = Vec::new();
         let mut asked = HashSet::new();
         for key in exact.chain(&namespace.others) {
-            let Some(target) = self.targets.get_mut(key) else { continue };
+            let Some(target) = self.targets.get_mut(key) else {
+                continue;
+            };
             if asked.insert(key) && target.selector.matches(|key| labels.get(key)) {
                 target.groups.push(id);
                 targets.push(key.clone());
             }
         }
         namespace.groups.insert(labels.clone(), id);
-        self.groups[id as usize] = Group { labels, pods: 0, tally: Tally::default(), targets };
+        self.groups[id as usize] = Group {
+            labels,
+            pods: 0,
+            tally: Tally::default(),
+            targets,
+        };
         id
     }
 

@@ -166,10 +166,15 @@ impl Election {
         instruments: Arc<Instruments>,
         stop: CancellationToken,
     ) -> Self {
-        let nobody = Leadership::Following { holder: None, address: None };
+        let nobody = Leadership::Following {
+            holder: None,
+            address: None,
+        };
         let (published, leadership) = watch::channel(nobody);
-        let guard =
-            LeaseGuard { term: Arc::default(), renew_deadline: settings.renew_deadline() };
+        let guard = LeaseGuard {
+            term: Arc::default(),
+            renew_deadline: settings.renew_deadline(),
+        };
         let candidate = Candidate {
             api: Api::namespaced(client.clone(), &settings.namespace),
             settings: settings.clone(),
@@ -183,7 +188,11 @@ impl Election {
             held: None,
         };
         let task = tokio::spawn(candidate.run(stop));
-        Self { leadership, guard, task }
+        Self {
+            leadership,
+            guard,
+            task,
+        }
     }
 
     /// Who decides; changes as it changes.
@@ -238,7 +247,9 @@ impl Candidate {
     async fn look(&mut self) -> Duration {
         // Half the deadline, so that one lost connection leaves time for a second try.
         let deadline = self.settings.renew_deadline();
-        let limit = self.left().map_or(deadline / 2, |left| left.min(deadline / 2));
+        let limit = self
+            .left()
+            .map_or(deadline / 2, |left| left.min(deadline / 2));
         let outcome = tokio::time::timeout(limit, self.attempt()).await;
         let pause = match outcome {
             Ok(Ok(pause)) => pause,
@@ -268,13 +279,22 @@ impl Candidate {
         let now = self.born.elapsed();
         self.memory.observe(record.as_ref(), now);
         if let Some(epoch) = self.epoch()
-            && record.as_ref().is_some_and(|record| !record.belongs_to(&self.identity, epoch))
+            && record
+                .as_ref()
+                .is_some_and(|record| !record.belongs_to(&self.identity, epoch))
         {
             tracing::warn!(epoch, "Lease was taken from this replica");
             self.follow(None, None);
         }
         let leading = self.epoch();
-        match next_step(record.as_ref(), &self.identity, leading, now, &self.memory, minutes()) {
+        match next_step(
+            record.as_ref(),
+            &self.identity,
+            leading,
+            now,
+            &self.memory,
+            minutes(),
+        ) {
             Step::Wait(left) => {
                 let record = record.unwrap_or_default();
                 self.follow(record.holder, record.address);
@@ -292,7 +312,12 @@ impl Candidate {
     }
 
     /// Writes the Lease as ours, guarded by the resource version that was read.
-    async fn write(&mut self, read: Option<Lease>, epoch: u64, begin: bool) -> Result<(), kube::Error> {
+    async fn write(
+        &mut self,
+        read: Option<Lease>,
+        epoch: u64,
+        begin: bool,
+    ) -> Result<(), kube::Error> {
         let existed = read.is_some();
         let mut lease = read.unwrap_or_else(|| Lease {
             metadata: ObjectMeta {
@@ -320,13 +345,19 @@ impl Candidate {
         let sent = Instant::now();
         let params = PostParams::default();
         let written = if existed {
-            self.api.replace(&self.settings.name, &params, &lease).await?
+            self.api
+                .replace(&self.settings.name, &params, &lease)
+                .await?
         } else {
             self.api.create(&params, &lease).await?
         };
-        self.memory.observe(Some(&Record::read(&written)), self.born.elapsed());
+        self.memory
+            .observe(Some(&Record::read(&written)), self.born.elapsed());
         self.held = Some(written);
-        *self.guard.term() = Some(Term { epoch, renewed: sent });
+        *self.guard.term() = Some(Term {
+            epoch,
+            renewed: sent,
+        });
         if begin {
             tracing::info!(epoch, identity = self.identity, "Began to lead");
         }
@@ -343,7 +374,11 @@ impl Candidate {
     /// Time left of the term, if there is one.
     fn left(&self) -> Option<Duration> {
         let term = (*self.guard.term())?;
-        Some(self.settings.renew_deadline().saturating_sub(term.renewed.elapsed()))
+        Some(
+            self.settings
+                .renew_deadline()
+                .saturating_sub(term.renewed.elapsed()),
+        )
     }
 
     fn follow(&mut self, holder: Option<String>, address: Option<String>) {

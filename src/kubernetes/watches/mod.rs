@@ -2,6 +2,9 @@
 //! index. A broken watch resumes where it stood, or lists again; meanwhile the index keeps what
 //! it knows.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::pin::pin;
@@ -81,7 +84,9 @@ impl Watches {
         stop: &CancellationToken,
     ) -> Self {
         let shared = Arc::new(Shared::new(settings, instruments));
-        let all = watcher::Config::default().page_size(PAGE_SIZE).timeout(WATCH_SECONDS);
+        let all = watcher::Config::default()
+            .page_size(PAGE_SIZE)
+            .timeout(WATCH_SECONDS);
         let one = all.clone().fields(&format!("metadata.name={API_SERVICE}"));
         let everywhere = |kind| Api::all_with(client.clone(), &kind);
 
@@ -98,16 +103,27 @@ impl Watches {
         shared.follow("statefulsets", sets, stop, |index, event| {
             index.on_workload(Kind::StatefulSet, event)
         });
-        let pods = watcher(Api::all_with(client.clone(), &resource::<Pod>()), all.clone());
+        let pods = watcher(
+            Api::all_with(client.clone(), &resource::<Pod>()),
+            all.clone(),
+        );
         shared.follow("pods", pods, stop, Index::on_pod);
-        let nodes = watcher(Api::all_with(client.clone(), &resource::<Node>()), all.clone());
+        let nodes = watcher(
+            Api::all_with(client.clone(), &resource::<Node>()),
+            all.clone(),
+        );
         shared.follow("nodes", nodes, stop, Index::on_node);
         let namespaces = watcher(Api::all(client.clone()), all.clone());
         shared.follow("namespaces", namespaces, stop, Index::on_namespace);
         let domains = watcher(Api::<DeserializeGuard<Domain>>::all(client.clone()), all);
         shared.follow("domains", domains, stop, Index::on_domain);
         let ours = watcher(Api::<APIService>::all(client.clone()), one);
-        shared.follow("apiservices", ours, stop, Shared::on_api_service);
+        let owned = shared.instruments.apiservice_owned.clone();
+        shared.follow("apiservices", ours, stop, move |index, event| {
+            let held = index.on_api_service(event);
+            owned.set(i64::from(*index.ownership() == Ownership::Ours));
+            held
+        });
 
         tokio::spawn(Arc::clone(&shared).say_what_is_missing(stop.clone()));
         Self { shared }
@@ -185,12 +201,20 @@ impl Shared {
         K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
     {
         let shared = Arc::clone(self);
-        let events = events.default_backoff().take_until(stop.clone().cancelled_owned());
+        let events = events
+            .default_backoff()
+            .take_until(stop.clone().cancelled_owned());
         tokio::spawn(async move {
             let mut events = pin!(events);
             let label = ResourceLabel { resource: name };
-            let held = shared.instruments.watched_objects.get_or_create_owned(&label);
-            let restarts = shared.instruments.watch_restarts.get_or_create_owned(&label);
+            let held = shared
+                .instruments
+                .watched_objects
+                .get_or_create_owned(&label);
+            let restarts = shared
+                .instruments
+                .watch_restarts
+                .get_or_create_owned(&label);
             while let Some(event) = events.next().await {
                 match event {
                     Ok(event) => {
@@ -211,15 +235,12 @@ impl Shared {
         });
     }
 
-    fn on_api_service(index: &mut Index, event: Event<APIService>) -> usize {
-        index.on_api_service(event)
-    }
-
     fn listed(&self, name: &'static str) {
         let mut waiting = self.waiting();
         waiting.remove(name);
         if waiting.is_empty() {
-            self.synced.send_if_modified(|synced| !std::mem::replace(synced, true));
+            self.synced
+                .send_if_modified(|synced| !std::mem::replace(synced, true));
         }
     }
 
@@ -241,7 +262,10 @@ impl Shared {
                 Some(problem) => format!("{name} ({problem})"),
             })
             .collect();
-        Some(format!("waiting for the first list of {}", parts.join(", ")))
+        Some(format!(
+            "waiting for the first list of {}",
+            parts.join(", ")
+        ))
     }
 
     async fn say_what_is_missing(self: Arc<Self>, stop: CancellationToken) {
