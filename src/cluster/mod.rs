@@ -10,6 +10,6 @@ mod time;
 
 pub use app::{App, AppId, AppState, Refusal};
 pub use domain::{Class, DEFAULT_DOMAIN, Domain, Mode, Slo, UnknownName};
-pub use signal::{Fault, Reading, Signal, SignalKind, Signals};
+pub use signal::{Fault, Freshness, Reading, Signal, SignalKind, Signals};
 pub use snapshot::{Catalog, Pool, Snapshot};
 pub use time::Timestamp;

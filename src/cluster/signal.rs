@@ -120,6 +120,46 @@ pub struct Reading {
     pub at: Timestamp,
 }
 
+/// How old the newest sample of a signal may be before the signal counts as missing, in seconds.
+///
+/// The defaults leave three 15 s scrapes for request counters, one more for latency and errors
+/// (their windows are longer, so a lost scrape moves them less), and six for what the kubelet
+/// samples before Prometheus scrapes it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Freshness {
+    /// Limit of [`SignalKind::Rps`], in seconds.
+    pub rps: f64,
+    /// Limit of [`SignalKind::P99`], in seconds.
+    pub p99: f64,
+    /// Limit of [`SignalKind::ErrorRatio`], in seconds.
+    pub error_ratio: f64,
+    /// Limit of [`SignalKind::Cpu`], in seconds.
+    pub cpu: f64,
+    /// Limit of [`SignalKind::Memory`], in seconds.
+    pub memory: f64,
+}
+
+impl Default for Freshness {
+    fn default() -> Self {
+        Self { rps: 45.0, p99: 60.0, error_ratio: 60.0, cpu: 90.0, memory: 90.0 }
+    }
+}
+
+impl Freshness {
+    /// The limit of one signal, in seconds.
+    #[must_use]
+    pub const fn limit(&self, kind: SignalKind) -> f64 {
+        match kind {
+            SignalKind::Rps => self.rps,
+            SignalKind::P99 => self.p99,
+            SignalKind::ErrorRatio => self.error_ratio,
+            SignalKind::Cpu => self.cpu,
+            SignalKind::Memory => self.memory,
+        }
+    }
+}
+
 /// One signal of one app: the last usable reading, and what was wrong with the newest answer.
 ///
 /// A rejected answer leaves the older reading in place with its old instant, so that its age
