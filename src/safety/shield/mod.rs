@@ -122,12 +122,13 @@ impl Shield {
         }
     }
 
-    /// The decision that keeps every limit. `epoch` and `sequence` are the caller's to count.
+    /// The decision that keeps every limit, numbered with its epoch and its sequence in it.
     pub fn review(
         &mut self,
         snapshot: &Snapshot,
         observation: &Observation,
         proposal: &Proposal,
+        (epoch, sequence): (u64, u64),
         now: Timestamp,
     ) -> Decision {
         let catalog = &snapshot.catalog;
@@ -158,8 +159,8 @@ impl Shield {
             }
         }
         Decision {
-            epoch: 0,
-            sequence: 0,
+            epoch,
+            sequence,
             at: now,
             catalog: Arc::clone(catalog),
             apps,

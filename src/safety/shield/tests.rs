@@ -99,7 +99,7 @@ impl World {
             shares: vec![self.share],
             reserve: 0.05,
         };
-        shield.review(&self.snapshot(), &observation, &proposal, now)
+        shield.review(&self.snapshot(), &observation, &proposal, (1, 1), now)
     }
 
     fn review(&self) -> AppDecision {
@@ -441,7 +441,7 @@ proptest! {
             prop_assert!(f64::from(replicas) <= budget.max(f64::from(current.max(low))) + 1e-6);
         }
         prop_assert_eq!(decided.replicas.is_none(), decided.rung == Rung::Withheld);
-        prop_assert!(decided.lost_to_tolerance || decided.proposed.is_none_or(f64::is_finite));
+        prop_assert!(decided.proposed.is_none_or(f64::is_finite));
         let text = serde_json::to_string(&decision).unwrap();
         prop_assert_eq!(serde_json::from_str::<Decision>(&text).unwrap().apps.len(), 1);
     }
