@@ -111,14 +111,14 @@ mod tests {
     async fn passes_are_skipped_until_a_probe_is_answered() {
         let mut breaker = Breaker::new(1);
         let up = Arc::new(AtomicBool::new(false));
-        let probed = Arc::new(AtomicU32::new(0));
+        let attempts = Arc::new(AtomicU32::new(0));
         breaker.record(false);
-        let (is_up, probes) = (Arc::clone(&up), Arc::clone(&probed));
+        let (is_up, counter) = (Arc::clone(&up), Arc::clone(&attempts));
         breaker.end_pass(Duration::from_millis(1), move || {
-            probes.fetch_add(1, Relaxed);
+            counter.fetch_add(1, Relaxed);
             std::future::ready(is_up.load(Relaxed))
         });
-        while probed.load(Relaxed) < 3 {
+        while attempts.load(Relaxed) < 3 {
             tokio::task::yield_now().await;
             assert!(!breaker.begin_pass());
         }

@@ -13,13 +13,12 @@ pub mod queries;
 pub mod screening;
 mod settings;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 
-use crate::cluster::{AppId, Catalog, Fault, SignalKind, Snapshot, Timestamp};
+use crate::cluster::{Catalog, Fault, PerApp, SignalKind, Snapshot, Timestamp};
 use crate::instruments::{FaultLabel, Instruments, OutcomeLabel, SignalLabel};
 
 use self::answer::Answer;
@@ -28,7 +27,7 @@ use self::screening::{Limits, Newest, Track};
 
 pub use self::connection::ConnectionError;
 pub use self::prometheus::{Prometheus, QueryError, Reply};
-pub use self::settings::{BreakerSettings, Maxima, Preset, Query, Settings, Windows};
+pub use self::settings::{BreakerSettings, Maxima, Preset, Queries, Query, Settings, Windows};
 
 /// Why there can be no telemetry at all.
 #[derive(Debug, thiserror::Error)]
@@ -41,8 +40,14 @@ pub enum TelemetryError {
     Connection(#[from] ConnectionError),
 }
 
-/// The tracks of one app, in the order of [`SignalKind::ALL`].
-type Tracks = [Track; SignalKind::ALL.len()];
+/// The signals of one app over time.
+#[derive(Debug, Default)]
+struct Tracks {
+    /// Kind and name of the scale target that they were measured on.
+    target: (Arc<str>, Arc<str>),
+    /// In the order of [`SignalKind::ALL`].
+    signals: [Track; SignalKind::ALL.len()],
+}
 
 /// The order of asking: what the fallback needs first, and last the histograms, which cost most and
 /// must not use up the time of the others.
@@ -72,8 +77,7 @@ pub struct Telemetry {
     prometheus: Prometheus,
     breaker: Breaker,
     catalog: Arc<Catalog>,
-    /// Per app, in the order of the catalog.
-    tracks: Vec<Tracks>,
+    tracks: PerApp<Tracks>,
     /// Indices of the apps of each domain.
     members: Vec<Vec<usize>>,
     /// In the order of [`SignalKind::ALL`], so that requests are known when latency is judged.
@@ -92,7 +96,7 @@ impl Telemetry {
             settings,
             instruments,
             catalog: Arc::default(),
-            tracks: Vec::new(),
+            tracks: PerApp::default(),
             members: Vec::new(),
             plan: Vec::new(),
             reachable: true,
@@ -109,8 +113,9 @@ impl Telemetry {
         for (index, outcome) in outcomes.into_iter().enumerate() {
             self.take_in(index, outcome, now);
         }
-        for (state, tracks) in snapshot.apps.iter_mut().zip(&self.tracks) {
-            for (kind, track) in SignalKind::ALL.into_iter().zip(tracks) {
+        let tracks = self.tracks.align(&self.catalog);
+        for (state, tracks) in snapshot.apps.iter_mut().zip(tracks) {
+            for (kind, track) in SignalKind::ALL.into_iter().zip(&tracks.signals) {
                 state.signals[kind] = track.signal();
             }
         }
@@ -122,23 +127,13 @@ impl Telemetry {
         if Arc::ptr_eq(&self.catalog, catalog) {
             return;
         }
-        let old = std::mem::replace(&mut self.catalog, Arc::clone(catalog));
-        let mut known: HashMap<&AppId, _> = old
-            .apps
-            .iter()
-            .zip(std::mem::take(&mut self.tracks))
-            .map(|(app, tracks)| (&app.id, (app, tracks)))
-            .collect();
-        self.tracks = catalog
-            .apps
-            .iter()
-            .map(|app| match known.remove(&app.id) {
-                Some((old, tracks)) if (&old.kind, &old.target) == (&app.kind, &app.target) => {
-                    tracks
-                }
-                _ => Tracks::default(),
-            })
-            .collect();
+        self.catalog = Arc::clone(catalog);
+        for (tracks, app) in self.tracks.align(catalog).iter_mut().zip(&catalog.apps) {
+            let target = (Arc::clone(&app.kind), Arc::clone(&app.target));
+            if tracks.target != target {
+                *tracks = Tracks { target, ..Tracks::default() };
+            }
+        }
         self.members = vec![Vec::new(); catalog.domains.len()];
         for (index, app) in catalog.apps.iter().enumerate() {
             if let Some(members) = self.members.get_mut(app.domain) {
@@ -192,9 +187,11 @@ impl Telemetry {
         let began = Instant::now();
         let (breaker, prometheus, limit) =
             (&self.breaker, &self.prometheus, self.settings.timeout());
-        let mut queries: Vec<(usize, &Planned)> = self.plan.iter().enumerate().collect();
-        queries.sort_by_key(|(_, planned)| ASKED.iter().position(|kind| *kind == planned.kind));
-        let asked = queries.into_iter().map(|(index, planned)| async move {
+        let mut order: Vec<usize> = (0..self.plan.len()).collect();
+        order.sort_by_key(|&index| ASKED.iter().position(|kind| *kind == self.plan[index].kind));
+        let queries: Vec<(usize, Arc<str>)> =
+            order.into_iter().map(|index| (index, Arc::clone(&self.plan[index].promql))).collect();
+        let asked = queries.into_iter().map(|(index, promql)| async move {
             let waited = began.elapsed();
             if breaker.is_open() {
                 return (index, None);
@@ -202,7 +199,7 @@ impl Telemetry {
             if waited >= limit {
                 return (index, Some(Err(prometheus.timed_out())));
             }
-            let result = prometheus.query(&planned.promql, now.plus(waited)).await;
+            let result = prometheus.query(&promql, now.plus(waited)).await;
             breaker.record(!result.as_ref().is_err_and(QueryError::concerns_endpoint));
             (index, Some(result))
         });
@@ -306,6 +303,7 @@ impl Telemetry {
         };
         let mut faults = [0_u64; Fault::ALL.len()];
         let mut newest_sample = None;
+        let tracks = self.tracks.align(&self.catalog);
         for &member in &self.members[domain] {
             let app = &self.catalog.apps[member];
             let newest = answer.map_or(Newest::Unanswered, |answer| Newest::Answered {
@@ -313,7 +311,7 @@ impl Telemetry {
                 incomplete: answer.incomplete,
                 skew,
             });
-            let tracks = &mut self.tracks[member];
+            let tracks = &mut tracks[member].signals;
             let traffic = tracks[SignalKind::Rps as usize].signal();
             let traffic = traffic.fresh(now, self.settings.freshness.rps);
             let signal = tracks[kind as usize].screen(kind, newest, traffic, &limits, now);

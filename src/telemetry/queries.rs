@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use crate::cluster::SignalKind;
 
-use super::settings::{Preset, Query, Settings};
+use super::settings::{Preset, Query, Settings, field};
 
 /// The label that tells the three parts of an answer apart.
 pub(super) const PART: &str = "hirl_part";
@@ -22,14 +22,14 @@ pub(super) const COPIES: &str = "copies";
 /// The query of one signal as configured, or as the preset has it.
 #[must_use]
 pub fn template(settings: &Settings, kind: SignalKind) -> Query {
-    settings.queries.get(&kind).cloned().unwrap_or_else(|| preset(settings.preset, kind))
+    settings.queries.of(kind).cloned().unwrap_or_else(|| preset(settings.preset, kind))
 }
 
 /// The configuration key to look at when the query of `kind` is refused.
 #[must_use]
 pub fn key(settings: &Settings, kind: SignalKind) -> String {
-    if settings.queries.contains_key(&kind) {
-        format!("telemetry.queries.{kind}")
+    if settings.queries.of(kind).is_some() {
+        format!("telemetry.queries.{}", field(kind))
     } else {
         "telemetry.preset".to_owned()
     }
@@ -228,6 +228,7 @@ fn requests(source: &Traffic, kind: SignalKind) -> Query {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::Queries;
 
     const PRESETS: [Preset; 4] =
         [Preset::Istio, Preset::Linkerd, Preset::Envoy, Preset::OpenTelemetry];
@@ -261,10 +262,14 @@ mod tests {
     fn every_sample_of_a_preset_passes_the_check_on_configured_ones() {
         for preset in PRESETS {
             let mut settings = Settings { preset, ..Settings::default() };
-            for kind in SignalKind::ALL {
-                let query = template(&settings, kind);
-                settings.queries.insert(kind, query);
-            }
+            let own = |kind| Some(template(&settings, kind));
+            settings.queries = Queries {
+                rps: own(SignalKind::Rps),
+                p99: own(SignalKind::P99),
+                error_ratio: own(SignalKind::ErrorRatio),
+                cpu: own(SignalKind::Cpu),
+                memory: own(SignalKind::Memory),
+            };
             assert_eq!(settings.validate(), Ok(()), "{preset:?}");
         }
     }
@@ -288,7 +293,7 @@ mod tests {
             r#"{"query": "sum by (namespace, workload) (rate(app_cpu[{window}]))", "sample": "app_cpu"}"#,
         )
         .unwrap();
-        settings.queries.insert(SignalKind::Cpu, own);
+        settings.queries.cpu = Some(own);
         settings.dedup_labels = vec!["job".to_owned()];
         assert_eq!(key(&settings, SignalKind::Cpu), "telemetry.queries.cpu");
         insta::assert_snapshot!(render(&settings, SignalKind::Cpu, &["pay"]), @r#"

@@ -10,7 +10,8 @@ use axum::routing::post;
 use proptest::prelude::*;
 use tokio::net::TcpListener;
 
-use crate::cluster::{App, AppState, Class, Domain, Mode, Signal, Slo};
+use crate::clock;
+use crate::cluster::{App, AppId, AppState, Class, Domain, Mode, Signal, Slo};
 
 use super::*;
 
@@ -83,12 +84,8 @@ fn sampled(
     workload: &'static str,
     value: &str,
 ) -> Vec<(&'static str, &'static str, &'static str, String)> {
-    let at = present().as_seconds() - 1.0;
+    let at = clock::now().as_seconds() - 1.0;
     vec![("pay", workload, "value", value.to_owned()), ("pay", workload, "at", at.to_string())]
-}
-
-fn present() -> Timestamp {
-    Timestamp::from_millis(jiff::Timestamp::now().as_millisecond())
 }
 
 /// Words by which the queries of a signal are known to the stage.
@@ -144,7 +141,7 @@ fn snapshot(apps: &[(&str, &str, &str)]) -> Snapshot {
     });
     let catalog = Catalog { domains: domains.collect(), apps: all.into_values().collect() };
     Snapshot {
-        at: present(),
+        at: clock::now(),
         apps: vec![AppState::default(); catalog.apps.len()],
         catalog: Arc::new(catalog),
         pools: Vec::new(),
@@ -152,7 +149,7 @@ fn snapshot(apps: &[(&str, &str, &str)]) -> Snapshot {
 }
 
 async fn collect(telemetry: &mut Telemetry, snapshot: &mut Snapshot) {
-    telemetry.collect(snapshot, present()).await;
+    telemetry.collect(snapshot, clock::now()).await;
 }
 
 fn signal(snapshot: &Snapshot, target: &str, kind: SignalKind) -> Signal {
@@ -342,7 +339,7 @@ async fn a_pass_can_run_in_a_task_of_its_own() {
     let (_stage, mut telemetry) = stage(|_| {}).await;
     let mut snapshot = snapshot(&[("payments", "pay", "checkout")]);
     let task = tokio::spawn(async move {
-        telemetry.collect(&mut snapshot, present()).await;
+        telemetry.collect(&mut snapshot, clock::now()).await;
         snapshot
     });
     let snapshot = task.await.unwrap();

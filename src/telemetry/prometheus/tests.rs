@@ -20,7 +20,7 @@ async fn serve(router: Router) -> Settings {
 async fn ask(router: Router, change: impl FnOnce(&mut Settings)) -> Result<Reply, QueryError> {
     let mut settings = serve(router).await;
     change(&mut settings);
-    Prometheus::new(&settings).unwrap().query("up{a=\"é &+%\"}", wall_clock()).await
+    Prometheus::new(&settings).unwrap().query("up{a=\"é &+%\"}", clock::now()).await
 }
 
 fn at_query<H, T>(handler: H) -> Router
@@ -29,10 +29,6 @@ where
     T: 'static,
 {
     Router::new().route("/prefix/api/v1/query", post(handler))
-}
-
-fn wall_clock() -> Timestamp {
-    Timestamp::from_millis(jiff::Timestamp::now().as_millisecond())
 }
 
 #[tokio::test]
@@ -51,7 +47,7 @@ async fn a_query_is_posted_as_a_form_with_its_time_and_timeout() {
 async fn the_clock_difference_comes_from_the_date_header() {
     let reply = ask(at_query(|| async { EMPTY }), |_| {}).await.unwrap();
     assert!(reply.skew.unwrap().abs() < 30.0, "{:?}", reply.skew);
-    let late = wall_clock().as_seconds() + 100.0;
+    let late = clock::now().as_seconds() + 100.0;
     let date = jiff::Timestamp::from_second(late as i64).unwrap();
     let date = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&date);
     let router = at_query(move || async move { ([(DATE, date.unwrap())], EMPTY) });
@@ -106,7 +102,7 @@ async fn nobody_listening_is_unreachable_with_the_cause() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     let settings = Settings { url: url.clone(), ..Settings::default() };
-    let error = Prometheus::new(&settings).unwrap().query("up", wall_clock()).await.unwrap_err();
+    let error = Prometheus::new(&settings).unwrap().query("up", clock::now()).await.unwrap_err();
     let text = error.to_string();
     assert!(
         text.starts_with(&format!("cannot reach Prometheus at {url}/api/v1/query: ")),

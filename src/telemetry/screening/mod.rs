@@ -4,7 +4,7 @@
 
 use crate::cluster::{Fault, Reading, Signal, SignalKind, Timestamp};
 
-use super::answer::Raw;
+use crate::telemetry::answer::Raw;
 
 /// A change of latency by this factor is a changed unit rather than a slower app.
 const UNIT_JUMP_FACTOR: f64 = 100.0;

@@ -8,11 +8,13 @@ use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap};
 use hyper::{Method, Request, Uri};
 
+use crate::clock;
 use crate::cluster::Timestamp;
+use crate::tls;
 
-use super::answer::{Refused, Unreadable, refusal};
-use super::connection::{Connection, ConnectionError};
-use super::settings::Settings;
+use crate::telemetry::answer::{Refused, Unreadable, refusal};
+use crate::telemetry::connection::{Connection, ConnectionError};
+use crate::telemetry::settings::Settings;
 
 /// Largest body that is read, in bytes: the answer for a domain of 500 apps is below half a MiB,
 /// one without a namespace matcher in a cluster of 20,000 workloads about 15 MiB.
@@ -138,8 +140,7 @@ impl Prometheus {
 
     /// Whether the endpoint answers at all.
     pub async fn answers(&self) -> bool {
-        let now = Timestamp::from_millis(jiff::Timestamp::now().as_millisecond());
-        match self.query("vector(1)", now).await {
+        match self.query("vector(1)", clock::now()).await {
             Ok(_) => true,
             Err(error) => !error.concerns_endpoint(),
         }
@@ -171,14 +172,14 @@ impl Prometheus {
             headers.insert(AUTHORIZATION, authorization);
         }
         let response = self.connection.client().request(request).await.map_err(|error| {
-            QueryError::Unreachable { url: self.endpoint.clone(), reason: chain(&error) }
+            QueryError::Unreachable { url: self.endpoint.clone(), reason: tls::chain(&error) }
         })?;
         let (parts, body) = response.into_parts();
         let body = Limited::new(body, MAX_BODY).collect().await.map_err(|error| {
             if error.is::<LengthLimitError>() {
                 QueryError::TooLarge
             } else {
-                QueryError::Unreachable { url: self.endpoint.clone(), reason: chain(&*error) }
+                QueryError::Unreachable { url: self.endpoint.clone(), reason: tls::chain(&*error) }
             }
         })?;
         let body = body.to_bytes();
@@ -208,18 +209,6 @@ fn shortened(refused: Refused) -> Refused {
         None => text,
     };
     Refused { kind: cut(kind), message: cut(message) }
-}
-
-/// An error with its causes, outermost first: hyper says only `client error (Connect)` by itself.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// `application/x-www-form-urlencoded`.

@@ -12,11 +12,11 @@ use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder}
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
-use super::settings::Settings;
+use crate::tls;
+
+use crate::telemetry::settings::Settings;
 
 /// Idle connections are given up after this long: six passes.
 const IDLE: Duration = Duration::from_mins(1);
@@ -193,15 +193,11 @@ impl Contents {
     }
 
     fn pool(&self, files: &Files) -> Result<Pool, ConnectionError> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder =
-            ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        let builder = ClientConfig::builder_with_provider(tls::provider())
+            .with_safe_default_protocol_versions()?;
         let builder = match (&self.ca, &files.ca) {
             (Some(pem), Some(path)) => {
-                let mut roots = RootCertStore::empty();
-                for certificate in certificates(pem, path)? {
-                    roots.add(certificate)?;
-                }
+                let roots = tls::roots(pem).map_err(|_| content(path, "certificate"))?;
                 builder.with_root_certificates(roots)
             }
             _ if !files.encrypted => builder.with_root_certificates(RootCertStore::empty()),
@@ -209,9 +205,9 @@ impl Contents {
         };
         let config = match (&self.certificate, &files.certificate, &self.key, &files.key) {
             (Some(chain), Some(chain_path), Some(key), Some(key_path)) => {
-                let chain = certificates(chain, chain_path)?;
-                let key = PrivateKeyDer::from_pem_slice(key)
-                    .map_err(|_| content(key_path, "private key"))?;
+                let chain =
+                    tls::certificates(chain).map_err(|_| content(chain_path, "certificate"))?;
+                let key = tls::private_key(key).map_err(|_| content(key_path, "private key"))?;
                 builder.with_client_auth_cert(chain, key)?
             }
             _ => builder.with_no_client_auth(),
@@ -228,14 +224,6 @@ impl Contents {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
             .build(connector))
-    }
-}
-
-fn certificates(pem: &[u8], path: &Path) -> Result<Vec<CertificateDer<'static>>, ConnectionError> {
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    match certificates {
-        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        _ => Err(content(path, "certificate")),
     }
 }
 

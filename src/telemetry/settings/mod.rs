@@ -1,12 +1,14 @@
 //! What an operator may set about the metric source.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::{Freshness, SignalKind};
+
+/// Longest [`Settings::timeout_seconds`]: decisions are made every 10 s.
+const MAX_TIMEOUT_SECONDS: f64 = 3.5;
 
 /// Where the signals come from, how they are asked for, and what is believed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,7 +35,7 @@ pub struct Settings {
     /// Rate windows per signal.
     pub windows: Windows,
     /// Queries that replace the preset's, by signal.
-    pub queries: BTreeMap<SignalKind, Query>,
+    pub queries: Queries,
     /// Labels whose several values for one workload mean that its traffic is counted several
     /// times. Take a label out where several values are right (sharded Prometheus servers).
     pub dedup_labels: Vec<String>,
@@ -66,7 +68,7 @@ impl Default for Settings {
             preset: Preset::Istio,
             scrape_interval_seconds: 15,
             windows: Windows::default(),
-            queries: BTreeMap::new(),
+            queries: Queries::default(),
             dedup_labels: dedup.map(str::to_owned).to_vec(),
             max_namespaces: 300,
             freshness: Freshness::default(),
@@ -97,7 +99,7 @@ pub enum Preset {
 
 /// Rate windows per signal, in seconds. Memory has none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Windows {
     /// Window of requests per second, in seconds.
     pub rps: u32,
@@ -126,6 +128,44 @@ impl Windows {
             SignalKind::Cpu => Some(self.cpu),
             SignalKind::Memory => None,
         }
+    }
+}
+
+/// Queries that replace the preset's.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct Queries {
+    /// Requests per second.
+    pub rps: Option<Query>,
+    /// 99th percentile of latency, in seconds.
+    pub p99: Option<Query>,
+    /// Share of requests that failed, 0 to 1.
+    pub error_ratio: Option<Query>,
+    /// CPU in use over all pods of the workload, in cores.
+    pub cpu: Option<Query>,
+    /// Memory working set over all pods of the workload, in bytes.
+    pub memory: Option<Query>,
+}
+
+impl Queries {
+    /// The query of one signal, if it is configured.
+    #[must_use]
+    pub const fn of(&self, kind: SignalKind) -> Option<&Query> {
+        match kind {
+            SignalKind::Rps => self.rps.as_ref(),
+            SignalKind::P99 => self.p99.as_ref(),
+            SignalKind::ErrorRatio => self.error_ratio.as_ref(),
+            SignalKind::Cpu => self.cpu.as_ref(),
+            SignalKind::Memory => self.memory.as_ref(),
+        }
+    }
+}
+
+/// The name of a signal's field in the sections that have one per signal.
+pub(super) const fn field(kind: SignalKind) -> &'static str {
+    match kind {
+        SignalKind::ErrorRatio => "errorRatio",
+        _ => kind.as_str(),
     }
 }
 
@@ -188,7 +228,7 @@ impl Query {
 
 /// Greatest believable value per signal.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Maxima {
     /// Requests per second.
     pub rps: f64,
@@ -249,8 +289,11 @@ impl Settings {
     pub fn validate(&self) -> Result<(), String> {
         self.validate_endpoint()?;
         self.validate_times()?;
-        for (kind, query) in &self.queries {
-            query.validate().map_err(|error| format!("telemetry.queries.{kind}: {error}"))?;
+        for kind in SignalKind::ALL {
+            if let Some(query) = self.queries.of(kind) {
+                let field = field(kind);
+                query.validate().map_err(|error| format!("telemetry.queries.{field}: {error}"))?;
+            }
         }
         if let Some(label) = self.dedup_labels.iter().find(|label| !is_label(label)) {
             return Err(format!("telemetry.dedupLabels: {label:?} is not a label name"));
@@ -258,7 +301,7 @@ impl Settings {
         for kind in SignalKind::ALL {
             let maximum = self.maxima.of(kind);
             if !(maximum.is_finite() && maximum > 0.0) {
-                return Err(format!("telemetry.maxima.{kind} is {maximum}, not above 0"));
+                return Err(format!("telemetry.maxima.{} is {maximum}, not above 0", field(kind)));
             }
         }
         if self.concurrency == 0 || self.breaker.failures == 0 {
@@ -302,6 +345,13 @@ impl Settings {
             ("skewHoldSeconds", self.skew_hold_seconds),
             ("breaker.probeSeconds", self.breaker.probe_seconds),
         ];
+        // A pass may take two of them, and the next decision must not wait for it.
+        if self.timeout_seconds > MAX_TIMEOUT_SECONDS {
+            return Err(format!(
+                "telemetry.timeoutSeconds is {}, above {MAX_TIMEOUT_SECONDS}",
+                self.timeout_seconds
+            ));
+        }
         for (name, value) in seconds {
             if !(value > 0.0 && value <= 3600.0) {
                 return Err(format!("telemetry.{name} is {value}, not between 0 and 3600"));
@@ -314,19 +364,20 @@ impl Settings {
             ));
         }
         for kind in SignalKind::ALL {
+            let field = field(kind);
             // A window of fewer scrapes gives no rate when one or two are lost.
             if let Some(window) = self.windows.of(kind)
                 && window < 4 * scrape
             {
                 return Err(format!(
-                    "telemetry.windows.{kind} is {window} s, below four scrapes of {scrape} s"
+                    "telemetry.windows.{field} is {window} s, below four scrapes of {scrape} s"
                 ));
             }
             let limit = self.freshness.limit(kind);
             // Below two scrapes a single late one would make a healthy signal stale.
             if !(limit.is_finite() && limit >= 2.0 * f64::from(scrape)) {
                 return Err(format!(
-                    "telemetry.freshness.{kind} is {limit} s, below two scrapes of {scrape} s"
+                    "telemetry.freshness.{field} is {limit} s, below two scrapes of {scrape} s"
                 ));
             }
         }
@@ -370,119 +421,4 @@ fn is_plain_selector(text: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn refused(change: impl FnOnce(&mut Settings)) -> String {
-        let mut settings = Settings::default();
-        change(&mut settings);
-        settings.validate().expect_err("accepted")
-    }
-
-    fn query(sample: &str) -> Query {
-        Query {
-            query: "sum by (namespace, workload) (app_cpu)".to_owned(),
-            sample: sample.to_owned(),
-            join: Query::unjoined(),
-            namespace_label: Query::default_namespace_label(),
-            workload_label: Query::default_workload_label(),
-        }
-    }
-
-    #[test]
-    fn the_defaults_are_valid() {
-        assert_eq!(Settings::default().validate(), Ok(()));
-    }
-
-    #[test]
-    fn settings_survive_json_and_name_an_unknown_field() {
-        let mut settings = Settings { preset: Preset::OpenTelemetry, ..Settings::default() };
-        settings.queries.insert(SignalKind::ErrorRatio, query("app_errors_total"));
-        let text = serde_json::to_string(&settings).unwrap();
-        assert!(text.contains(r#""preset":"opentelemetry""#), "{text}");
-        assert!(text.contains(r#""error_ratio":{"query""#), "{text}");
-        assert_eq!(serde_json::from_str::<Settings>(&text).unwrap(), settings);
-        let error = serde_json::from_str::<Settings>(r#"{"windos": {}}"#).unwrap_err();
-        assert!(error.to_string().contains("windos"), "{error}");
-        let error = serde_json::from_str::<Settings>(r#"{"queries": {"cpu": {"query": "a"}}}"#);
-        assert!(error.unwrap_err().to_string().contains("sample"));
-    }
-
-    #[test]
-    fn windows_and_limits_must_fit_the_scrape_interval() {
-        let error = refused(|settings| settings.scrape_interval_seconds = 16);
-        assert_eq!(error, "telemetry.windows.rps is 60 s, below four scrapes of 16 s");
-        let error = refused(|settings| settings.freshness.cpu = 29.0);
-        assert_eq!(error, "telemetry.freshness.cpu is 29 s, below two scrapes of 15 s");
-        refused(|settings| settings.freshness.p99 = f64::NAN);
-        refused(|settings| settings.scrape_interval_seconds = 0);
-        refused(|settings| settings.scrape_interval_seconds = u32::MAX);
-    }
-
-    #[test]
-    fn an_endpoint_must_be_usable_and_must_not_leak_the_token() {
-        for url in
-            ["", "prometheus:9090", "ftp://prometheus", "http://", "http://p?a=b", "http://u:p@h"]
-        {
-            refused(|settings| url.clone_into(&mut settings.url));
-        }
-        let error = refused(|settings| settings.bearer_token_file = Some("/token".into()));
-        assert!(error.contains("unencrypted"), "{error}");
-        refused(|settings| settings.client_cert_file = Some("/cert".into()));
-    }
-
-    #[test]
-    fn times_and_maxima_must_be_positive_numbers() {
-        for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-            refused(|settings| settings.timeout_seconds = bad);
-            refused(|settings| settings.breaker.probe_seconds = bad);
-            refused(|settings| settings.maxima.cpu = bad);
-        }
-        refused(|settings| settings.concurrency = 0);
-    }
-
-    #[test]
-    fn the_sample_must_be_a_selector_whose_timestamp_is_a_sample_time() {
-        for good in [
-            "app_cpu",
-            "hirl:app:rps:rate1m",
-            r#"a{b="c"}"#,
-            r#" a {b=~"{namespaces}"} "#,
-            r#"{__name__="a}"}"#,
-            r#"a{b="\"}",c='x'}"#,
-        ] {
-            assert!(is_plain_selector(good), "{good} was refused");
-        }
-        for bad in [
-            "",
-            "1",
-            "rate(a[1m])",
-            "a[1m]",
-            "a + b",
-            r#"a{b="c"}[5m]"#,
-            r#"a{b="c"} offset 5m"#,
-            r#"a{b="c}"#,
-            "a{",
-            "sum(a)",
-        ] {
-            assert!(!is_plain_selector(bad), "{bad} was accepted");
-        }
-        let error = refused(|settings| {
-            settings.queries.insert(SignalKind::Cpu, query("rate(a[1m])"));
-        });
-        assert!(error.starts_with("telemetry.queries.cpu: sample"), "{error}");
-    }
-
-    #[test]
-    fn names_that_go_into_promql_must_be_label_names() {
-        refused(|settings| settings.dedup_labels.push("a) or (b".to_owned()));
-        refused(|settings| {
-            let query = Query { workload_label: "1x".to_owned(), ..query("a") };
-            settings.queries.insert(SignalKind::Rps, query);
-        });
-        refused(|settings| {
-            let query = Query { join: "a * b".to_owned(), ..query("a") };
-            settings.queries.insert(SignalKind::Rps, query);
-        });
-    }
-}
+mod tests;
