@@ -25,7 +25,7 @@ const START: Duration = Duration::from_secs(90);
 
 /// What the configuration of one instance needs to know.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct Site {
     /// Name of the instance, unique in a testbed.
     pub name: String,
     /// Where it shall listen.
@@ -44,43 +44,55 @@ pub struct Place {
 #[derive(Debug)]
 pub struct Hirl {
     process: Process,
-    place: Place,
+    site: Site,
     config: PathBuf,
     scratch: Arc<Scratch>,
     authority: String,
 }
 
 impl Hirl {
-    /// Starts an instance with the configuration (YAML) that `config` writes for its place. It is
+    /// Starts an instance with the configuration (YAML) that `config` writes for its site. It is
     /// not ready yet: see [`Hirl::ready`].
     pub fn start(
         plane: &ControlPlane,
         name: &str,
-        config: impl FnOnce(&Place) -> String,
+        config: impl FnOnce(&Site) -> String,
     ) -> Result<Self> {
         let scratch = Arc::clone(plane.scratch());
         let serving = Self::serving_identity(plane)?.write(&scratch, &format!("{name}-serving"))?;
-        let place = Place {
+        let site = Site {
             name: name.to_owned(),
             port: free_port()?,
             spare_port: free_port()?,
             kubeconfig: plane.kubeconfig_for(
                 name,
                 "system:serviceaccount:hirl-system:hirl",
-                &["system:serviceaccounts", "system:serviceaccounts:hirl-system"],
+                &[
+                    "system:serviceaccounts",
+                    "system:serviceaccounts:hirl-system",
+                ],
             )?,
             serving,
             serving_ca: scratch.write("serving-ca.crt", plane.pki().serving.pem())?,
         };
-        let config = scratch.write(&format!("{name}.yaml"), &config(&place))?;
-        let process = spawn(&scratch, &place, &config)?;
+        let config = scratch.write(&format!("{name}.yaml"), &config(&site))?;
+        let process = spawn(&scratch, &site, &config)?;
         let authority = plane.pki().serving.pem().to_owned();
-        Ok(Self { process, place, config, scratch, authority })
+        Ok(Self {
+            process,
+            site,
+            config,
+            scratch,
+            authority,
+        })
     }
 
     /// A serving certificate with the right names.
     pub fn serving_identity(plane: &ControlPlane) -> Result<Identity> {
-        plane.pki().serving.issue(&Leaf::server("hirl", &[SERVER_NAME, "localhost", "127.0.0.1"]))
+        plane.pki().serving.issue(&Leaf::server(
+            "hirl",
+            &[SERVER_NAME, "localhost", "127.0.0.1"],
+        ))
     }
 
     /// Points `external.metrics.k8s.io` at this instance and waits until it is available.
@@ -90,7 +102,7 @@ impl Hirl {
             "external.metrics.k8s.io",
             "v1beta1",
             SERVICE,
-            self.place.port,
+            self.site.port,
             plane.pki().serving.pem(),
         )?;
         objects::apply(&client, &objects::namespace(SERVICE.0, &[])?).await?;
@@ -105,7 +117,12 @@ impl Hirl {
         self.process
             .ready(START, async || {
                 let answer = requests.get("/readyz", &[]).await?;
-                ensure!(answer.status.is_success(), "{}: {}", answer.status, answer.body);
+                ensure!(
+                    answer.status.is_success(),
+                    "{}: {}",
+                    answer.status,
+                    answer.body
+                );
                 Ok(())
             })
             .await
@@ -118,17 +135,19 @@ impl Hirl {
 
     /// Where it listens.
     pub fn url(&self) -> String {
-        format!("https://localhost:{}", self.place.port)
+        format!("https://localhost:{}", self.site.port)
     }
 
     /// What its configuration was made from.
-    pub fn place(&self) -> &Place {
-        &self.place
+    pub fn site(&self) -> &Site {
+        &self.site
     }
 
     /// Replaces its serving certificate on disk.
     pub fn replace_serving(&self, identity: &Identity) -> Result<()> {
-        identity.write(&self.scratch, &format!("{}-serving", self.place.name)).map(|_| ())
+        identity
+            .write(&self.scratch, &format!("{}-serving", self.site.name))
+            .map(|_| ())
     }
 
     /// The process: its log, `pause` (SIGSTOP), `kill` (SIGKILL), `terminate` (SIGTERM).
@@ -136,20 +155,20 @@ impl Hirl {
         &mut self.process
     }
 
-    /// Ends it at once and starts it again in the same place.
+    /// Ends it at once and starts it again in the same site.
     pub fn restart(&mut self) -> Result<()> {
         self.process.kill()?;
-        self.process = spawn(&self.scratch, &self.place, &self.config)?;
+        self.process = spawn(&self.scratch, &self.site, &self.config)?;
         Ok(())
     }
 }
 
-fn spawn(scratch: &Arc<Scratch>, place: &Place, config: &std::path::Path) -> Result<Process> {
+fn spawn(scratch: &Arc<Scratch>, site: &Site, config: &std::path::Path) -> Result<Process> {
     let mut command = Command::new(binary()?);
     command.arg("serve").arg("--config").arg(config);
     // Whoever runs the tests may have a cluster of his own, which is none of our business.
-    command.env("KUBECONFIG", &place.kubeconfig);
-    Process::spawn(scratch, &place.name, command)
+    command.env("KUBECONFIG", &site.kubeconfig);
+    Process::spawn(scratch, &site.name, command)
 }
 
 /// The program under test: known to tests at compile time, beside the example otherwise.
@@ -158,8 +177,15 @@ fn binary() -> Result<PathBuf> {
         return Ok(path.into());
     }
     let own = std::env::current_exe().context("looking for the hirl program")?;
-    let folder = own.ancestors().nth(2).context("the example has no folder")?;
+    let folder = own
+        .ancestors()
+        .nth(2)
+        .context("the example has no folder")?;
     let path = folder.join("hirl");
-    ensure!(path.is_file(), "{} does not exist: run `cargo build` first", path.display());
+    ensure!(
+        path.is_file(),
+        "{} does not exist: run `cargo build` first",
+        path.display()
+    );
     Ok(path)
 }

@@ -3,4 +3,9 @@
 #[path = "mod.rs"]
 mod testbed;
 
-fn main() -> anyhow::Result<()> { testbed::run(async { testbed::Testbed::start(testbed::Options::default()).await?; Ok(()) }) }
+fn main() -> anyhow::Result<()> {
+    testbed::run(async {
+        testbed::Testbed::start(testbed::Options::default()).await?;
+        Ok(())
+    })
+}

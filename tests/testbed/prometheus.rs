@@ -1,5 +1,6 @@
 //! A real Prometheus that scrapes the load twin.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use super::requests::Requests;
 use super::scratch::Scratch;
 
 /// Patience; it is ready within a second on an idle machine.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 /// A running Prometheus.
 #[derive(Debug)]
@@ -46,7 +47,12 @@ impl Prometheus {
         let port = free_port()?;
         let requests = Requests::plain(format!("http://127.0.0.1:{port}"))?;
         let process = spawn(scratch, port)?;
-        let mut prometheus = Self { process, scratch: Arc::clone(scratch), port, requests };
+        let mut prometheus = Self {
+            process,
+            scratch: Arc::clone(scratch),
+            port,
+            requests,
+        };
         prometheus.ready().await?;
         Ok(prometheus)
     }
@@ -75,10 +81,21 @@ impl Prometheus {
 
     /// The result of an instant query: the `data.result` of the answer.
     pub async fn query(&self, promql: &str) -> Result<Vec<serde_json::Value>> {
-        let encoded: String = promql.bytes().map(|byte| format!("%{byte:02X}")).collect();
-        let answer = self.requests.get(&format!("/api/v1/query?query={encoded}"), &[]).await?;
+        let encoded = promql.bytes().fold(String::new(), |mut encoded, byte| {
+            // Infallible: the text grows in memory.
+            let _ = write!(encoded, "%{byte:02X}");
+            encoded
+        });
+        let answer = self
+            .requests
+            .get(&format!("/api/v1/query?query={encoded}"), &[])
+            .await?;
         let json = answer.json()?;
-        ensure!(json["status"] == "success", "Prometheus refused {promql:?}: {}", answer.body);
+        ensure!(
+            json["status"] == "success",
+            "Prometheus refused {promql:?}: {}",
+            answer.body
+        );
         serde_json::from_value(json["data"]["result"].clone())
             .with_context(|| format!("reading the result of {promql:?}"))
     }
@@ -86,14 +103,23 @@ impl Prometheus {
     /// The only value of an instant query.
     pub async fn value(&self, promql: &str) -> Result<f64> {
         let series = self.query(promql).await?;
-        ensure!(series.len() == 1, "{promql:?} gave {} series, not one", series.len());
-        let text = series[0]["value"][1].as_str().context("an instant vector")?;
-        text.parse().with_context(|| format!("{promql:?} gave {text:?}"))
+        ensure!(
+            series.len() == 1,
+            "{promql:?} gave {} series, not one",
+            series.len()
+        );
+        let text = series[0]["value"][1]
+            .as_str()
+            .context("an instant vector")?;
+        text.parse()
+            .with_context(|| format!("{promql:?} gave {text:?}"))
     }
 
     async fn ready(&mut self) -> Result<()> {
         let requests = &self.requests;
-        self.process.ready(START, async || requests.text("/-/ready").await.map(|_| ())).await
+        self.process
+            .ready(START, async || requests.text("/-/ready").await.map(|_| ()))
+            .await
     }
 }
 
@@ -101,8 +127,14 @@ fn spawn(scratch: &Arc<Scratch>, port: u16) -> Result<Process> {
     let path = scratch.path();
     let mut command = Command::new(Binaries::find()?.prometheus);
     command
-        .arg(format!("--config.file={}", path.join("prometheus.yaml").display()))
-        .arg(format!("--storage.tsdb.path={}", path.join("prometheus").display()))
+        .arg(format!(
+            "--config.file={}",
+            path.join("prometheus.yaml").display()
+        ))
+        .arg(format!(
+            "--storage.tsdb.path={}",
+            path.join("prometheus").display()
+        ))
         .arg(format!("--web.listen-address=127.0.0.1:{port}"))
         .arg("--log.level=warn");
     Process::spawn(scratch, "prometheus", command)

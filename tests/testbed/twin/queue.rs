@@ -57,7 +57,12 @@ impl Service {
         let idle = f64::from(pods) * self.idle_cpu;
         if offered <= 0.0 || pods == 0 {
             // A service without pods reports nothing: it is the caller's side that sees errors.
-            return Outcome { cpu: idle, mean_latency: f64::NAN, p99: f64::NAN, ..Outcome::default() };
+            return Outcome {
+                cpu: idle,
+                mean_latency: f64::NAN,
+                p99: f64::NAN,
+                ..Outcome::default()
+            };
         }
         let capacity = self.capacity();
         let arriving = offered / f64::from(pods);

@@ -100,7 +100,9 @@ impl Replay {
     }
 
     fn at(&self, seconds: f64) -> Option<f64> {
-        self.trace.at(self.from + seconds).map(|value| value * self.scale)
+        self.trace
+            .at(self.from + seconds)
+            .map(|value| value * self.scale)
     }
 }
 
@@ -130,8 +132,10 @@ impl Trace {
     /// The same from text.
     pub fn parse(text: &str) -> Result<Self> {
         let mut samples: Vec<(f64, f64)> = Vec::new();
-        let mut rows =
-            csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
+        let mut rows = csv::ReaderBuilder::new()
+            .has_headers(false)
+            .flexible(true)
+            .from_reader(text.as_bytes());
         for (index, row) in rows.records().enumerate() {
             let row = row.context("splitting it into columns")?;
             let read = match (row.get(0), row.get(1)) {
@@ -154,10 +158,19 @@ impl Trace {
         for sample in &mut samples {
             sample.0 -= first;
         }
-        ensure!(samples.is_sorted_by(|a, b| a.0 < b.0), "its times do not ascend");
-        let mut steps: Vec<f64> = samples.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
+        ensure!(
+            samples.is_sorted_by(|a, b| a.0 < b.0),
+            "its times do not ascend"
+        );
+        let mut steps: Vec<f64> = samples
+            .windows(2)
+            .map(|pair| pair[1].0 - pair[0].0)
+            .collect();
         steps.sort_by(f64::total_cmp);
-        Ok(Self { step: steps[steps.len() / 2], samples })
+        Ok(Self {
+            step: steps[steps.len() / 2],
+            samples,
+        })
     }
 
     /// Seconds from the first sample to the end of the last.
@@ -188,7 +201,10 @@ impl Trace {
 }
 
 fn number(text: &str) -> Option<f64> {
-    text.trim().parse().ok().filter(|value: &f64| value.is_finite() && *value >= 0.0)
+    text.trim()
+        .parse()
+        .ok()
+        .filter(|value: &f64| value.is_finite() && *value >= 0.0)
 }
 
 /// Seconds since the epoch; a time without a zone is UTC.
@@ -226,14 +242,18 @@ mod tests {
 
     #[test]
     fn every_time_format_gives_the_same_recording() {
-        let iso = "TimeStamp,Value,Label\n\"2018-04-25T00:00:00Z\",10,0\n\"2018-04-25T00:01:00Z\",20,0\n";
+        let iso =
+            "TimeStamp,Value,Label\n\"2018-04-25T00:00:00Z\",10,0\n\"2018-04-25T00:01:00Z\",20,0\n";
         let plain = "timestamp,requests\n2018-04-25 00:00:00,10\n2018-04-25 00:01:00,20\n";
         let unix = "1524614400,10\n1524614460,20\n";
         let read = Trace::parse(iso).unwrap();
         assert_eq!(read.samples, [(0.0, 10.0), (60.0, 20.0)]);
         assert_eq!(Trace::parse(plain).unwrap(), read);
         assert_eq!(Trace::parse(unix).unwrap(), read);
-        assert_eq!(Trace::parse("5\n6\n7\n").unwrap().samples, [(0.0, 5.0), (1.0, 6.0), (2.0, 7.0)]);
+        assert_eq!(
+            Trace::parse("5\n6\n7\n").unwrap().samples,
+            [(0.0, 5.0), (1.0, 6.0), (2.0, 7.0)]
+        );
     }
 
     #[test]
@@ -264,7 +284,10 @@ mod tests {
 
     #[test]
     fn a_recording_is_scaled_to_its_peak() {
-        let text: String = (0..200).map(|i| format!("{i}\n")).collect();
+        let text = (0..200)
+            .map(|value| value.to_string())
+            .collect::<Vec<_>>()
+            .join("\n");
         let replay = Replay::new(Arc::new(Trace::parse(&text).unwrap()), 1000.0, 0.0);
         let peak = replay.at(197.0).unwrap();
         assert!((peak - 1000.0).abs() < 1e-9, "{peak}");
@@ -277,11 +300,20 @@ mod tests {
             swing: 0.5,
             peak_at: 14.0 * 3600.0,
             noise: 0.05,
-            spikes: vec![Spike { start: 3600.0, ramp: 10.0, length: 60.0, factor: 3.0 }],
+            spikes: vec![Spike {
+                start: 3600.0,
+                ramp: 10.0,
+                length: 60.0,
+                factor: 3.0,
+            }],
             seed: 7,
         };
-        let curve: Vec<f64> = (0..24).map(|hour| daily.at(f64::from(hour) * 3600.0)).collect();
-        let again: Vec<f64> = (0..24).map(|hour| daily.at(f64::from(hour) * 3600.0)).collect();
+        let curve: Vec<f64> = (0..24)
+            .map(|hour| daily.at(f64::from(hour) * 3600.0))
+            .collect();
+        let again: Vec<f64> = (0..24)
+            .map(|hour| daily.at(f64::from(hour) * 3600.0))
+            .collect();
         assert_eq!(curve, again);
         assert!(curve[14] > 1.5 * curve[2], "{curve:?}");
         assert!(daily.at(3640.0) > 2.0 * daily.at(3500.0));
