@@ -13,3 +13,4 @@ mod replay;
 mod rotation;
 mod scale;
 mod stage;
+mod testbed_works;

@@ -201,7 +201,10 @@ safety:
   downPods: 100000
   lastGoodSeconds: 3
   hpaStabilizationSeconds: 0
-control: {{decisionSeconds: 1, maxAgeSeconds: {MAX_AGE}, followSeconds: 0.5}}
+control:
+  decisionSeconds: 1
+  maxAgeSeconds: {MAX_AGE}
+  followSeconds: 0.5
 {}",
         serving(place),
         queries = queries.concat(),
@@ -221,22 +224,24 @@ pub fn compressed(place: &Place, prometheus: &str) -> String {
 observation: {{leadSeconds: 4, trendSeconds: 6, costHalfLifeSeconds: 40}}
 policy: {{stabilizationSeconds: 8, budgetSeconds: 4}}
 safety: {{lastGoodSeconds: 4, hpaStabilizationSeconds: 20}}
-control: {{decisionSeconds: 0.7, maxAgeSeconds: 4, followSeconds: 0.1}}
+control:
+  decisionSeconds: 0.7
+  maxAgeSeconds: 4
+  followSeconds: 0.1
 {}",
         serving(place),
     )
 }
 
-/// Where an instance on stage listens, and as who.
+/// Who the other replica is, and where an instance on stage listens: follows the keys of `control`.
 fn serving(place: &Place) -> String {
     format!(
-        "kubernetes: {{lease: {{durationSeconds: 5, renewDeadlineSeconds: 3, retrySeconds: 1}}}}
+        "  peer: {{caFile: {ca}, serverName: {name}}}
+kubernetes: {{lease: {{durationSeconds: 5, renewDeadlineSeconds: 3, retrySeconds: 1}}}}
 http:
   listen: 127.0.0.1:{port}
-  certificate: {cert}
-  key: {key}
-  peerCa: {ca}
-  peerName: {name}
+  certFile: {cert}
+  keyFile: {key}
   reloadSeconds: 1
   readyDelaySeconds: 0.2
 ",
