@@ -146,7 +146,7 @@ impl Controller {
             let decision = Arc::new(pilot.decide(&snapshot, clock::now()));
             self.instruments.decision_duration.observe(started.elapsed().as_secs_f64());
             // 3. Is it still ours to say? A process that was stopped for a while may have lost it.
-            if !self.guard.still_leading() {
+            if self.guard.epoch() != Some(epoch) {
                 warn!(epoch, "The lease was not renewed in time: this decision is dropped");
                 continue;
             }
