@@ -8,6 +8,9 @@ pub mod safety;
 
 pub mod pilot;
 
+pub mod clock;
+pub mod tls;
+
 pub mod instruments;
 pub mod kubernetes;
 pub mod telemetry;

@@ -234,13 +234,13 @@ mod tests {
         digests.push(digest(&other, &questions[0]));
         digests.sort_unstable();
         digests.dedup();
-        assert_eq!(digests.len(), questions.len());
+        assert_eq!(digests.len(), questions.len() + 1);
     }
 
     #[test]
     fn a_refusal_reads_as_the_api_server_writes_it() {
         let identity = Standing::default().anonymous();
-        let text = |attributes, reason| {
+        let text = |attributes: &Attributes<'_>, reason| {
             let body = format!("{:?}", refusal(&identity, attributes, reason));
             body.replace('\\', "")
         };

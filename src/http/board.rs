@@ -70,7 +70,6 @@ pub(super) struct Laid {
     pub(super) published: Arc<Published>,
     layout: Arc<Layout>,
     answers: Vec<OnceLock<Bytes>>,
-    whole: OnceLock<Bytes>,
 }
 
 /// The board.
@@ -105,7 +104,6 @@ impl Laid {
             published,
             layout,
             answers,
-            whole: OnceLock::new(),
         }
     }
 
@@ -148,11 +146,6 @@ impl Laid {
     /// The bytes that answer a read of the app at `index`.
     pub(super) fn answer(&self, index: usize, write: impl FnOnce() -> Bytes) -> Bytes {
         self.answers[index].get_or_init(write).clone()
-    }
-
-    /// The bytes of the whole decision.
-    pub(super) fn whole(&self, write: impl FnOnce() -> Bytes) -> &Bytes {
-        self.whole.get_or_init(write)
     }
 
     /// How often the app at `index` is read.
@@ -248,18 +241,25 @@ impl Board {
         })
     }
 
+    /// How often each app is read, for those read at least twice.
+    pub(super) fn read_intervals(&self) -> Vec<(AppId, Duration)> {
+        let Some(laid) = self.newest() else {
+            return Vec::new();
+        };
+        let now = self.since_start();
+        let apps = laid.layout.catalog.apps.iter().zip(&laid.layout.clocks);
+        apps.filter_map(|(app, clock)| Some((app.id.clone(), clock.interval(now)?)))
+            .collect()
+    }
+
     /// Brings the gauge of read intervals up to date, so that an HPA that stopped reading shows.
     pub(super) fn export_read_intervals(&self) {
-        let Some(laid) = self.newest() else { return };
-        let now = self.since_start();
-        for (app, clock) in laid.layout.catalog.apps.iter().zip(&laid.layout.clocks) {
-            if let Some(interval) = clock.interval(now) {
-                let gauge = self
-                    .instruments
-                    .hpa_read_interval
-                    .get_or_create(&label(&app.id));
-                gauge.set(interval.as_secs_f64());
-            }
+        for (id, interval) in self.read_intervals() {
+            let gauge = self
+                .instruments
+                .hpa_read_interval
+                .get_or_create(&label(&id));
+            gauge.set(interval.as_secs_f64());
         }
     }
 }

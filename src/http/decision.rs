@@ -3,10 +3,8 @@
 //! Only a client whose certificate the peer CA signed and that carries the peer's name is
 //! answered: a decision names every app of the cluster.
 
-use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use hyper::body::Bytes;
 use hyper::header::{ETAG, HeaderValue};
 use hyper::{HeaderMap, StatusCode};
 
@@ -15,12 +13,12 @@ use super::board::Board;
 use super::negotiate;
 use super::status::{ApiError, JSON, Response, answer};
 use super::trust::{Signers, has_dns_name};
+use crate::control::peer;
 
 /// Who the other replica is.
 #[derive(Debug)]
 pub(super) struct Peers {
-    file: Option<PathBuf>,
-    name: String,
+    settings: peer::Settings,
     known: RwLock<Known>,
 }
 
@@ -31,18 +29,17 @@ struct Known {
 }
 
 impl Peers {
-    /// Peers with certificates for `name`, signed by the CAs in `file`.
-    pub(super) fn new(file: Option<PathBuf>, name: String) -> Self {
+    /// Peers as `settings` describe them; without a CA there are none.
+    pub(super) fn new(settings: peer::Settings) -> Self {
         Self {
-            file,
-            name,
+            settings,
             known: RwLock::default(),
         }
     }
 
     /// Reads the CA file again. A file that cannot be read or used leaves the old CAs in place.
     pub(super) fn reload(&self) -> Result<(), String> {
-        let Some(file) = &self.file else {
+        let Some(file) = &self.settings.ca_file else {
             return Ok(());
         };
         let pem = std::fs::read(file)
@@ -67,15 +64,14 @@ impl Peers {
             return false;
         };
         drop(known);
-        signers.signed(connection.chain()) && has_dns_name(leaf, &self.name)
+        signers.signed(connection.chain()) && has_dns_name(leaf, &self.settings.server_name)
     }
 }
 
-/// Answers a peer with the newest decision, its age and whether we made it ourselves.
+/// Answers a peer with the newest decision and its age, or 304 where it has that decision.
 pub(super) fn decision(
     board: &Board,
     peers: &Peers,
-    leader: bool,
     connection: &Connection,
     headers: &HeaderMap,
 ) -> Result<Response, ApiError> {
@@ -88,31 +84,15 @@ pub(super) fn decision(
         .newest()
         .ok_or_else(|| ApiError::unavailable("nothing has been decided yet"))?;
     let decided = laid.published.decision();
-    let etag = format!("\"{}-{}\"", decided.epoch, decided.sequence);
+    let etag = peer::etag(decided);
     let mut response = if negotiate::is_held(headers, &etag) {
         let mut response = Response::default();
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         response
     } else {
-        let mut failed = None;
-        let whole = laid.whole(|| {
-            serde_json::to_vec(&**decided)
-                .map(Bytes::from)
-                .inspect_err(|error| failed = Some(error.to_string()))
-                .unwrap_or_default()
-        });
-        if whole.is_empty() {
-            let error = failed.unwrap_or_default();
-            return Err(ApiError::internal(format!(
-                "the decision cannot be written: {error}"
-            )));
-        }
-        let age = laid.published.age().as_millis();
-        let mut body =
-            format!("{{\"ageMillis\":{age},\"leader\":{leader},\"decision\":").into_bytes();
-        body.reserve_exact(whole.len() + 1);
-        body.extend_from_slice(whole);
-        body.push(b'}');
+        // Once per decision and follower: not worth keeping the bytes.
+        let body = serde_json::to_vec(&peer::envelope(decided, laid.published.age()))
+            .map_err(|error| ApiError::internal(format!("writing the decision failed: {error}")))?;
         answer(StatusCode::OK, JSON, body.into())
     };
     if let Ok(etag) = HeaderValue::from_str(&etag) {

@@ -19,6 +19,7 @@ use super::negotiate;
 use super::route::{self, GROUP};
 use super::selector::Selector;
 use super::status::{ApiError, JSON, Response, answer};
+use crate::clock;
 use crate::cluster::Timestamp;
 use crate::control::Entry;
 use crate::safety::Rung;
@@ -296,9 +297,7 @@ fn read_intervals(
     selector: &Selector<'_>,
 ) -> Result<Bytes, ApiError> {
     let now = board.since_start();
-    let timestamp = to_the_second(Timestamp::from_millis(
-        jiff::Timestamp::now().as_millisecond(),
-    ));
+    let timestamp = to_the_second(clock::now());
     let mut apps = 0;
     let mut items = Vec::new();
     for entry in laid.matching(read.namespace, selector) {

@@ -8,6 +8,7 @@ mod audit;
 mod authentication;
 mod authorization;
 mod board;
+mod certificate;
 mod decision;
 mod discovery;
 mod document;
@@ -23,17 +24,16 @@ mod server;
 mod service;
 mod settings;
 mod status;
-mod tls;
 mod trust;
 
 #[cfg(test)]
 mod tests;
 
 pub use audit::TARGET as AUDIT_TARGET;
+pub use certificate::CertificateError;
 pub use external_metrics::{METRIC, READ_INTERVAL_METRIC};
 pub use probes::LogLevel;
-pub use route::{DECISION_PATH, GROUP, VERSION};
+pub use route::{GROUP, VERSION};
 pub use server::{Server, StartError};
-pub use service::Sources;
+pub use service::State;
 pub use settings::Settings;
-pub use tls::TlsError;

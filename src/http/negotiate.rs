@@ -84,7 +84,7 @@ fn offer(clause: &str, aggregated: bool) -> Option<(Form, f32)> {
                     .parse::<f32>()
                     .ok()
                     .filter(|q| q.is_finite())
-                    .unwrap_or(0.0)
+                    .unwrap_or(0.0);
             }
             "g" => group = value,
             "v" => version = value,

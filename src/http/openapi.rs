@@ -1,4 +1,4 @@
-//! What a read returns, in the words of OpenAPI v2 and v3.
+//! What a read returns, in the words of `OpenAPI` v2 and v3.
 //!
 //! Definitions of other API groups are written out in place instead of referred to by their
 //! usual names, so that the API server's merge of all documents finds no two of one name.

@@ -18,9 +18,11 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const OPEN_METRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
+type SetLevel = dyn Fn(&str) -> Result<(), String> + Send + Sync;
+
 /// Changes the log level; says in a sentence what is wrong with a level that it refuses.
 #[derive(Clone)]
-pub struct LogLevel(Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>);
+pub struct LogLevel(Arc<SetLevel>);
 
 impl LogLevel {
     /// Calls `set` with the level or filter that was asked for.

@@ -249,7 +249,7 @@ mod tests {
 
     use super::*;
 
-    const HOUR: Duration = Duration::from_secs(3600);
+    const HOUR: Duration = Duration::from_hours(1);
     const LONG: Lifetime = Lifetime {
         fresh: HOUR,
         usable: HOUR,

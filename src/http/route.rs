@@ -5,14 +5,13 @@ use std::borrow::Cow;
 use hyper::Method;
 
 use super::status::ApiError;
+use crate::control::peer;
 use crate::kubernetes::Attributes;
 
 /// The API group that we serve.
 pub const GROUP: &str = "external.metrics.k8s.io";
 /// The version of it.
 pub const VERSION: &str = "v1beta1";
-/// Where the other replica fetches decisions.
-pub const DECISION_PATH: &str = "/hirl/v1/decision";
 /// What every path of the group version starts with.
 const PREFIX: &str = "/apis/external.metrics.k8s.io/v1beta1/";
 
@@ -80,7 +79,7 @@ impl<'a> Route<'a> {
             "/metrics" => Self::OwnMetrics,
             "/version" => Self::Version,
             "/log-level" => Self::LogLevel,
-            DECISION_PATH => Self::Decision,
+            peer::PATH => Self::Decision,
             "/apis" => Self::Groups,
             "/apis/external.metrics.k8s.io" => Self::Group,
             "/apis/external.metrics.k8s.io/v1beta1" => Self::Resources,
@@ -356,8 +355,8 @@ mod tests {
 
         #[test]
         fn decoding_undoes_encoding(text in "\\PC{0,40}") {
-            let encoded: String = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
-            prop_assert_eq!(unescape(&encoded, true), Some(text));
+            let encoded: Vec<String> = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
+            prop_assert_eq!(unescape(&encoded.concat(), true), Some(text));
         }
     }
 }

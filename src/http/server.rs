@@ -2,7 +2,7 @@
 //! with a bound on everything that a client can hold on to.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -23,9 +24,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::authentication::Connection;
-use super::service::{Service, Sources};
+use super::certificate::{CertificateError, Files, Reloader};
+use super::service::{Service, State};
 use super::settings::{Settings, span};
-use super::tls::{Files, Reloader, TlsError};
+use crate::cluster::AppId;
+use crate::control::peer;
 use crate::instruments::Instruments;
 
 /// Why the server cannot start.
@@ -36,7 +39,7 @@ pub enum StartError {
     Settings(String),
     /// The serving certificate cannot be used.
     #[error(transparent)]
-    Tls(#[from] TlsError),
+    Certificate(#[from] CertificateError),
     /// The CA of the other replica cannot be used.
     #[error("{0}")]
     PeerCa(String),
@@ -86,21 +89,25 @@ impl std::fmt::Debug for Server {
 
 impl Server {
     /// Loads the certificates and listens.
-    pub async fn bind(settings: &Settings, sources: Sources) -> Result<Self, StartError> {
+    pub async fn bind(
+        settings: Settings,
+        peer: peer::Settings,
+        state: State,
+    ) -> Result<Self, StartError> {
         settings.validate().map_err(StartError::Settings)?;
-        let instruments = Arc::clone(&sources.instruments);
+        let instruments = Arc::clone(&state.instruments);
         let files = Files {
-            certificate: settings.certificate.clone(),
-            key: settings.key.clone(),
+            certificate: settings.cert_file.clone(),
+            key: settings.key_file.clone(),
         };
         let reloader = Reloader::start(files, Arc::clone(&instruments))?;
-        let service = Arc::new(Service::new(settings, sources));
+        let service = Arc::new(Service::new(&settings, peer, state));
         service.peers().reload().map_err(StartError::PeerCa)?;
         let listen = |source| StartError::Listen {
             address: settings.listen,
             source,
         };
-        let listener = TcpListener::bind(settings.listen).await.map_err(listen)?;
+        let listener = open_port(settings.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         Ok(Self {
             listener,
@@ -128,6 +135,18 @@ impl Server {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The port of it.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// How often the HPA controller reads each app from this replica, asked whenever it is called.
+    pub fn read_intervals(&self) -> impl Fn() -> Vec<(AppId, Duration)> + Send + Sync + use<> {
+        let service = Arc::clone(&self.service);
+        move || service.read_intervals()
     }
 
     /// Answers until `cancel`; then says "not ready" for a while, stops accepting, and lets open
@@ -199,6 +218,21 @@ impl Server {
     }
 }
 
+/// Listens on `address`; a machine without IPv6 gets `0.0.0.0` for `[::]`.
+async fn open_port(address: SocketAddr) -> io::Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Err(error)
+            if address.ip() == Ipv6Addr::UNSPECIFIED
+                && error.kind() != io::ErrorKind::AddrInUse =>
+        {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port()))
+                .await
+                .map_err(|_| error)
+        }
+        bound => bound,
+    }
+}
+
 /// One accepted connection.
 struct Open {
     service: Arc<Service>,
@@ -255,7 +289,11 @@ impl Open {
         let is_http2 = session.alpn_protocol() == Some(b"h2");
         let chain = session.peer_certificates().unwrap_or_default();
         let connection = Arc::new(Connection::new(
-            chain.iter().cloned().map(|one| one.into_owned()).collect(),
+            chain
+                .iter()
+                .cloned()
+                .map(CertificateDer::into_owned)
+                .collect(),
         ));
         let activity = Arc::new(Activity {
             opened: Instant::now(),

@@ -29,19 +29,18 @@ use super::route::{self, Route};
 use super::settings::{Settings, span};
 use super::status::{ApiError, Response};
 use super::{discovery, openapi};
-use crate::control::Published;
+use crate::cluster::AppId;
+use crate::control::{Published, peer};
 use crate::instruments::{AnswerLabel, Instruments};
 use crate::kubernetes::{FrontProxy, Reviews};
 
 /// What the server answers from; other rooms keep it up to date.
 #[derive(Debug, Clone)]
-pub struct Sources {
+pub struct State {
     /// The newest decision; `None` while nothing was decided.
     pub published: watch::Receiver<Option<Arc<Published>>>,
     /// Whom the API server tells us to believe; `None` until it was read.
     pub front_proxy: watch::Receiver<Option<Arc<FrontProxy>>>,
-    /// Whether this replica makes the decisions.
-    pub leader: watch::Receiver<bool>,
     /// Where tokens and accesses are reviewed.
     pub reviews: Reviews,
     /// Our own metrics.
@@ -59,7 +58,6 @@ pub(crate) struct Service {
     authorizer: Authorizer,
     board: Board,
     peers: Peers,
-    leader: watch::Receiver<bool>,
     log_level: LogLevel,
     audit: Audit,
     instruments: Arc<Instruments>,
@@ -83,35 +81,29 @@ impl Drop for Place<'_> {
 }
 
 impl Service {
-    /// Answers from `sources`.
-    pub(crate) fn new(settings: &Settings, sources: Sources) -> Self {
+    /// Answers from `state`.
+    pub(crate) fn new(settings: &Settings, peer: peer::Settings, state: State) -> Self {
         let at_once = Arc::new(Semaphore::new(settings.max_reviews));
-        let instruments = sources.instruments;
+        let instruments = state.instruments;
         Self {
             authenticator: Authenticator::new(
                 settings,
-                sources.front_proxy,
-                sources.reviews.clone(),
+                state.front_proxy,
+                state.reviews.clone(),
                 Arc::clone(&at_once),
                 Arc::clone(&instruments),
             ),
-            authorizer: Authorizer::new(
-                settings,
-                sources.reviews,
-                at_once,
-                Arc::clone(&instruments),
-            ),
-            board: Board::new(sources.published, Arc::clone(&instruments)),
-            peers: Peers::new(settings.peer_ca.clone(), settings.peer_name.clone()),
-            leader: sources.leader,
-            log_level: sources.log_level,
+            authorizer: Authorizer::new(settings, state.reviews, at_once, Arc::clone(&instruments)),
+            board: Board::new(state.published, Arc::clone(&instruments)),
+            peers: Peers::new(peer),
+            log_level: state.log_level,
             audit: Audit::default(),
             answered_ok: instruments.requests.get_or_create_owned(&AnswerLabel {
                 code: 200,
                 reason: "OK",
             }),
             instruments,
-            window: sources.decision_interval.as_secs(),
+            window: state.decision_interval.as_secs(),
             deadline: span(settings.deadline_seconds),
             max_target_bytes: settings.max_target_bytes,
             max_body_bytes: settings.max_body_bytes,
@@ -124,6 +116,11 @@ impl Service {
     /// Who may fetch whole decisions.
     pub(super) fn peers(&self) -> &Peers {
         &self.peers
+    }
+
+    /// How often the HPA controller reads each app from this replica.
+    pub(super) fn read_intervals(&self) -> Vec<(AppId, Duration)> {
+        self.board.read_intervals()
     }
 
     /// From now on we are not ready: nobody new should be sent here.
@@ -295,8 +292,7 @@ impl Service {
                 "GET",
             ));
         }
-        let leader = *self.leader.borrow();
-        decision::decision(&self.board, &self.peers, leader, connection, &parts.headers)
+        decision::decision(&self.board, &self.peers, connection, &parts.headers)
     }
 
     /// Everything that is neither a metric read nor a probe.

@@ -13,14 +13,9 @@ pub struct Settings {
     /// Address and port to listen on.
     pub listen: SocketAddr,
     /// PEM file with the serving certificate and its intermediates, leaf first.
-    pub certificate: PathBuf,
+    pub cert_file: PathBuf,
     /// PEM file with its private key.
-    pub key: PathBuf,
-    /// PEM file with the CA that signs the other replica's client certificate; without it nobody
-    /// may fetch whole decisions.
-    pub peer_ca: Option<PathBuf>,
-    /// DNS name that the other replica's client certificate must carry.
-    pub peer_name: String,
+    pub key_file: PathBuf,
     /// Seconds between two looks at these files.
     pub reload_seconds: f64,
 
@@ -82,10 +77,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8443)),
-            certificate: "/etc/hirl/tls/tls.crt".into(),
-            key: "/etc/hirl/tls/tls.key".into(),
-            peer_ca: None,
-            peer_name: "hirl".into(),
+            cert_file: "/etc/hirl/tls/tls.crt".into(),
+            key_file: "/etc/hirl/tls/tls.key".into(),
             reload_seconds: 10.0,
             max_connections: 1000,
             max_in_flight: 2000,
@@ -143,20 +136,20 @@ impl Settings {
         }
         if !(0.0..=600.0).contains(&self.ready_delay_seconds) {
             return Err(format!(
-                "readyDelaySeconds must be from 0 to 600, not {}",
+                "http.readyDelaySeconds must be from 0 to 600, not {}",
                 self.ready_delay_seconds
             ));
         }
         if self.review_seconds >= self.deadline_seconds {
             return Err(format!(
-                "reviewSeconds ({}) must be below deadlineSeconds ({}), or a slow review could never be named as the cause",
+                "http.reviewSeconds ({}) must be below deadlineSeconds ({}), or a slow review could never be named as the cause",
                 self.review_seconds, self.deadline_seconds
             ));
         }
         if !(self.stale_allow_seconds >= self.allow_seconds && self.stale_allow_seconds <= 86_400.0)
         {
             return Err(format!(
-                "staleAllowSeconds ({}) must be from allowSeconds ({}) to 86400",
+                "http.staleAllowSeconds ({}) must be from allowSeconds ({}) to 86400",
                 self.stale_allow_seconds, self.allow_seconds
             ));
         }
@@ -168,18 +161,15 @@ impl Settings {
             ("maxRemembered", self.max_remembered),
         ] {
             if count == 0 {
-                return Err(format!("{name} must be above 0"));
+                return Err(format!("http.{name} must be above 0"));
             }
         }
         // The protocol library keeps at least this much room for the headers.
         if self.max_header_bytes < 8 << 10 {
             return Err(format!(
-                "maxHeaderBytes must be at least 8192, not {}",
+                "http.maxHeaderBytes must be at least 8192, not {}",
                 self.max_header_bytes
             ));
-        }
-        if self.peer_ca.is_some() && self.peer_name.is_empty() {
-            return Err("peerName must not be empty where peerCa is set".to_owned());
         }
         Ok(())
     }
@@ -207,12 +197,12 @@ mod tests {
         type Change = fn(&mut Settings);
         let changes: [(&str, Change); 6] = [
             ("deadlineSeconds", |settings| {
-                settings.deadline_seconds = f64::NAN
+                settings.deadline_seconds = f64::NAN;
             }),
             ("drainSeconds", |settings| settings.drain_seconds = -1.0),
             ("reviewSeconds", |settings| settings.review_seconds = 1.0),
             ("staleAllowSeconds", |settings| {
-                settings.stale_allow_seconds = 59.0
+                settings.stale_allow_seconds = 59.0;
             }),
             ("maxConnections", |settings| settings.max_connections = 0),
             ("maxHeaderBytes", |settings| settings.max_header_bytes = 100),

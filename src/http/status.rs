@@ -51,7 +51,8 @@ struct Status<'a> {
     #[serde(rename = "apiVersion")]
     api_version: &'static str,
     metadata: Empty,
-    status: &'static str,
+    #[serde(rename = "status")]
+    outcome: &'static str,
     message: &'a str,
     reason: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -182,7 +183,7 @@ impl ApiError {
             kind: "Status",
             api_version: "v1",
             metadata: Empty {},
-            status: "Failure",
+            outcome: "Failure",
             message: &self.message,
             reason: self.reason,
             details: self.about.as_deref(),

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
@@ -19,11 +19,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
 
 use crate::kubernetes::{FrontProxy, User};
-
-/// The one crypto provider.
-pub(super) fn provider() -> Arc<CryptoProvider> {
-    Arc::new(ring::default_provider())
-}
+use crate::tls;
 
 /// Asks for a client certificate, hints at no signer (curl would send none), takes any.
 #[derive(Debug)]
@@ -95,7 +91,7 @@ impl Signers {
                 "a CA bundle holds certificates that cannot be used"
             );
         }
-        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), tls::provider())
             .build()
             .map(Self)
             .map_err(|error| format!("the bundle holds no usable CA: {error}"))

@@ -14,12 +14,13 @@ use tokio::sync::watch;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 
-use super::trust::{AnyClientCertificate, provider};
+use super::trust::AnyClientCertificate;
 use crate::instruments::{Instruments, OutcomeLabel};
+use crate::tls::provider;
 
 /// Why a pair of files cannot be served.
 #[derive(Debug, thiserror::Error)]
-pub enum TlsError {
+pub enum CertificateError {
     /// A file cannot be read.
     #[error("reading {} failed: {source}", file.display())]
     File {
@@ -78,9 +79,9 @@ struct Pair {
 }
 
 impl Files {
-    fn read(&self) -> Result<Bytes, TlsError> {
+    fn read(&self) -> Result<Bytes, CertificateError> {
         let read = |file: &PathBuf| {
-            fs::read(file).map_err(|source| TlsError::File {
+            fs::read(file).map_err(|source| CertificateError::File {
                 file: file.clone(),
                 source,
             })
@@ -91,12 +92,12 @@ impl Files {
         })
     }
 
-    fn load(&self, bytes: &Bytes) -> Result<Pair, TlsError> {
-        let bad_certificate = |what: String| TlsError::Certificate {
+    fn load(&self, bytes: &Bytes) -> Result<Pair, CertificateError> {
+        let bad_certificate = |what: String| CertificateError::Certificate {
             file: self.certificate.clone(),
             what,
         };
-        let bad_key = |what: String| TlsError::Key {
+        let bad_key = |what: String| CertificateError::Key {
             file: self.key.clone(),
             what,
         };
@@ -149,7 +150,10 @@ pub(super) struct Reloader {
 impl Reloader {
     /// Loads the first pair. One that is not valid now is served all the same: refusing to start
     /// would take away the API even from clients with a wrong clock, and a new file may come.
-    pub(super) fn start(files: Files, instruments: Arc<Instruments>) -> Result<Self, TlsError> {
+    pub(super) fn start(
+        files: Files,
+        instruments: Arc<Instruments>,
+    ) -> Result<Self, CertificateError> {
         let seen = files.read()?;
         let pair = files.load(&seen)?;
         if let Err(error) = is_valid_now(&files, &pair) {
@@ -189,7 +193,7 @@ impl Reloader {
     }
 
     /// Whether a new pair came into force.
-    fn try_reload(&mut self) -> Result<bool, TlsError> {
+    fn try_reload(&mut self) -> Result<bool, CertificateError> {
         let bytes = self.files.read()?;
         // A broken edit is complained about once; a swap between the two reads is judged when it is over.
         if bytes == self.seen || self.files.read()? != bytes {
@@ -223,13 +227,13 @@ impl Reloader {
     }
 }
 
-fn is_valid_now(files: &Files, pair: &Pair) -> Result<(), TlsError> {
+fn is_valid_now(files: &Files, pair: &Pair) -> Result<(), CertificateError> {
     let now = jiff::Timestamp::now();
     if (pair.from..=pair.until).contains(&now) {
         return Ok(());
     }
     let file = files.certificate.clone();
-    Err(TlsError::NotNow {
+    Err(CertificateError::NotNow {
         file,
         from: pair.from,
         until: pair.until,
