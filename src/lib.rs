@@ -8,9 +8,13 @@ pub mod safety;
 
 pub mod pilot;
 
+pub mod clock;
+pub mod tls;
+
 pub mod instruments;
-pub mod kubernetes;
+
 pub mod telemetry;
+pub mod kubernetes;
 
 pub mod control;
 pub mod http;

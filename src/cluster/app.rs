@@ -23,7 +23,10 @@ impl AppId {
     /// From a namespace and the name of an HPA in it.
     #[must_use]
     pub fn new(namespace: &str, hpa: &str) -> Self {
-        Self { namespace: namespace.into(), hpa: hpa.into() }
+        Self {
+            namespace: namespace.into(),
+            hpa: hpa.into(),
+        }
     }
 }
 
@@ -112,6 +115,25 @@ pub struct App {
     pub target_cpu: f64,
     /// Why no number is served; `None` for a managed app.
     pub refusal: Option<Refusal>,
+}
+
+#[cfg(test)]
+impl App {
+    /// A managed Deployment of the same name, 1 to 100 replicas, without tolerance, at 70 % CPU.
+    pub(crate) fn fixture(id: AppId, domain: usize) -> Self {
+        Self {
+            target: Arc::clone(&id.hpa),
+            id,
+            kind: "Deployment".into(),
+            domain,
+            min_replicas: 1,
+            max_replicas: 100,
+            tolerance_up: 0.0,
+            tolerance_down: 0.0,
+            target_cpu: 0.7,
+            refusal: None,
+        }
+    }
 }
 
 /// What an app does: changes all the time.

@@ -3,6 +3,7 @@
 
 mod app;
 mod domain;
+mod per_app;
 pub mod quantity;
 mod signal;
 mod snapshot;
@@ -10,6 +11,7 @@ mod time;
 
 pub use app::{App, AppId, AppState, METRIC, Refusal};
 pub use domain::{Class, DEFAULT_DOMAIN, Domain, Mode, Slo, UnknownName};
-pub use signal::{Fault, Reading, Signal, SignalKind, Signals};
+pub use per_app::PerApp;
+pub use signal::{Fault, Freshness, Reading, Signal, SignalKind, Signals};
 pub use snapshot::{Catalog, Pool, Snapshot};
 pub use time::Timestamp;

@@ -1,21 +1,28 @@
-//! The API server: its objects become snapshots, and a Lease decides who decides. The only writes
-//! are the Lease, the status of our own `Domain`s, and Events; never a workload object.
+//! The API server: its objects become snapshots, it says who asks and what they may, and a Lease
+//! decides who decides. The only writes are the Lease, the status of our own `Domain`s, reviews
+//! and Events; never a workload object.
 
 mod client;
 mod domain;
+mod front_proxy;
 mod index;
 mod lease;
 mod objects;
 mod report;
+mod reviews;
 mod selector;
 mod settings;
 mod watches;
 
 pub use client::{ClientError, connect};
 pub use domain::{Condition, Domain, DomainSpec, DomainStatus, SloSpec, crd, crd_yaml};
+pub use front_proxy::{
+    AUTHENTICATION_CONFIG_MAP, AUTHENTICATION_NAMESPACE, BadEntry, FrontProxy, watch_front_proxy,
+};
 pub use index::{DomainObject, Ownership};
 pub use lease::{Election, Leadership, LeaseGuard, LeaseSettings};
 pub use report::{ReadIntervals, Reporter};
+pub use reviews::{Access, Attributes, ReviewError, Reviews, User};
 pub use selector::{Operator, Requirement, Selector};
 pub use settings::{DefaultDomain, Service, Settings};
 pub use watches::Watches;

@@ -1,1 +1,16 @@
-fn main(){}
+//! Everything that is only proved on the real parts. `make test` runs it; see `tests/testbed/`.
+
+#[path = "../testbed/mod.rs"]
+mod testbed;
+
+mod contract;
+mod domains;
+mod failover;
+mod fixed_footprint;
+mod following;
+mod install;
+mod replay;
+mod rotation;
+mod scale;
+mod stage;
+mod testbed_works;

@@ -1,0 +1,191 @@
+//! `hirl serve` as a process outside the cluster, with exactly the rights of its service account.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::control_plane::ControlPlane;
+use super::objects;
+use super::pki::{Identity, IdentityFiles, Leaf};
+use super::process::{Process, free_port};
+use super::requests::Requests;
+use super::scratch::Scratch;
+
+/// Namespace and name of its Service, as the manifests have them.
+pub const SERVICE: (&str, &str) = ("hirl-system", "hirl");
+
+/// The name that its certificate must carry.
+pub const SERVER_NAME: &str = "hirl.hirl-system.svc";
+
+/// Patience with its start: it waits for the API server and for the first telemetry.
+const START: Duration = Duration::from_secs(90);
+
+/// What the configuration of one instance needs to know.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// Name of the instance, unique in a testbed.
+    pub name: String,
+    /// Where it shall listen.
+    pub port: u16,
+    /// Another free port, for what does not belong on the first.
+    pub spare_port: u16,
+    /// Its rights on the API server.
+    pub kubeconfig: PathBuf,
+    /// Its serving certificate and key.
+    pub serving: IdentityFiles,
+    /// The CA of all serving certificates.
+    pub serving_ca: PathBuf,
+}
+
+/// A running instance.
+#[derive(Debug)]
+pub struct Hirl {
+    process: Process,
+    site: Site,
+    config: PathBuf,
+    scratch: Arc<Scratch>,
+    authority: String,
+}
+
+impl Hirl {
+    /// Starts an instance with the configuration (YAML) that `config` writes for its site. It is
+    /// not ready yet: see [`Hirl::ready`].
+    pub fn start(
+        plane: &ControlPlane,
+        name: &str,
+        config: impl FnOnce(&Site) -> String,
+    ) -> Result<Self> {
+        let scratch = Arc::clone(plane.scratch());
+        let serving = Self::serving_identity(plane)?.write(&scratch, &format!("{name}-serving"))?;
+        let site = Site {
+            name: name.to_owned(),
+            port: free_port()?,
+            spare_port: free_port()?,
+            kubeconfig: plane.kubeconfig_for(
+                name,
+                "system:serviceaccount:hirl-system:hirl",
+                &[
+                    "system:serviceaccounts",
+                    "system:serviceaccounts:hirl-system",
+                ],
+            )?,
+            serving,
+            serving_ca: scratch.write("serving-ca.crt", plane.pki().serving.pem())?,
+        };
+        let config = scratch.write(&format!("{name}.yaml"), &config(&site))?;
+        let process = spawn(&scratch, &site, &config)?;
+        let authority = plane.pki().serving.pem().to_owned();
+        Ok(Self {
+            process,
+            site,
+            config,
+            scratch,
+            authority,
+        })
+    }
+
+    /// A serving certificate with the right names.
+    pub fn serving_identity(plane: &ControlPlane) -> Result<Identity> {
+        plane.pki().serving.issue(&Leaf::server(
+            "hirl",
+            &[SERVER_NAME, "localhost", "127.0.0.1"],
+        ))
+    }
+
+    /// Points `external.metrics.k8s.io` at this instance and waits until it is available.
+    pub async fn register(&self, plane: &ControlPlane) -> Result<()> {
+        let client = plane.client();
+        let (service, registration) = objects::aggregated(
+            "external.metrics.k8s.io",
+            "v1beta1",
+            SERVICE,
+            self.site.port,
+            plane.pki().serving.pem(),
+        )?;
+        objects::apply(&client, &objects::namespace(SERVICE.0, &[])?).await?;
+        objects::apply_namespaced(&client, &service).await?;
+        objects::apply(&client, &registration).await?;
+        objects::available(&client, "v1beta1.external.metrics.k8s.io", START).await
+    }
+
+    /// Waits until `/readyz` says so.
+    pub async fn ready(&mut self) -> Result<()> {
+        let requests = self.requests(None)?;
+        self.process
+            .ready(START, async || {
+                let answer = requests.get("/readyz", &[]).await?;
+                ensure!(
+                    answer.status.is_success(),
+                    "{}: {}",
+                    answer.status,
+                    answer.body
+                );
+                Ok(())
+            })
+            .await
+    }
+
+    /// Somebody who asks this instance directly, as `identity` or as nobody.
+    pub fn requests(&self, identity: Option<&Identity>) -> Result<Requests> {
+        Requests::tls(self.url(), &self.authority, identity)
+    }
+
+    /// Where it listens.
+    pub fn url(&self) -> String {
+        format!("https://localhost:{}", self.site.port)
+    }
+
+    /// What its configuration was made from.
+    pub fn site(&self) -> &Site {
+        &self.site
+    }
+
+    /// Replaces its serving certificate on disk.
+    pub fn replace_serving(&self, identity: &Identity) -> Result<()> {
+        identity
+            .write(&self.scratch, &format!("{}-serving", self.site.name))
+            .map(|_| ())
+    }
+
+    /// The process: its log, `pause` (SIGSTOP), `kill` (SIGKILL), `terminate` (SIGTERM).
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Ends it at once and starts it again in the same site.
+    pub fn restart(&mut self) -> Result<()> {
+        self.process.kill()?;
+        self.process = spawn(&self.scratch, &self.site, &self.config)?;
+        Ok(())
+    }
+}
+
+fn spawn(scratch: &Arc<Scratch>, site: &Site, config: &std::path::Path) -> Result<Process> {
+    let mut command = Command::new(binary()?);
+    command.arg("serve").arg("--config").arg(config);
+    // Whoever runs the tests may have a cluster of his own, which is none of our business.
+    command.env("KUBECONFIG", &site.kubeconfig);
+    Process::spawn(scratch, &site.name, command)
+}
+
+/// The program under test: known to tests at compile time, beside the example otherwise.
+fn binary() -> Result<PathBuf> {
+    if let Some(path) = option_env!("CARGO_BIN_EXE_hirl") {
+        return Ok(path.into());
+    }
+    let own = std::env::current_exe().context("looking for the hirl program")?;
+    let folder = own
+        .ancestors()
+        .nth(2)
+        .context("the example has no folder")?;
+    let path = folder.join("hirl");
+    ensure!(
+        path.is_file(),
+        "{} does not exist: run `cargo build` first",
+        path.display()
+    );
+    Ok(path)
+}

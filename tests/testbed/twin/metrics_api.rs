@@ -1,0 +1,207 @@
+//! Serves `metrics.k8s.io/v1beta1` from the twin's load, so that plain CPU and memory HPAs work.
+//!
+//! It trusts whoever can reach it on loopback, and offers only what the HPA asks for.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context as _, Result};
+use axum::extract::{Path, RawQuery, State as Shared};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+use super::lock;
+use super::state::{Pod, PodLoad, State};
+use crate::testbed::pki::Identity;
+
+/// The path of the group.
+const GROUP: &str = "/apis/metrics.k8s.io/v1beta1";
+
+/// The task that answers on `listener` over TLS, for ever.
+pub(super) fn serve(
+    listener: TcpListener,
+    identity: &Identity,
+    state: Arc<Mutex<State>>,
+) -> Result<impl Future<Output = ()> + Send + 'static + use<>> {
+    let certificates = CertificateDer::pem_slice_iter(identity.certificate.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .context("the twin's certificate")?;
+    let key =
+        PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).context("the twin's private key")?;
+    let mut config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(certificates, key)
+        .context("the twin's certificate")?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let router = Router::new()
+        .route(GROUP, get(resources))
+        .route(&format!("{GROUP}/namespaces/{{namespace}}/pods"), get(pods))
+        .with_state(state);
+    Ok(async move {
+        loop {
+            let Ok((stream, _)) = listener.accept().await else {
+                continue;
+            };
+            let acceptor = acceptor.clone();
+            let service = TowerToHyperService::new(router.clone());
+            tokio::spawn(async move {
+                // A caller that breaks off is its own problem.
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    let connection = Builder::new(TokioExecutor::new());
+                    let _ = connection
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await;
+                }
+            });
+        }
+    })
+}
+
+async fn resources() -> Json<Value> {
+    Json(json!({
+        "kind": "APIResourceList",
+        "apiVersion": "v1",
+        "groupVersion": "metrics.k8s.io/v1beta1",
+        "resources": [{
+            "name": "pods", "singularName": "", "namespaced": true,
+            "kind": "PodMetrics", "verbs": ["get", "list"],
+        }],
+    }))
+}
+
+async fn pods(
+    Shared(state): Shared<Arc<Mutex<State>>>,
+    Path(namespace): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let selector = label_selector(query.as_deref().unwrap_or_default());
+    let Some(wanted) = equalities(&selector) else {
+        let status = json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "reason": "BadRequest", "code": 400,
+            "message": format!("the load twin only knows a=b,c=d, not {selector:?}"),
+        });
+        return (StatusCode::BAD_REQUEST, Json(status)).into_response();
+    };
+    let state = lock(&state);
+    let at = jiff::Timestamp::try_from(state.stepped_at).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    let items: Vec<Value> = state
+        .pods
+        .values()
+        .filter(|pod| pod.namespace == namespace && matches(&wanted, &pod.labels))
+        .filter_map(|pod| {
+            Some((
+                pod,
+                state.apps.get(&(namespace.clone(), pod.workload.clone()))?,
+            ))
+        })
+        .filter_map(|(pod, app)| Some(item(pod, app.pods.get(&pod.name)?, at)))
+        .collect();
+    Json(json!({
+        "kind": "PodMetricsList",
+        "apiVersion": "metrics.k8s.io/v1beta1",
+        "metadata": {},
+        "items": items,
+    }))
+    .into_response()
+}
+
+fn item(pod: &Pod, load: &PodLoad, at: jiff::Timestamp) -> Value {
+    json!({
+        "metadata": {"name": pod.name, "namespace": pod.namespace, "labels": pod.labels},
+        "timestamp": at.to_string(),
+        "window": "1s",
+        "containers": [{
+            "name": "app",
+            "usage": {
+                "cpu": format!("{}n", nano(load.cpu)),
+                "memory": format!("{}", load.memory.max(0.0) as u64),
+            },
+        }],
+    })
+}
+
+/// Cores in billionths, as the kubelet reports them. What is not a number becomes 0 here: this
+/// API cannot say it.
+fn nano(cores: f64) -> u64 {
+    (cores.max(0.0) * 1e9) as u64
+}
+
+/// The label selector of a query, decoded; empty when there is none.
+fn label_selector(query: &str) -> String {
+    let value = query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("labelSelector="));
+    let mut bytes = value.unwrap_or_default().bytes();
+    let mut decoded = Vec::new();
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let digits = [bytes.next().unwrap_or(b'?'), bytes.next().unwrap_or(b'?')];
+                let text = String::from_utf8_lossy(&digits);
+                u8::from_str_radix(&text, 16).unwrap_or(b'?')
+            }
+            byte => byte,
+        });
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
+/// The pairs of a selector of equalities, which is what HPAs send; `None` for any other.
+fn equalities(selector: &str) -> Option<BTreeMap<&str, &str>> {
+    selector
+        .split(',')
+        .map(str::trim)
+        .filter(|term| !term.is_empty())
+        .map(|term| {
+            let (key, value) = term.split_once('=')?;
+            let plain = |text: &str| !text.contains(['!', ' ', '(']);
+            (plain(key) && plain(value)).then_some((key, value.trim_start_matches('=')))
+        })
+        .collect()
+}
+
+fn matches(wanted: &BTreeMap<&str, &str>, labels: &BTreeMap<String, String>) -> bool {
+    wanted
+        .iter()
+        .all(|(key, value)| labels.get(*key).is_some_and(|label| label == value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_selector_is_decoded() {
+        assert_eq!(
+            label_selector("limit=5&labelSelector=app%3Dweb%2Ctier+%3D"),
+            "app=web,tier ="
+        );
+        assert_eq!(label_selector("limit=5"), "");
+    }
+
+    #[test]
+    fn equalities_are_understood_and_nothing_else() {
+        assert_eq!(
+            equalities("app=web,tier==x").unwrap(),
+            [("app", "web"), ("tier", "x")].into()
+        );
+        assert!(equalities("").unwrap().is_empty());
+        for text in ["app!=web", "app in (a,b)", "!app", "app"] {
+            assert!(equalities(text).is_none(), "{text}");
+        }
+    }
+}
