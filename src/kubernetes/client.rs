@@ -47,15 +47,9 @@ pub async fn connect(
         Some(path) => path.display().to_string(),
         None => "of $KUBECONFIG or ~/.kube/config".to_owned(),
     };
-    let unreadable = |source| ClientError::Kubeconfig {
-        place,
-        source: Box::new(source),
-    };
+    let unreadable = |source| ClientError::Kubeconfig { place, source: Box::new(source) };
     let mut config = if kubeconfig.is_some() || context.is_some() {
-        let options = KubeConfigOptions {
-            context,
-            ..KubeConfigOptions::default()
-        };
+        let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
         let read = match kubeconfig {
             Some(path) => Kubeconfig::read_from(path),
             None => Kubeconfig::read(),
@@ -66,9 +60,7 @@ pub async fn connect(
         }
         .map_err(unreadable)?
     } else {
-        Config::infer()
-            .await
-            .map_err(|source| ClientError::Nowhere(Box::new(source)))?
+        Config::infer().await.map_err(|source| ClientError::Nowhere(Box::new(source)))?
     };
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = Some(READ_TIMEOUT);
@@ -77,10 +69,7 @@ pub async fn connect(
     let url = config.cluster_url.to_string();
     // kube picks its provider from the process default; ours is ring. It may be installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Client::try_from(config).map_err(|source| ClientError::Build {
-        url,
-        source: Box::new(source),
-    })
+    Client::try_from(config).map_err(|source| ClientError::Build { url, source: Box::new(source) })
 }
 
 #[cfg(test)]
@@ -113,23 +102,13 @@ mod tests {
         for (text, context, part) in [
             ("{nonsense: [", None, "kubeconfig YAML"),
             (GOOD, Some("other"), "other"),
-            (
-                &GOOD.replace("https://127.0.0.1:6443", "https://[::1"),
-                None,
-                "url",
-            ),
+            (&GOOD.replace("https://127.0.0.1:6443", "https://[::1"), None, "url"),
         ] {
             let said = message(text, context).await;
             assert!(said.starts_with("reading the kubeconfig /"), "{said}");
             assert!(said.contains(part), "{said}");
         }
-        let missing = connect(Some("/nowhere/kubeconfig".into()), None)
-            .await
-            .err()
-            .unwrap();
-        assert!(
-            missing.to_string().contains("/nowhere/kubeconfig"),
-            "{missing}"
-        );
+        let missing = connect(Some("/nowhere/kubeconfig".into()), None).await.err().unwrap();
+        assert!(missing.to_string().contains("/nowhere/kubeconfig"), "{missing}");
     }
 }

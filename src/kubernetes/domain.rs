@@ -1,8 +1,5 @@
 //! The `Domain` CRD: its schema for the API server, and its objects as domains of the core.
-#![expect(
-    unreachable_pub,
-    reason = "the schema derive copies each struct into a function body"
-)]
+#![expect(unreachable_pub, reason = "the schema derive copies each struct into a function body")]
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResource;
@@ -88,10 +85,7 @@ pub struct DomainSpec {
 )]
 pub struct SloSpec {
     /// 99th percentile of latency, in milliseconds or seconds: 200ms, 1.5s.
-    #[schemars(
-        length(max = 12),
-        regex(pattern = r"^[0-9]{1,6}(\.[0-9]{1,3})?(ms|s)$")
-    )]
+    #[schemars(length(max = 12), regex(pattern = r"^[0-9]{1,6}(\.[0-9]{1,3})?(ms|s)$"))]
     pub p99: String,
     /// Share of requests that may fail, 0 to 1.
     #[schemars(range(min = 0.0, max = 1.0))]
@@ -182,15 +176,9 @@ impl DomainSpec {
         };
         let domain = cluster::Domain {
             name: name.to_owned(),
-            class: self
-                .class
-                .parse()
-                .map_err(|problem| format!("class {problem}"))?,
+            class: self.class.parse().map_err(|problem| format!("class {problem}"))?,
             weight: self.weight,
-            slo: Slo {
-                p99_seconds: seconds(&self.slo.p99)?,
-                error_ratio: self.slo.error_ratio,
-            },
+            slo: Slo { p99_seconds: seconds(&self.slo.p99)?, error_ratio: self.slo.error_ratio },
             floor_share: self.floor_share,
             mode,
         };
@@ -207,14 +195,10 @@ fn seconds(text: &str) -> Result<f64, String> {
         (None, None) => ("", 1.0),
     };
     // `f64` would also read `inf` and `1e9`.
-    let plain = number
-        .bytes()
-        .all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let plain = number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     match number.parse::<f64>() {
         Ok(value) if plain => Ok(value * factor),
-        _ => Err(format!(
-            "slo.p99 {text:?} is not a time such as 200ms or 1.5s"
-        )),
+        _ => Err(format!("slo.p99 {text:?} is not a time such as 200ms or 1.5s")),
     }
 }
 
@@ -242,31 +226,20 @@ mod tests {
         assert!((domain.slo.p99_seconds - 0.2).abs() < 1e-12);
         let canary = spec(r#"{"mode": "Canary", "canaryPercent": 25}"#).domain("payments");
         assert_eq!(canary.unwrap().mode, Mode::Canary(25));
-        let slow = spec(r#"{"slo": {"p99": "1.5s", "errorRatio": 0}}"#)
-            .domain("data")
-            .unwrap();
+        let slow = spec(r#"{"slo": {"p99": "1.5s", "errorRatio": 0}}"#).domain("data").unwrap();
         assert_eq!(slow.slo.p99_seconds, 1.5);
     }
 
     #[test]
     fn a_bad_spec_is_one_sentence_that_names_the_field() {
         for (change, part) in [
-            (
-                r#"{"class": "P9"}"#,
-                "class \"P9\" is not one of P0, P1, P2, P3",
-            ),
+            (r#"{"class": "P9"}"#, "class \"P9\" is not one of P0, P1, P2, P3"),
             (r#"{"weight": 0}"#, "weight is 0"),
             (r#"{"weight": 1.5}"#, "weight is 1.5"),
-            (
-                r#"{"slo": {"p99": "200", "errorRatio": 0}}"#,
-                "slo.p99 \"200\"",
-            ),
+            (r#"{"slo": {"p99": "200", "errorRatio": 0}}"#, "slo.p99 \"200\""),
             (r#"{"slo": {"p99": "infs", "errorRatio": 0}}"#, "slo.p99"),
             (r#"{"slo": {"p99": "0s", "errorRatio": 0}}"#, "p99 is 0"),
-            (
-                r#"{"slo": {"p99": "1s", "errorRatio": 2}}"#,
-                "error ratio is 2",
-            ),
+            (r#"{"slo": {"p99": "1s", "errorRatio": 2}}"#, "error ratio is 2"),
             (r#"{"floorShare": -1}"#, "floor share is -1"),
             (r#"{"mode": "Turbo"}"#, "\"Turbo\""),
             (r#"{"mode": "Canary"}"#, "without canaryPercent"),
@@ -277,12 +250,7 @@ mod tests {
             let said = spec(change).domain("payments").unwrap_err();
             assert!(said.contains(part), "{change}: {said}");
         }
-        assert!(
-            spec("{}")
-                .domain("default")
-                .unwrap_err()
-                .contains("namespaceSelector")
-        );
+        assert!(spec("{}").domain("default").unwrap_err().contains("namespaceSelector"));
     }
 
     #[test]

@@ -103,10 +103,7 @@ pub(super) struct Fact {
 
 /// Whether the condition `type_` is True.
 pub(super) fn holds(conditions: Option<&Vec<Fact>>, type_: &str) -> bool {
-    conditions.is_some_and(|all| {
-        all.iter()
-            .any(|one| one.type_ == type_ && one.status == "True")
-    })
+    conditions.is_some_and(|all| all.iter().any(|one| one.type_ == type_ && one.status == "True"))
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -157,11 +154,7 @@ impl WorkloadSpec {
             return status.updated_replicas < status.replicas;
         }
         let strategy = self.update_strategy.clone().unwrap_or_default();
-        let kept = strategy
-            .rolling_update
-            .unwrap_or_default()
-            .partition
-            .unwrap_or(0);
+        let kept = strategy.rolling_update.unwrap_or_default().partition.unwrap_or(0);
         status.update_revision != status.current_revision
             && strategy.type_ != "OnDelete"
             && status.updated_replicas < status.replicas - kept
@@ -221,12 +214,8 @@ impl PodSpec {
             .init_containers
             .iter()
             .filter(|one| one.restart_policy.as_deref() == Some("Always"));
-        let parts = || {
-            self.containers
-                .iter()
-                .chain(sidecars.clone())
-                .map(|one| &one.resources.requests)
-        };
+        let parts =
+            || self.containers.iter().chain(sidecars.clone()).map(|one| &one.resources.requests);
         let whole = self.resources.as_ref().map(|all| &all.requests);
         let cpu = match whole.and_then(|all| all.cpu.as_ref()) {
             Some(text) => milli(Some(text)),
@@ -268,13 +257,11 @@ impl NodeSpec {
 
 /// The API server has checked every quantity; one that we cannot read counts as none stated.
 fn milli(text: Option<&String>) -> u64 {
-    text.and_then(|text| quantity::parse(text).ok())
-        .map_or(0, |cores| (cores * 1e3).round() as u64)
+    text.and_then(|text| quantity::parse(text).ok()).map_or(0, |cores| (cores * 1e3).round() as u64)
 }
 
 fn bytes(text: Option<&String>) -> u64 {
-    text.and_then(|text| quantity::parse(text).ok())
-        .map_or(0, |bytes| bytes.round() as u64)
+    text.and_then(|text| quantity::parse(text).ok()).map_or(0, |bytes| bytes.round() as u64)
 }
 
 /// Labels of an object, or none.
@@ -300,26 +287,11 @@ mod tests {
                 {"name": "once", "resources": {"requests": {"cpu": "4"}}},
                 {"name": "mesh", "restartPolicy": "Always", "resources": {"requests": {"cpu": "0.1"}}}],
             "overhead": {"cpu": "50m", "memory": "1Mi"}}"#;
-        assert_eq!(
-            requests(pod),
-            Amount {
-                cpu_milli: 400,
-                memory: 65 * 1_048_576
-            }
-        );
-        assert_eq!(
-            requests(r#"{"containers": [{"name": "a"}]}"#),
-            Amount::default()
-        );
+        assert_eq!(requests(pod), Amount { cpu_milli: 400, memory: 65 * 1_048_576 });
+        assert_eq!(requests(r#"{"containers": [{"name": "a"}]}"#), Amount::default());
         let whole = r#"{"resources": {"requests": {"cpu": "2"}},
             "containers": [{"resources": {"requests": {"cpu": "1", "memory": "5"}}}]}"#;
-        assert_eq!(
-            requests(whole),
-            Amount {
-                cpu_milli: 2000,
-                memory: 5
-            }
-        );
+        assert_eq!(requests(whole), Amount { cpu_milli: 2000, memory: 5 });
     }
 
     #[test]
@@ -333,11 +305,7 @@ mod tests {
                 r#"{"replicas": 4, "updatedReplicas": 1, "currentRevision": "a", "updateRevision": "b"}"#,
                 true,
             ),
-            (
-                "{}",
-                r#"{"replicas": 4, "currentRevision": "a", "updateRevision": "a"}"#,
-                false,
-            ),
+            ("{}", r#"{"replicas": 4, "currentRevision": "a", "updateRevision": "a"}"#, false),
             (
                 r#"{"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 3}}}"#,
                 r#"{"replicas": 4, "updatedReplicas": 1, "currentRevision": "a", "updateRevision": "b"}"#,
@@ -366,20 +334,8 @@ mod tests {
         )
         .unwrap();
         let open = NodeSpec::default().usable(&status);
-        assert_eq!(
-            open,
-            Some(Amount {
-                cpu_milli: 3920,
-                memory: 1_073_741_824
-            })
-        );
-        assert_eq!(
-            NodeSpec {
-                unschedulable: true
-            }
-            .usable(&status),
-            None
-        );
+        assert_eq!(open, Some(Amount { cpu_milli: 3920, memory: 1_073_741_824 }));
+        assert_eq!(NodeSpec { unschedulable: true }.usable(&status), None);
         assert_eq!(NodeSpec::default().usable(&NodeStatus::default()), None);
     }
 }

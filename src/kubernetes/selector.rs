@@ -46,9 +46,7 @@ pub enum Operator {
 impl Selector {
     /// Whether it accepts the labels that `get` knows.
     pub fn matches<'a>(&self, get: impl Fn(&str) -> Option<&'a str>) -> bool {
-        self.match_labels
-            .iter()
-            .all(|(key, value)| get(key) == Some(value.as_str()))
+        self.match_labels.iter().all(|(key, value)| get(key) == Some(value.as_str()))
             && self.match_expressions.iter().all(|requirement| {
                 let found = get(&requirement.key);
                 let listed =
@@ -100,26 +98,11 @@ mod tests {
                 r#"{"matchExpressions":[{"key":"app","operator":"In","values":["api","web"]}]}"#,
                 true,
             ),
-            (
-                r#"{"matchExpressions":[{"key":"app","operator":"NotIn","values":["web"]}]}"#,
-                false,
-            ),
-            (
-                r#"{"matchExpressions":[{"key":"zone","operator":"NotIn","values":["a"]}]}"#,
-                true,
-            ),
-            (
-                r#"{"matchExpressions":[{"key":"zone","operator":"In","values":["a"]}]}"#,
-                false,
-            ),
-            (
-                r#"{"matchExpressions":[{"key":"tier","operator":"Exists"}]}"#,
-                true,
-            ),
-            (
-                r#"{"matchExpressions":[{"key":"tier","operator":"DoesNotExist"}]}"#,
-                false,
-            ),
+            (r#"{"matchExpressions":[{"key":"app","operator":"NotIn","values":["web"]}]}"#, false),
+            (r#"{"matchExpressions":[{"key":"zone","operator":"NotIn","values":["a"]}]}"#, true),
+            (r#"{"matchExpressions":[{"key":"zone","operator":"In","values":["a"]}]}"#, false),
+            (r#"{"matchExpressions":[{"key":"tier","operator":"Exists"}]}"#, true),
+            (r#"{"matchExpressions":[{"key":"tier","operator":"DoesNotExist"}]}"#, false),
             (
                 r#"{"matchLabels":{"app":"web"},"matchExpressions":[{"key":"zone","operator":"Exists"}]}"#,
                 false,

@@ -74,10 +74,7 @@ impl Default for Settings {
 
 impl Default for Service {
     fn default() -> Self {
-        Self {
-            namespace: "hirl-system".to_owned(),
-            name: "hirl".to_owned(),
-        }
+        Self { namespace: "hirl-system".to_owned(), name: "hirl".to_owned() }
     }
 }
 
@@ -123,10 +120,7 @@ impl DefaultDomain {
             name: DEFAULT_DOMAIN.to_owned(),
             class: self.class,
             weight: self.weight,
-            slo: Slo {
-                p99_seconds: self.p99_seconds,
-                error_ratio: self.error_ratio,
-            },
+            slo: Slo { p99_seconds: self.p99_seconds, error_ratio: self.error_ratio },
             floor_share: self.floor_share,
             mode: self.mode,
         }
@@ -144,23 +138,17 @@ pub(super) fn check(domain: &Domain) -> Result<(), String> {
         }
     };
     if !(domain.weight > 0.0 && domain.weight <= 1.0) {
-        return Err(format!(
-            "weight is {}: it must be above 0 and at most 1",
-            domain.weight
-        ));
+        return Err(format!("weight is {}: it must be above 0 and at most 1", domain.weight));
     }
     if !(domain.slo.p99_seconds > 0.0 && domain.slo.p99_seconds.is_finite()) {
-        return Err(format!(
-            "the p99 is {} s: it must be above 0",
-            domain.slo.p99_seconds
-        ));
+        return Err(format!("the p99 is {} s: it must be above 0", domain.slo.p99_seconds));
     }
     share("the error ratio", domain.slo.error_ratio)?;
     share("the floor share", domain.floor_share)?;
     match domain.mode {
-        Mode::Canary(percent) if percent > 100 => Err(format!(
-            "the canary share is {percent} %: it must be at most 100"
-        )),
+        Mode::Canary(percent) if percent > 100 => {
+            Err(format!("the canary share is {percent} %: it must be at most 100"))
+        }
         _ => Ok(()),
     }
 }
@@ -174,16 +162,8 @@ mod tests {
         assert_eq!(Settings::default().validate(), Ok(()));
         let mut settings = Settings::default();
         settings.default_domain.weight = 0.0;
-        assert!(
-            settings
-                .validate()
-                .unwrap_err()
-                .contains("defaultDomain: weight is 0")
-        );
-        settings = Settings {
-            target_cpu: f64::NAN,
-            ..Settings::default()
-        };
+        assert!(settings.validate().unwrap_err().contains("defaultDomain: weight is 0"));
+        settings = Settings { target_cpu: f64::NAN, ..Settings::default() };
         assert!(settings.validate().unwrap_err().contains("targetCpu"));
     }
 }

@@ -56,20 +56,12 @@ impl Hpa {
             _ => None,
         };
         let behavior = spec.behavior.clone().unwrap_or_default();
-        let annotation = object
-            .metadata
-            .annotations
-            .as_ref()
-            .and_then(|all| all.get(TARGET_CPU));
+        let annotation = object.metadata.annotations.as_ref().and_then(|all| all.get(TARGET_CPU));
         let stated = annotation.map(|text| percentage(text).ok_or(text));
         Some(Self {
             uid: object.metadata.uid.as_deref().unwrap_or_default().into(),
             kind: names.get(&target.kind),
-            target: kind.map(|kind| TargetKey {
-                namespace,
-                kind,
-                name: Arc::clone(&name),
-            }),
+            target: kind.map(|kind| TargetKey { namespace, kind, name: Arc::clone(&name) }),
             name,
             min_replicas: count(spec.min_replicas.unwrap_or(1)),
             max_replicas: count(spec.max_replicas),
@@ -109,9 +101,7 @@ fn tolerance(rules: Option<&Rules>) -> f64 {
 /// Reads `70` or `70%`, 1 to 100, as a share.
 fn percentage(text: &str) -> Option<f64> {
     let number: u8 = text.strip_suffix('%').unwrap_or(text).parse().ok()?;
-    (1..=100)
-        .contains(&number)
-        .then(|| f64::from(number) / 100.0)
+    (1..=100).contains(&number).then(|| f64::from(number) / 100.0)
 }
 
 /// The utilisation that a CPU metric still on the HPA aims at.

@@ -191,8 +191,7 @@ impl Index {
             Event::Init => self.workloads[kind as usize].begin(),
             Event::Apply(object) | Event::InitApply(object) => {
                 if let Some(key) = self.target_key(kind, &object.metadata) {
-                    self.pods
-                        .follow(&key, &object.spec.selector, &mut self.names);
+                    self.pods.follow(&key, &object.spec.selector, &mut self.names);
                     let status = object.status.unwrap_or_default();
                     let row = Workload {
                         spec_replicas: count(object.spec.replicas.unwrap_or(1)),
@@ -240,18 +239,14 @@ impl Index {
                 let pool = self.names.get(pool.map_or("", String::as_str));
                 let usable = object.spec.usable(&object.status.unwrap_or_default());
                 let row = Node { pool, usable };
-                let name = self
-                    .names
-                    .get(object.metadata.name.as_deref().unwrap_or_default());
+                let name = self.names.get(object.metadata.name.as_deref().unwrap_or_default());
                 if self.nodes.get(&name) != Some(&row) {
                     self.pools = None;
                 }
                 self.nodes.put(name, row);
             }
             Event::Delete(object) => {
-                let name = self
-                    .names
-                    .get(object.metadata.name.as_deref().unwrap_or_default());
+                let name = self.names.get(object.metadata.name.as_deref().unwrap_or_default());
                 self.nodes.remove(&name);
                 self.pools = None;
             }
@@ -269,17 +264,13 @@ impl Index {
         match event {
             Event::Init => self.namespaces.begin(),
             Event::Apply(object) | Event::InitApply(object) => {
-                let name = self
-                    .names
-                    .get(object.metadata.name.as_deref().unwrap_or_default());
+                let name = self.names.get(object.metadata.name.as_deref().unwrap_or_default());
                 let row = labels(&object.metadata);
                 self.catalog_outdated |= self.namespaces.get(&name) != Some(row);
                 self.namespaces.put(name, row.clone());
             }
             Event::Delete(object) => {
-                let name = self
-                    .names
-                    .get(object.metadata.name.as_deref().unwrap_or_default());
+                let name = self.names.get(object.metadata.name.as_deref().unwrap_or_default());
                 self.catalog_outdated |= self.namespaces.remove(&name).is_some();
             }
             Event::InitDone => self.catalog_outdated |= !self.namespaces.end().is_empty(),
@@ -300,11 +291,9 @@ impl Index {
                         let spec = spec.map(|domain| (domain, selector));
                         (object.metadata, object.status.unwrap_or_default(), spec)
                     }
-                    Err(invalid) => (
-                        invalid.metadata,
-                        super::DomainStatus::default(),
-                        Err(invalid.error),
-                    ),
+                    Err(invalid) => {
+                        (invalid.metadata, super::DomainStatus::default(), Err(invalid.error))
+                    }
                 };
                 let name = meta.name.unwrap_or_default();
                 let row = DomainRow {
@@ -314,10 +303,8 @@ impl Index {
                     conditions: status.conditions,
                     spec,
                 };
-                self.catalog_outdated |= self
-                    .domains
-                    .get(&name)
-                    .is_none_or(|old| old.spec != row.spec);
+                self.catalog_outdated |=
+                    self.domains.get(&name).is_none_or(|old| old.spec != row.spec);
                 self.domains.put(name, row);
             }
             Event::Delete(DeserializeGuard(read)) => {
@@ -340,10 +327,7 @@ impl Index {
             Event::Delete(_) => self.ownership = Ownership::Absent,
             Event::Apply(object) | Event::InitApply(object) => {
                 self.api_service_listed = true;
-                let service = object
-                    .spec
-                    .and_then(|spec| spec.service)
-                    .unwrap_or_default();
+                let service = object.spec.and_then(|spec| spec.service).unwrap_or_default();
                 let namespace = service.namespace.unwrap_or_default();
                 let name = service.name.unwrap_or_default();
                 let ours = &self.settings.service;
@@ -451,15 +435,9 @@ impl Index {
 
     /// What an app does now, and why it gets no number if so.
     fn state(&self, planned: &Planned) -> (AppState, Option<Refusal>) {
-        let found = planned
-            .target
-            .as_ref()
-            .and_then(|key| Some((key, self.workload(key)?)));
+        let found = planned.target.as_ref().and_then(|key| Some((key, self.workload(key)?)));
         let Some((key, workload)) = found else {
-            return (
-                AppState::default(),
-                planned.refusal.clone().or(Some(Refusal::NoTarget)),
-            );
+            return (AppState::default(), planned.refusal.clone().or(Some(Refusal::NoTarget)));
         };
         let tally = self.pods.tally(key);
         let (cpu_request, memory_request) = mean_requests(tally, workload.requests);
@@ -493,11 +471,8 @@ impl Index {
         let mut homes: HashMap<&str, (usize, Option<Refusal>)> = HashMap::new();
         for (name, labels) in self.namespaces.iter() {
             let get = |key: &str| labels.get(key).map(String::as_str);
-            let selects = |index: &usize| {
-                selectors[*index]
-                    .as_ref()
-                    .is_some_and(|one| one.matches(get))
-            };
+            let selects =
+                |index: &usize| selectors[*index].as_ref().is_some_and(|one| one.matches(get));
             let hits: Vec<usize> = (0..last).filter(selects).collect();
             match hits[..] {
                 [] => {}
@@ -505,10 +480,8 @@ impl Index {
                     homes.insert(name, (one, None));
                 }
                 _ => {
-                    let all: Vec<String> = hits
-                        .iter()
-                        .map(|&index| domains[index].name.clone())
-                        .collect();
+                    let all: Vec<String> =
+                        hits.iter().map(|&index| domains[index].name.clone()).collect();
                     homes.insert(name, (last, Some(Refusal::SeveralDomains(all.clone()))));
                     contested.insert(name.to_string(), all);
                 }
@@ -519,10 +492,7 @@ impl Index {
         sorted.sort_by_key(|(id, _)| *id);
         let mut sharers: HashMap<(&str, &str, &str), Vec<&AppId>> = HashMap::new();
         for (id, hpa) in &sorted {
-            sharers
-                .entry((&id.namespace, &hpa.kind, &hpa.name))
-                .or_default()
-                .push(id);
+            sharers.entry((&id.namespace, &hpa.kind, &hpa.name)).or_default().push(id);
         }
         let mut apps = Vec::with_capacity(sorted.len());
         let mut planned = Vec::with_capacity(sorted.len());

@@ -37,12 +37,7 @@ pub(super) struct LabelSet(Arc<[(Arc<str>, Arc<str>)]>);
 
 impl LabelSet {
     pub(super) fn new(labels: &BTreeMap<String, String>, names: &mut Names) -> Self {
-        Self(
-            labels
-                .iter()
-                .map(|(key, value)| (names.get(key), names.get(value)))
-                .collect(),
-        )
+        Self(labels.iter().map(|(key, value)| (names.get(key), names.get(value))).collect())
     }
 
     pub(super) fn get(&self, key: &str) -> Option<&str> {

@@ -121,24 +121,13 @@ impl Pods {
 
     /// Counts pods for `target` by `selector` from now on.
     pub(super) fn follow(&mut self, target: &TargetKey, selector: &Selector, names: &mut Names) {
-        if self
-            .targets
-            .get(target)
-            .is_some_and(|old| old.selector == *selector)
-        {
+        if self.targets.get(target).is_some_and(|old| old.selector == *selector) {
             return;
         }
         self.forget(target, names);
-        let namespace = self
-            .namespaces
-            .entry(Arc::clone(&target.namespace))
-            .or_default();
+        let namespace = self.namespaces.entry(Arc::clone(&target.namespace)).or_default();
         match demanded(selector, names) {
-            Some(label) => namespace
-                .by_label
-                .entry(label)
-                .or_default()
-                .push(target.clone()),
+            Some(label) => namespace.by_label.entry(label).or_default().push(target.clone()),
             None => namespace.others.push(target.clone()),
         }
         let mut groups = Vec::new();
@@ -149,13 +138,7 @@ impl Pods {
                 groups.push(id);
             }
         }
-        self.targets.insert(
-            target.clone(),
-            Target {
-                selector: selector.clone(),
-                groups,
-            },
-        );
+        self.targets.insert(target.clone(), Target { selector: selector.clone(), groups });
     }
 
     /// Counts pods for `target` no longer.
@@ -185,11 +168,7 @@ impl Pods {
     /// The sums over the pods of `target`.
     pub(super) fn tally(&self, target: &TargetKey) -> Tally {
         let mut sum = Tally::default();
-        for &id in self
-            .targets
-            .get(target)
-            .map_or(&[][..], |target| &target.groups)
-        {
+        for &id in self.targets.get(target).map_or(&[][..], |target| &target.groups) {
             sum.add(self.groups[id as usize].tally);
         }
         sum
@@ -205,10 +184,7 @@ impl Pods {
             self.groups.push(Group::default());
             (self.groups.len() - 1) as u32
         });
-        let exact = labels
-            .iter()
-            .filter_map(|label| namespace.by_label.get(label))
-            .flatten();
+        let exact = labels.iter().filter_map(|label| namespace.by_label.get(label)).flatten();
         let mut targets = Vec::new();
         let mut asked = HashSet::new();
         for key in exact.chain(&namespace.others) {
@@ -221,12 +197,7 @@ impl Pods {
             }
         }
         namespace.groups.insert(labels.clone(), id);
-        self.groups[id as usize] = Group {
-            labels,
-            pods: 0,
-            tally: Tally::default(),
-            targets,
-        };
+        self.groups[id as usize] = Group { labels, pods: 0, tally: Tally::default(), targets };
         id
     }
 

@@ -12,10 +12,7 @@ pub(super) struct Table<K, V> {
 
 impl<K, V> Default for Table<K, V> {
     fn default() -> Self {
-        Self {
-            round: 0,
-            rows: HashMap::new(),
-        }
+        Self { round: 0, rows: HashMap::new() }
     }
 }
 
@@ -27,9 +24,7 @@ impl<K: Eq + Hash + Clone, V> Table<K, V> {
 
     /// Puts a row; answers the one it replaces.
     pub(super) fn put(&mut self, key: K, value: V) -> Option<V> {
-        self.rows
-            .insert(key, (self.round, value))
-            .map(|(_, old)| old)
+        self.rows.insert(key, (self.round, value)).map(|(_, old)| old)
     }
 
     /// Takes a row away.
@@ -78,9 +73,6 @@ mod tests {
         table.put("a", 3);
         table.put("c", 4);
         assert_eq!(table.end(), [("b", 2)]);
-        assert_eq!(
-            (table.get(&"a"), table.get(&"b"), table.get(&"c")),
-            (Some(&3), None, Some(&4))
-        );
+        assert_eq!((table.get(&"a"), table.get(&"b"), table.get(&"c")), (Some(&3), None, Some(&4)));
     }
 }

@@ -87,10 +87,7 @@ fn shop() -> Index {
     let mut index = empty();
     index.on_namespace(Event::Apply(namespace("shop", "payments")));
     index.on_hpa(Event::Apply(hpa("shop", "web", json!({}))));
-    index.on_workload(
-        Kind::Deployment,
-        Event::Apply(deployment("shop", "web", json!({}))),
-    );
+    index.on_workload(Kind::Deployment, Event::Apply(deployment("shop", "web", json!({}))));
     index.on_pod(Event::Apply(pod("shop", "web-1", "web", json!({}))));
     index
 }
@@ -107,10 +104,7 @@ fn an_app_is_what_its_hpa_its_target_and_its_pods_say() {
     assert_eq!(app.id, AppId::new("shop", "web"));
     assert_eq!((&*app.kind, &*app.target), ("Deployment", "web"));
     assert_eq!((app.min_replicas, app.max_replicas), (2, 20));
-    assert_eq!(
-        (app.tolerance_up, app.tolerance_down, app.target_cpu),
-        (0.1, 0.1, 0.7)
-    );
+    assert_eq!((app.tolerance_up, app.tolerance_down, app.target_cpu), (0.1, 0.1, 0.7));
     assert_eq!(app.refusal, None);
     let wanted = AppState {
         spec_replicas: 3,
@@ -134,11 +128,7 @@ fn only_an_hpa_that_names_our_metric_is_managed() {
     };
     index.on_hpa(Event::Apply(hpa("shop", "web", metric("queue-length"))));
     assert!(index.snapshot(NOW).catalog.apps.is_empty());
-    index.on_hpa(Event::Apply(hpa(
-        "shop",
-        "web",
-        metric("hirl-desired-replicas"),
-    )));
+    index.on_hpa(Event::Apply(hpa("shop", "web", metric("hirl-desired-replicas"))));
     assert_eq!(index.snapshot(NOW).catalog.apps.len(), 1);
     // Adopted, then given back.
     index.on_hpa(Event::Apply(hpa("shop", "web", metric("queue-length"))));
@@ -164,10 +154,7 @@ fn minimum_tolerance_and_target_cpu_come_from_the_hpa_where_it_states_them() {
             json!({"metadata": {"annotations": {"hirl-scale.io/target-cpu": "55%"}}}),
             (2, 0.1, 0.1, 0.55),
         ),
-        (
-            json!({"spec": {"metrics": [ours.clone(), cpu(60)]}}),
-            (2, 0.1, 0.1, 0.6),
-        ),
+        (json!({"spec": {"metrics": [ours.clone(), cpu(60)]}}), (2, 0.1, 0.1, 0.6)),
         (
             json!({"metadata": {"annotations": {"hirl-scale.io/target-cpu": "80"}},
                 "spec": {"metrics": [cpu(60), ours]}}),
@@ -177,12 +164,7 @@ fn minimum_tolerance_and_target_cpu_come_from_the_hpa_where_it_states_them() {
         let mut index = shop();
         index.on_hpa(Event::Apply(hpa("shop", "web", change.clone())));
         let (app, _) = only(&mut index);
-        let found = (
-            app.min_replicas,
-            app.tolerance_up,
-            app.tolerance_down,
-            app.target_cpu,
-        );
+        let found = (app.min_replicas, app.tolerance_up, app.tolerance_down, app.target_cpu);
         assert_eq!(found, wanted, "{change}");
         assert!(index.bad_annotations().is_empty());
     }
@@ -191,10 +173,7 @@ fn minimum_tolerance_and_target_cpu_come_from_the_hpa_where_it_states_them() {
         let change = json!({"metadata": {"annotations": {"hirl-scale.io/target-cpu": text}}});
         index.on_hpa(Event::Apply(hpa("shop", "web", change)));
         assert_eq!(only(&mut index).0.target_cpu, 0.7, "{text}");
-        assert_eq!(
-            index.bad_annotations(),
-            [(AppId::new("shop", "web"), text.to_owned())]
-        );
+        assert_eq!(index.bad_annotations(), [(AppId::new("shop", "web"), text.to_owned())]);
     }
 }
 
@@ -210,31 +189,15 @@ fn every_refusal_has_its_cause() {
     for (hpa_change, target_change, wanted) in [
         (fine.clone(), fine.clone(), None),
         (target(json!({"averageValue": "1000m"})), fine.clone(), None),
-        (
-            target(json!({"type": "Value", "value": "1"})),
-            fine.clone(),
-            Some(Refusal::ValueTarget),
-        ),
+        (target(json!({"type": "Value", "value": "1"})), fine.clone(), Some(Refusal::ValueTarget)),
         (
             target(json!({"averageValue": "2"})),
             fine.clone(),
             Some(Refusal::AverageValueNotOne("2".to_owned())),
         ),
-        (
-            reference("Deployment", "example.com/v1"),
-            fine.clone(),
-            Some(Refusal::NoTarget),
-        ),
-        (
-            reference("ReplicaSet", "apps/v1"),
-            fine.clone(),
-            Some(Refusal::NoTarget),
-        ),
-        (
-            reference("StatefulSet", "apps/v1"),
-            fine.clone(),
-            Some(Refusal::NoTarget),
-        ),
+        (reference("Deployment", "example.com/v1"), fine.clone(), Some(Refusal::NoTarget)),
+        (reference("ReplicaSet", "apps/v1"), fine.clone(), Some(Refusal::NoTarget)),
+        (reference("StatefulSet", "apps/v1"), fine.clone(), Some(Refusal::NoTarget)),
         (fine.clone(), at_zero.clone(), Some(Refusal::Disabled)),
         (
             json!({"status": {"conditions": [{"type": "ScaledToZero", "status": "True"}]}}),
@@ -254,46 +217,24 @@ fn every_refusal_has_its_cause() {
 fn a_refusal_comes_and_goes_with_its_cause() {
     let mut index = shop();
     let first = index.snapshot(NOW).catalog;
-    index.on_workload(
-        Kind::Deployment,
-        Event::Delete(deployment("shop", "web", json!({}))),
-    );
+    index.on_workload(Kind::Deployment, Event::Delete(deployment("shop", "web", json!({}))));
     assert_eq!(only(&mut index).0.refusal, Some(Refusal::NoTarget));
-    index.on_workload(
-        Kind::Deployment,
-        Event::Apply(deployment("shop", "web", json!({}))),
-    );
+    index.on_workload(Kind::Deployment, Event::Apply(deployment("shop", "web", json!({}))));
     let (app, state) = only(&mut index);
-    assert_eq!(
-        (app.refusal, state.ready),
-        (None, 1),
-        "its pods are found again"
-    );
+    assert_eq!((app.refusal, state.ready), (None, 1), "its pods are found again");
     let idle = json!({"spec": {"containers": [{"resources": {"requests": {"cpu": null}}}]}});
     index.on_pod(Event::Apply(pod("shop", "web-1", "web", idle)));
     assert_eq!(only(&mut index).0.refusal, Some(Refusal::NoCpuRequest));
-    assert_eq!(
-        first.apps[0].refusal, None,
-        "a catalog that was given out never changes"
-    );
+    assert_eq!(first.apps[0].refusal, None, "a catalog that was given out never changes");
 }
 
 #[test]
 fn two_hpas_on_one_target_are_both_refused_and_name_each_other() {
     let mut index = shop();
-    let other = hpa(
-        "shop",
-        "web-2",
-        json!({"spec": {"scaleTargetRef": {"name": "web"}}}),
-    );
+    let other = hpa("shop", "web-2", json!({"spec": {"scaleTargetRef": {"name": "web"}}}));
     index.on_hpa(Event::Apply(other.clone()));
-    let refusals: Vec<Option<Refusal>> = index
-        .snapshot(NOW)
-        .catalog
-        .apps
-        .iter()
-        .map(|app| app.refusal.clone())
-        .collect();
+    let refusals: Vec<Option<Refusal>> =
+        index.snapshot(NOW).catalog.apps.iter().map(|app| app.refusal.clone()).collect();
     let shared = |name: &str| Some(Refusal::SharedTarget(name.to_owned()));
     assert_eq!(refusals, [shared("web-2"), shared("web")]);
     index.on_hpa(Event::Delete(other));
@@ -305,10 +246,7 @@ fn a_namespace_in_two_domains_is_refused_and_both_domains_say_so() {
     let mut index = shop();
     index.on_domain(Event::Apply(domain("payments", json!({}))));
     let snapshot = index.snapshot(NOW);
-    assert_eq!(
-        snapshot.catalog.domains[snapshot.catalog.apps[0].domain].name,
-        "payments"
-    );
+    assert_eq!(snapshot.catalog.domains[snapshot.catalog.apps[0].domain].name, "payments");
 
     let everything = json!({"spec": {"namespaceSelector": {"matchLabels": null}}});
     index.on_domain(Event::Apply(domain("fraud", everything)));
@@ -323,12 +261,7 @@ fn a_namespace_in_two_domains_is_refused_and_both_domains_say_so() {
     // The namespace moves out of one of them.
     index.on_namespace(Event::Apply(namespace("shop", "other")));
     assert_eq!(only(&mut index).0.refusal, None);
-    assert!(
-        index
-            .domain_objects()
-            .iter()
-            .all(|object| object.contested.is_empty())
-    );
+    assert!(index.domain_objects().iter().all(|object| object.contested.is_empty()));
 }
 
 #[test]
@@ -337,23 +270,14 @@ fn the_default_domain_is_last_and_an_object_of_that_name_replaces_its_values() {
     index.on_domain(Event::Apply(domain("zoo", json!({}))));
     index.on_domain(Event::Apply(domain("alpha", json!({}))));
     let names = |index: &mut Index| -> Vec<String> {
-        index
-            .snapshot(NOW)
-            .catalog
-            .domains
-            .iter()
-            .map(|one| one.name.clone())
-            .collect()
+        index.snapshot(NOW).catalog.domains.iter().map(|one| one.name.clone()).collect()
     };
     assert_eq!(names(&mut index), ["alpha", "zoo", "default"]);
     let change = json!({"spec": {"class": "P3", "mode": "Shadow", "namespaceSelector": null}});
     index.on_domain(Event::Apply(domain("default", change)));
     assert_eq!(names(&mut index), ["alpha", "zoo", "default"]);
     let catalog = index.snapshot(NOW).catalog;
-    assert_eq!(
-        (catalog.domains[2].class, catalog.domains[2].mode),
-        (Class::P3, Mode::Shadow)
-    );
+    assert_eq!((catalog.domains[2].class, catalog.domains[2].mode), (Class::P3, Mode::Shadow));
     assert_eq!(catalog.apps[0].domain, 2);
 }
 
@@ -362,10 +286,7 @@ fn a_domain_that_makes_no_sense_selects_nothing_and_says_why() {
     for (change, part) in [
         (json!({"spec": {"weight": 7}}), "weight is 7"),
         (json!({"spec": {"slo": null}}), "slo"),
-        (
-            json!({"spec": {"namespaceSelector": {"matchExpressions": 5}}}),
-            "sequence",
-        ),
+        (json!({"spec": {"namespaceSelector": {"matchExpressions": 5}}}), "sequence"),
     ] {
         let mut index = shop();
         index.on_domain(Event::Apply(domain("payments", json!({}))));
@@ -400,10 +321,7 @@ fn pods_count_while_they_live_and_belong_to_the_target_by_its_selector() {
     index.on_pod(Event::Apply(pod("shop", "web-2", "web", resized)));
     index.on_pod(Event::Apply(pod("shop", "web-1", "web", leaving)));
     let state = only(&mut index).1;
-    assert_eq!(
-        (state.ready, state.pending, state.cpu_request),
-        (1, 0, 0.75)
-    );
+    assert_eq!((state.ready, state.pending, state.cpu_request), (1, 0, 0.75));
 
     // A pod whose labels change moves to another target.
     index.on_pod(Event::Apply(pod("shop", "web-2", "api", json!({}))));
@@ -415,10 +333,7 @@ fn without_live_pods_the_template_tells_the_requests() {
     let mut index = shop();
     index.on_pod(Event::Delete(pod("shop", "web-1", "web", json!({}))));
     let state = only(&mut index).1;
-    assert_eq!(
-        (state.ready, state.cpu_request, state.memory_request),
-        (0, 0.2, 100.0)
-    );
+    assert_eq!((state.ready, state.cpu_request, state.memory_request), (0, 0.2, 100.0));
 }
 
 #[test]
@@ -428,11 +343,7 @@ fn a_new_list_drops_what_vanished_while_the_watch_was_broken() {
     assert_eq!(only(&mut index).1.ready, 2);
     index.on_pod(Event::Init);
     index.on_pod(Event::InitApply(pod("shop", "web-2", "web", json!({}))));
-    assert_eq!(
-        only(&mut index).1.ready,
-        2,
-        "nothing is lost while the list runs"
-    );
+    assert_eq!(only(&mut index).1.ready, 2, "nothing is lost while the list runs");
     index.on_pod(Event::InitDone);
     assert_eq!(only(&mut index).1.ready, 1);
 
@@ -448,34 +359,20 @@ fn a_new_list_drops_what_vanished_while_the_watch_was_broken() {
 fn the_catalog_is_reused_until_an_edit_changes_it() {
     let mut index = shop();
     let first = index.snapshot(NOW).catalog;
-    index.on_hpa(Event::Apply(hpa(
-        "shop",
-        "web",
-        json!({"status": {"conditions": []}}),
-    )));
+    index.on_hpa(Event::Apply(hpa("shop", "web", json!({"status": {"conditions": []}}))));
     index.on_pod(Event::Apply(pod("shop", "web-9", "web", json!({}))));
     index.on_namespace(Event::Apply(namespace("unused", "none")));
     assert!(Arc::ptr_eq(&first, &index.snapshot(NOW).catalog));
-    index.on_hpa(Event::Apply(hpa(
-        "shop",
-        "web",
-        json!({"spec": {"maxReplicas": 21}}),
-    )));
+    index.on_hpa(Event::Apply(hpa("shop", "web", json!({"spec": {"maxReplicas": 21}}))));
     assert!(!Arc::ptr_eq(&first, &index.snapshot(NOW).catalog));
 }
 
 #[test]
 fn pools_hold_what_ready_and_schedulable_nodes_can_allocate() {
-    let mut index = Index::new(Settings {
-        shared_pools: vec!["general".to_owned()],
-        ..Settings::default()
-    });
+    let mut index =
+        Index::new(Settings { shared_pools: vec!["general".to_owned()], ..Settings::default() });
     let node = |name: &str, pool: &str, ready: &str, cordoned: bool| -> objects::Node {
-        let labels = if pool.is_empty() {
-            json!({})
-        } else {
-            json!({"hirl-scale.io/pool": pool})
-        };
+        let labels = if pool.is_empty() { json!({}) } else { json!({"hirl-scale.io/pool": pool}) };
         read(json!({
             "metadata": {"name": name, "labels": labels},
             "spec": {"unschedulable": cordoned},
@@ -496,19 +393,10 @@ fn pools_hold_what_ready_and_schedulable_nodes_can_allocate() {
     index.on_node(Event::Apply(node("d", "general", "True", true)));
     index.on_node(Event::Apply(node("e", "", "True", false)));
     let pools = index.snapshot(NOW).pools;
-    assert_eq!(
-        pools,
-        [
-            pool("", false, 1, 3.5, 1024.0),
-            pool("general", true, 2, 7.0, 2048.0)
-        ]
-    );
+    assert_eq!(pools, [pool("", false, 1, 3.5, 1024.0), pool("general", true, 2, 7.0, 2048.0)]);
     index.on_node(Event::Apply(node("b", "general", "Unknown", false)));
     index.on_node(Event::Delete(node("e", "", "True", false)));
-    assert_eq!(
-        index.snapshot(NOW).pools,
-        [pool("general", true, 1, 3.5, 1024.0)]
-    );
+    assert_eq!(index.snapshot(NOW).pools, [pool("general", true, 1, 3.5, 1024.0)]);
 }
 
 #[test]
@@ -525,10 +413,7 @@ fn the_owner_of_the_apiservice_is_known() {
     index.on_api_service(Event::Apply(service("hirl-system", "hirl")));
     assert_eq!(*index.ownership(), Ownership::Ours);
     index.on_api_service(Event::Apply(service("keda", "keda-operator")));
-    let other = Ownership::Other {
-        service: "keda/keda-operator".to_owned(),
-        uid: "u".to_owned(),
-    };
+    let other = Ownership::Other { service: "keda/keda-operator".to_owned(), uid: "u".to_owned() };
     assert_eq!(*index.ownership(), other);
     index.on_api_service(Event::Init);
     assert_eq!(*index.ownership(), other, "nothing is lost while the list runs");

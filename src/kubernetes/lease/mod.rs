@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::api::coordination::v1;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Api;
 use kube::Client;
@@ -27,7 +27,6 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use self::step::{Memory, Record, Step, next_step};
-use crate::instruments::Instruments;
 
 /// Annotation on the Lease: where the holder hands out its decisions, `host:port`.
 const PEER_ADDRESS: &str = "hirl-scale.io/peer-address";
@@ -147,40 +146,32 @@ impl LeaseGuard {
 
 /// This replica's part in the election, which runs until it is stopped.
 #[derive(Debug)]
-pub struct Election {
+pub struct Lease {
     leadership: watch::Receiver<Leadership>,
     guard: LeaseGuard,
     task: JoinHandle<()>,
 }
 
-impl Election {
+impl Lease {
     /// Takes part. `identity` must belong to this process alone (a pod name does); `address` is
     /// where its decisions can be fetched while it leads. Ends with `stop`, and then gives the
     /// Lease back.
     #[must_use]
     pub fn start(
-        client: &Client,
-        settings: &LeaseSettings,
+        client: Client,
+        settings: LeaseSettings,
         identity: String,
-        address: Option<String>,
-        instruments: Arc<Instruments>,
+        address: String,
         stop: CancellationToken,
     ) -> Self {
-        let nobody = Leadership::Following {
-            holder: None,
-            address: None,
-        };
+        let nobody = Leadership::Following { holder: None, address: None };
         let (published, leadership) = watch::channel(nobody);
-        let guard = LeaseGuard {
-            term: Arc::default(),
-            renew_deadline: settings.renew_deadline(),
-        };
+        let guard = LeaseGuard { term: Arc::default(), renew_deadline: settings.renew_deadline() };
         let candidate = Candidate {
-            api: Api::namespaced(client.clone(), &settings.namespace),
-            settings: settings.clone(),
+            api: Api::namespaced(client, &settings.namespace),
+            settings,
             identity,
             address,
-            instruments,
             published,
             guard: guard.clone(),
             born: Instant::now(),
@@ -188,11 +179,7 @@ impl Election {
             held: None,
         };
         let task = tokio::spawn(candidate.run(stop));
-        Self {
-            leadership,
-            guard,
-            task,
-        }
+        Self { leadership, guard, task }
     }
 
     /// Who decides; changes as it changes.
@@ -208,24 +195,23 @@ impl Election {
     }
 
     /// Waits until the election has ended and the Lease was given back.
-    pub async fn ended(self) {
+    pub async fn released(self) {
         // A panic in the task was already reported by the runtime.
         let _ = self.task.await;
     }
 }
 
 struct Candidate {
-    api: Api<Lease>,
+    api: Api<v1::Lease>,
     settings: LeaseSettings,
     identity: String,
-    address: Option<String>,
-    instruments: Arc<Instruments>,
+    address: String,
     published: watch::Sender<Leadership>,
     guard: LeaseGuard,
     born: Instant,
     memory: Memory,
     /// The Lease as we last wrote it, to give it back.
-    held: Option<Lease>,
+    held: Option<v1::Lease>,
 }
 
 impl Candidate {
@@ -247,9 +233,7 @@ impl Candidate {
     async fn look(&mut self) -> Duration {
         // Half the deadline, so that one lost connection leaves time for a second try.
         let deadline = self.settings.renew_deadline();
-        let limit = self
-            .left()
-            .map_or(deadline / 2, |left| left.min(deadline / 2));
+        let limit = self.left().map_or(deadline / 2, |left| left.min(deadline / 2));
         let outcome = tokio::time::timeout(limit, self.attempt()).await;
         let pause = match outcome {
             Ok(Ok(pause)) => pause,
@@ -279,22 +263,13 @@ impl Candidate {
         let now = self.born.elapsed();
         self.memory.observe(record.as_ref(), now);
         if let Some(epoch) = self.epoch()
-            && record
-                .as_ref()
-                .is_some_and(|record| !record.belongs_to(&self.identity, epoch))
+            && record.as_ref().is_some_and(|record| !record.belongs_to(&self.identity, epoch))
         {
             tracing::warn!(epoch, "Lease was taken from this replica");
             self.follow(None, None);
         }
         let leading = self.epoch();
-        match next_step(
-            record.as_ref(),
-            &self.identity,
-            leading,
-            now,
-            &self.memory,
-            minutes(),
-        ) {
+        match next_step(record.as_ref(), &self.identity, leading, now, &self.memory, minutes()) {
             Step::Wait(left) => {
                 let record = record.unwrap_or_default();
                 self.follow(record.holder, record.address);
@@ -314,12 +289,12 @@ impl Candidate {
     /// Writes the Lease as ours, guarded by the resource version that was read.
     async fn write(
         &mut self,
-        read: Option<Lease>,
+        read: Option<v1::Lease>,
         epoch: u64,
         begin: bool,
     ) -> Result<(), kube::Error> {
         let existed = read.is_some();
-        let mut lease = read.unwrap_or_else(|| Lease {
+        let mut lease = read.unwrap_or_else(|| v1::Lease {
             metadata: ObjectMeta {
                 name: Some(self.settings.name.clone()),
                 namespace: Some(self.settings.namespace.clone()),
@@ -328,7 +303,7 @@ impl Candidate {
             spec: None,
         });
         let wall = MicroTime(jiff::Timestamp::now());
-        let spec = lease.spec.get_or_insert_with(LeaseSpec::default);
+        let spec = lease.spec.get_or_insert_with(v1::LeaseSpec::default);
         spec.holder_identity = Some(self.identity.clone());
         spec.lease_duration_seconds = Some(self.settings.duration_seconds.into());
         spec.lease_transitions = Some(i32::try_from(epoch).unwrap_or(i32::MAX));
@@ -337,31 +312,21 @@ impl Candidate {
             spec.acquire_time = Some(wall);
         }
         let annotations = lease.metadata.annotations.get_or_insert_with(BTreeMap::new);
-        match &self.address {
-            Some(address) => annotations.insert(PEER_ADDRESS.to_owned(), address.clone()),
-            None => annotations.remove(PEER_ADDRESS),
-        };
+        annotations.insert(PEER_ADDRESS.to_owned(), self.address.clone());
         // Before the request: others count from when they see it, which is later.
         let sent = Instant::now();
         let params = PostParams::default();
         let written = if existed {
-            self.api
-                .replace(&self.settings.name, &params, &lease)
-                .await?
+            self.api.replace(&self.settings.name, &params, &lease).await?
         } else {
             self.api.create(&params, &lease).await?
         };
-        self.memory
-            .observe(Some(&Record::read(&written)), self.born.elapsed());
+        self.memory.observe(Some(&Record::read(&written)), self.born.elapsed());
         self.held = Some(written);
-        *self.guard.term() = Some(Term {
-            epoch,
-            renewed: sent,
-        });
+        *self.guard.term() = Some(Term { epoch, renewed: sent });
         if begin {
             tracing::info!(epoch, identity = self.identity, "Began to lead");
         }
-        self.instruments.leader.set(1);
         self.publish(Leadership::Leading { epoch });
         Ok(())
     }
@@ -374,11 +339,7 @@ impl Candidate {
     /// Time left of the term, if there is one.
     fn left(&self) -> Option<Duration> {
         let term = (*self.guard.term())?;
-        Some(
-            self.settings
-                .renew_deadline()
-                .saturating_sub(term.renewed.elapsed()),
-        )
+        Some(self.settings.renew_deadline().saturating_sub(term.renewed.elapsed()))
     }
 
     fn follow(&mut self, holder: Option<String>, address: Option<String>) {
@@ -386,7 +347,6 @@ impl Candidate {
             tracing::info!(holder, "Leads no longer");
         }
         self.held = None;
-        self.instruments.leader.set(0);
         self.publish(Leadership::Following { holder, address });
     }
 
@@ -403,7 +363,7 @@ impl Candidate {
         let held = self.held.take();
         self.follow(None, None);
         let Some(mut lease) = held else { return };
-        let spec = lease.spec.get_or_insert_with(LeaseSpec::default);
+        let spec = lease.spec.get_or_insert_with(v1::LeaseSpec::default);
         spec.holder_identity = None;
         spec.lease_duration_seconds = Some(1);
         spec.renew_time = Some(MicroTime(jiff::Timestamp::now()));

@@ -25,14 +25,9 @@ impl Record {
         Self {
             holder: spec.holder_identity.filter(|holder| !holder.is_empty()),
             address: annotations.and_then(|all| all.get(PEER_ADDRESS)).cloned(),
-            epoch: spec
-                .lease_transitions
-                .and_then(|count| count.try_into().ok())
-                .unwrap_or(0),
+            epoch: spec.lease_transitions.and_then(|count| count.try_into().ok()).unwrap_or(0),
             duration: Duration::from_secs(
-                spec.lease_duration_seconds
-                    .and_then(|count| count.try_into().ok())
-                    .unwrap_or(0),
+                spec.lease_duration_seconds.and_then(|count| count.try_into().ok()).unwrap_or(0),
             ),
             renewed: spec.renew_time.map(|time| time.0.to_string()),
         }
@@ -95,11 +90,7 @@ pub(super) fn next_step(
     minutes: u64,
 ) -> Step {
     let above = memory.highest_epoch + 1;
-    let epoch = if record.is_some() {
-        above
-    } else {
-        above.max(minutes)
-    };
+    let epoch = if record.is_some() { above } else { above.max(minutes) };
     let Some((last, since)) = &memory.last else {
         return Step::Take { epoch };
     };
@@ -115,11 +106,7 @@ pub(super) fn next_step(
         (Some(holder), _) if holder == identity => Step::Take { epoch },
         (Some(_), _) => {
             let left = last.duration.saturating_sub(now.saturating_sub(*since));
-            if left.is_zero() {
-                Step::Take { epoch }
-            } else {
-                Step::Wait(left)
-            }
+            if left.is_zero() { Step::Take { epoch } } else { Step::Wait(left) }
         }
     }
 }

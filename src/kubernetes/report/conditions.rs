@@ -1,12 +1,13 @@
 //! What is true of a domain, found in one decision.
 
+use std::collections::HashMap;
+use std::time::Duration;
+
 use crate::cluster::AppId;
 use crate::kubernetes::DomainObject;
 use crate::safety::Decision;
 use crate::safety::Reason;
 use crate::safety::Rung;
-
-use super::ReadIntervals;
 
 pub(super) const READY: &str = "Ready";
 pub(super) const TELEMETRY_FRESH: &str = "TelemetryFresh";
@@ -42,13 +43,7 @@ impl Finding {
         reason: &'static str,
         message: String,
     ) -> Self {
-        Self {
-            type_,
-            holds,
-            reason,
-            message,
-            at_once: false,
-        }
+        Self { type_, holds, reason, message, at_once: false }
     }
 
     /// `True`, `False` or `Unknown`.
@@ -66,7 +61,7 @@ pub(super) fn find(
     object: &DomainObject,
     decision: &Decision,
     index: Option<usize>,
-    intervals: &ReadIntervals,
+    intervals: &HashMap<AppId, Duration>,
 ) -> Vec<Finding> {
     let Some(index) = index else {
         let types = [
@@ -80,12 +75,7 @@ pub(super) fn find(
             .into_iter()
             .map(|type_| Finding {
                 at_once: true,
-                ..Finding::new(
-                    type_,
-                    None,
-                    INVALID_SPEC,
-                    "The Domain is not used".to_owned(),
-                )
+                ..Finding::new(type_, None, INVALID_SPEC, "The Domain is not used".to_owned())
             })
             .collect();
     };
@@ -125,31 +115,17 @@ pub(super) fn ready(
         }
     }
     if apps == 0 {
-        return summary(
-            true,
-            "NoApps",
-            "No HPA in its namespaces reads our metric".to_owned(),
-        );
+        return summary(true, "NoApps", "No HPA in its namespaces reads our metric".to_owned());
     }
-    summary(
-        true,
-        "Managed",
-        "Its apps follow the decisions of its mode".to_owned(),
-    )
+    summary(true, "Managed", "Its apps follow the decisions of its mode".to_owned())
 }
 
 /// The reasons that make a domain not ready. A condition may come from an older version of us.
 fn known_reason(reason: &str) -> &'static str {
-    [
-        NAMESPACES_CONTESTED,
-        TELEMETRY_STALE,
-        TELEMETRY_INCOMPLETE,
-        VALUES_REJECTED,
-        NOT_FINITE,
-    ]
-    .into_iter()
-    .find(|known| *known == reason)
-    .unwrap_or("Impaired")
+    [NAMESPACES_CONTESTED, TELEMETRY_STALE, TELEMETRY_INCOMPLETE, VALUES_REJECTED, NOT_FINITE]
+        .into_iter()
+        .find(|known| *known == reason)
+        .unwrap_or("Impaired")
 }
 
 const NAMESPACES_CONTESTED: &str = "NamespaceInSeveralDomains";
@@ -189,22 +165,13 @@ fn telemetry(decision: &Decision, index: usize) -> Finding {
         let message = format!("Values of {percent:.0} % of the apps were rejected as impossible");
         return finding(Some(false), VALUES_REJECTED, message);
     }
-    finding(
-        Some(true),
-        "TelemetryFresh",
-        "Its apps have fresh telemetry".to_owned(),
-    )
+    finding(Some(true), "TelemetryFresh", "Its apps have fresh telemetry".to_owned())
 }
 
 fn policy(decision: &Decision, index: usize) -> Finding {
-    let mut broken = decision
-        .catalog
-        .apps
-        .iter()
-        .zip(&decision.apps)
-        .filter(|(app, decided)| {
-            app.domain == index && decided.reasons.contains(&Reason::NotFinite)
-        });
+    let mut broken = decision.catalog.apps.iter().zip(&decision.apps).filter(|(app, decided)| {
+        app.domain == index && decided.reasons.has(Reason::NotFinite)
+    });
     match broken.next() {
         None => Finding::new(
             POLICY_HEALTHY,
@@ -226,10 +193,12 @@ fn policy(decision: &Decision, index: usize) -> Finding {
 
 fn budget(decision: &Decision, index: usize) -> Finding {
     let domain = &decision.domains[index];
-    if domain.shortage_cores > 0.0 {
+    if let Some(budget) = domain.budget_cores
+        && domain.shortage_cores > 0.0
+    {
         let message = format!(
-            "The lower bounds of its HPAs need {:.1} cores more than its budget of {:.1}",
-            domain.shortage_cores, domain.budget_cores
+            "The lower bounds of its HPAs need {:.1} cores more than its budget of {budget:.1}",
+            domain.shortage_cores
         );
         return Finding::new(BUDGET_SUFFICIENT, Some(false), "BudgetExhausted", message);
     }
@@ -257,8 +226,8 @@ fn namespaces(object: &DomainObject) -> Finding {
     finding(false, NAMESPACES_CONTESTED, message)
 }
 
-fn sync(decision: &Decision, index: usize, intervals: &ReadIntervals) -> Finding {
-    let of_domain = |id: &AppId| intervals.get(id).copied();
+fn sync(decision: &Decision, index: usize, intervals: &HashMap<AppId, Duration>) -> Finding {
+    let of_domain = |id: &AppId| intervals.get(id).map(Duration::as_secs_f64);
     let mut known: Vec<f64> = decision
         .catalog
         .apps

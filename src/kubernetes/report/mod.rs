@@ -11,7 +11,6 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,76 +22,62 @@ use self::plan::{Known, Planner};
 use self::write::Writer;
 use super::Watches;
 use crate::cluster::AppId;
-use crate::cluster::Snapshot;
 use crate::safety::Decision;
-
-/// Seconds between the last reads of each HPA by the controller-manager.
-pub type ReadIntervals = HashMap<AppId, f64>;
 
 /// How long one write may take.
 const WRITE_LIMIT: Duration = Duration::from_secs(5);
 
-/// One decision and what it was made of.
-#[derive(Debug)]
-struct Report {
-    decision: Arc<Decision>,
-    snapshot: Arc<Snapshot>,
-    read_intervals: ReadIntervals,
-}
+/// Time between the last two reads of each HPA by the controller-manager.
+type ReadIntervals = Box<dyn Fn() -> Vec<(AppId, Duration)> + Send + Sync>;
 
 /// Reports the decisions of this replica while it leads.
 #[derive(Debug)]
 pub struct Reporter {
-    newest: watch::Sender<Option<Arc<Report>>>,
+    newest: watch::Sender<Option<Arc<Decision>>>,
 }
 
 impl Reporter {
-    /// Starts the task that writes; it ends with `stop`. `identity` names this process in Events.
+    /// Starts the task that writes; it ends with `stop`. `identity` names this process in Events;
+    /// `read_intervals` tells how often each HPA is read.
     #[must_use]
     pub fn start(
-        client: &Client,
-        watches: Arc<Watches>,
+        client: Client,
+        watches: Watches,
         identity: String,
+        read_intervals: impl Fn() -> Vec<(AppId, Duration)> + Send + Sync + 'static,
         stop: CancellationToken,
     ) -> Self {
-        let (newest, reports) = watch::channel(None);
-        let writer = Writer::new(client.clone(), identity);
-        tokio::spawn(stop.run_until_cancelled_owned(write_all(reports, watches, writer)));
+        let (newest, decisions) = watch::channel(None);
+        let writer = Writer::new(client, identity);
+        let work = write_all(decisions, watches, Box::new(read_intervals), writer);
+        tokio::spawn(stop.run_until_cancelled_owned(work));
         Self { newest }
     }
 
     /// Takes a decision to report, in place of one that is not reported yet. Never waits.
-    pub fn report(
-        &self,
-        decision: Arc<Decision>,
-        snapshot: Arc<Snapshot>,
-        read_intervals: ReadIntervals,
-    ) {
-        self.newest.send_replace(Some(Arc::new(Report {
-            decision,
-            snapshot,
-            read_intervals,
-        })));
+    pub fn report(&self, decision: Arc<Decision>) {
+        self.newest.send_replace(Some(decision));
     }
 }
 
 async fn write_all(
-    mut reports: watch::Receiver<Option<Arc<Report>>>,
-    watches: Arc<Watches>,
+    mut decisions: watch::Receiver<Option<Arc<Decision>>>,
+    watches: Watches,
+    read_intervals: ReadIntervals,
     writer: Writer,
 ) {
     let mut planner = Planner::default();
-    while reports.changed().await.is_ok() {
-        let Some(report) = reports.borrow_and_update().clone() else {
-            continue;
-        };
+    while decisions.changed().await.is_ok() {
+        let Some(decision) = decisions.borrow_and_update().clone() else { continue };
         let known = Known {
             domains: watches.domain_objects(),
             ownership: watches.ownership(),
             bad_annotations: watches.bad_annotations(),
+            read_intervals: read_intervals().into_iter().collect(),
+            snapshot: watches.snapshot(decision.at),
         };
-        let mut planned = planner.plan(&report, &known).into_iter();
-        for write in planned.by_ref() {
+        let mut pending = planner.plan(&decision, &known).into_iter();
+        for write in pending.by_ref() {
             let attempt = writer.write(&write, |id| watches.hpa_uid(id));
             let failed = match tokio::time::timeout(WRITE_LIMIT, attempt).await {
                 Ok(Ok(())) => continue,
@@ -106,7 +91,7 @@ async fn write_all(
             }
         }
         // The server is in trouble: the rest waits for the next decision.
-        for write in planned {
+        for write in pending {
             planner.undo(&write);
         }
     }

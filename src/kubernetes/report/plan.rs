@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::time::Duration;
 
-use super::Report;
 use super::conditions::{Finding, INVALID_SPEC, READY, find, ready};
 use crate::cluster::App;
 use crate::cluster::AppId;
-use crate::cluster::AppState;
 use crate::cluster::Refusal;
+use crate::cluster::Snapshot;
 use crate::cluster::Timestamp;
 use crate::kubernetes::Condition;
 use crate::kubernetes::DomainObject;
@@ -16,6 +16,7 @@ use crate::kubernetes::DomainStatus;
 use crate::kubernetes::Ownership;
 use crate::kubernetes::TARGET_CPU;
 use crate::safety::AppDecision;
+use crate::safety::Decision;
 
 /// Seconds that a measured change must last before it is believed: longer than one decision.
 const SETTLE_SECONDS: f64 = 15.0;
@@ -26,12 +27,15 @@ const EVENTS_PER_SECOND: f64 = 5.0;
 /// Events about HPAs at once: what comes in over one decision interval.
 const EVENTS_AT_ONCE: f64 = 50.0;
 
-/// What the watches know beside the snapshot.
-#[derive(Debug, Default)]
+/// What is known at the time of writing.
+#[derive(Debug)]
 pub(super) struct Known {
     pub(super) domains: Vec<DomainObject>,
     pub(super) ownership: Ownership,
     pub(super) bad_annotations: Vec<(AppId, String)>,
+    /// Time between the last two reads of each HPA.
+    pub(super) read_intervals: HashMap<AppId, Duration>,
+    pub(super) snapshot: Snapshot,
 }
 
 /// What an Event speaks of.
@@ -55,11 +59,7 @@ pub(super) struct Note {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Write {
     /// The status of a Domain, and the Events of what changed in it.
-    Status {
-        domain: String,
-        status: DomainStatus,
-        notes: Vec<Note>,
-    },
+    Status { domain: String, status: DomainStatus, notes: Vec<Note> },
     /// An Event by itself.
     Event(Note),
 }
@@ -93,21 +93,20 @@ pub(super) struct Planner {
 
 impl Planner {
     /// What to write now. It counts as written, unless [`Self::undo`] says otherwise.
-    pub(super) fn plan(&mut self, report: &Report, known: &Known) -> Vec<Write> {
-        let at = report.decision.at;
-        if self.epoch.replace(report.decision.epoch) != Some(report.decision.epoch) {
+    pub(super) fn plan(&mut self, decision: &Decision, known: &Known) -> Vec<Write> {
+        let at = decision.at;
+        if self.epoch.replace(decision.epoch) != Some(decision.epoch) {
             // Another replica may have written in between: the objects know better than we do.
             self.written.clear();
             self.unsettled.clear();
         }
         let mut writes = Vec::new();
         for object in &known.domains {
-            writes.extend(self.domain(object, report, at));
+            writes.extend(self.domain(object, decision, known, at));
         }
         writes.extend(self.ownership(&known.ownership));
-        self.said
-            .retain(|_, when| at.seconds_since(*when) < REPEAT_SECONDS);
-        for note in hpa_notes(report, known) {
+        self.said.retain(|_, when| at.seconds_since(*when) < REPEAT_SECONDS);
+        for note in hpa_notes(decision, known) {
             if !self.may_say(&note, at) {
                 continue;
             }
@@ -128,19 +127,20 @@ impl Planner {
             Write::Status { domain, .. } => {
                 self.written.remove(domain);
             }
-            Write::Event(Note {
-                about: About::Hpa(id),
-                reason,
-                ..
-            }) => {
+            Write::Event(Note { about: About::Hpa(id), reason, .. }) => {
                 self.said.remove(&(id.clone(), *reason));
             }
             Write::Event(_) => self.usurper = None,
         }
     }
 
-    fn domain(&mut self, object: &DomainObject, report: &Report, at: Timestamp) -> Option<Write> {
-        let decision = &report.decision;
+    fn domain(
+        &mut self,
+        object: &DomainObject,
+        decision: &Decision,
+        known: &Known,
+        at: Timestamp,
+    ) -> Option<Write> {
         let index = decision
             .catalog
             .domains
@@ -151,12 +151,7 @@ impl Planner {
             // Newer than the decision.
             return None;
         }
-        let apps = decision
-            .catalog
-            .apps
-            .iter()
-            .filter(|app| Some(app.domain) == index)
-            .count();
+        let apps = decision.catalog.apps.iter().filter(|app| Some(app.domain) == index).count();
         let previous = match self.written.get(&object.name) {
             Some((uid, status)) if *uid == object.uid => status.clone(),
             _ => DomainStatus {
@@ -167,7 +162,7 @@ impl Planner {
         };
         let mut conditions = Vec::new();
         let mut notes = Vec::new();
-        for finding in find(object, decision, index, &report.read_intervals) {
+        for finding in find(object, decision, index, &known.read_intervals) {
             self.settle(object, &previous, finding, at, &mut conditions, &mut notes);
         }
         let others: Vec<(&str, &str, &str, &str)> = conditions
@@ -185,13 +180,8 @@ impl Planner {
         if same(&status, &previous) {
             return None;
         }
-        self.written
-            .insert(object.name.clone(), (object.uid.clone(), status.clone()));
-        Some(Write::Status {
-            domain: object.name.clone(),
-            status,
-            notes,
-        })
+        self.written.insert(object.name.clone(), (object.uid.clone(), status.clone()));
+        Some(Write::Status { domain: object.name.clone(), status, notes })
     }
 
     /// Turns a finding into a condition, or keeps the previous one while the change may pass.
@@ -204,20 +194,14 @@ impl Planner {
         conditions: &mut Vec<Condition>,
         notes: &mut Vec<Note>,
     ) {
-        let old = previous
-            .conditions
-            .iter()
-            .find(|one| one.type_ == finding.type_);
+        let old = previous.conditions.iter().find(|one| one.type_ == finding.type_);
         let key = (object.name.clone(), finding.type_);
         if let Some(old) = old {
             let unchanged = old.status == finding.status() && old.reason == finding.reason;
             if unchanged {
                 self.unsettled.remove(&key);
                 let observed_generation = object.generation;
-                conditions.push(Condition {
-                    observed_generation,
-                    ..old.clone()
-                });
+                conditions.push(Condition { observed_generation, ..old.clone() });
                 return;
             }
             if old.status != "Unknown" && !finding.at_once && !self.lasted(&key, &finding, at) {
@@ -236,10 +220,7 @@ impl Planner {
         // The summary repeats what another condition says, but for a spec that makes no sense.
         if news && (finding.type_ != READY || finding.reason == INVALID_SPEC) {
             notes.push(Note {
-                about: About::Domain {
-                    name: object.name.clone(),
-                    uid: object.uid.clone(),
-                },
+                about: About::Domain { name: object.name.clone(), uid: object.uid.clone() },
                 warning: finding.holds == Some(false),
                 reason: finding.reason,
                 text: finding.message.clone(),
@@ -316,23 +297,13 @@ impl Planner {
 fn same(new: &DomainStatus, old: &DomainStatus) -> bool {
     new.observed_generation == old.observed_generation
         && new.apps == old.apps
-        && new
-            .conditions
-            .iter()
-            .all(|one| old.conditions.contains(one))
+        && new.conditions.iter().all(|one| old.conditions.contains(one))
 }
 
 /// What there is to say about single HPAs.
-fn hpa_notes(report: &Report, known: &Known) -> Vec<Note> {
-    let decision = &report.decision;
+fn hpa_notes(decision: &Decision, known: &Known) -> Vec<Note> {
     let mut notes = Vec::new();
-    for ((app, decided), state) in decision
-        .catalog
-        .apps
-        .iter()
-        .zip(&decision.apps)
-        .zip(&report.snapshot.apps)
-    {
+    for (app, decided) in decision.catalog.apps.iter().zip(&decision.apps) {
         if let Some(refusal) = &app.refusal {
             notes.push(Note {
                 about: About::Hpa(app.id.clone()),
@@ -342,7 +313,7 @@ fn hpa_notes(report: &Report, known: &Known) -> Vec<Note> {
                 text: format!("No number is served: {refusal}"),
             });
         } else if decided.lost_to_tolerance {
-            notes.extend(lost_to_tolerance(app, decided, state));
+            notes.extend(lost_to_tolerance(app, decided, &known.snapshot));
         }
     }
     for (id, text) in &known.bad_annotations {
@@ -358,11 +329,16 @@ fn hpa_notes(report: &Report, known: &Known) -> Vec<Note> {
     notes
 }
 
-fn lost_to_tolerance(app: &App, decided: &AppDecision, state: &AppState) -> Option<Note> {
+/// With the count of now: `None` when the HPA no longer ignores the number.
+fn lost_to_tolerance(app: &App, decided: &AppDecision, now: &Snapshot) -> Option<Note> {
     let wanted = decided.replicas?;
-    let present = state.status_replicas;
+    let index = now.catalog.apps.binary_search_by(|one| one.id.cmp(&app.id)).ok()?;
+    let present = now.apps[index].status_replicas;
     let (low, high) = (1.0 - app.tolerance_down, 1.0 + app.tolerance_up);
     let ratio = f64::from(wanted) / f64::from(present);
+    if wanted == present || !(low..=high).contains(&ratio) {
+        return None;
+    }
     Some(Note {
         about: About::Hpa(app.id.clone()),
         warning: false,

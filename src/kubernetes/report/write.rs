@@ -55,10 +55,7 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(client: Client, instance: String) -> Self {
-        Self {
-            client,
-            instance: cut(instance, LONGEST_INSTANCE),
-        }
+        Self { client, instance: cut(instance, LONGEST_INSTANCE) }
     }
 
     /// Writes it. `hpa_uid` finds the identity without which `kubectl describe` shows no Event.
@@ -68,16 +65,11 @@ impl Writer {
         hpa_uid: impl Fn(&AppId) -> Option<Arc<str>>,
     ) -> Result<(), Failed> {
         match write {
-            Write::Status {
-                domain,
-                status,
-                notes,
-            } => {
+            Write::Status { domain, status, notes } => {
                 // Guarded, because a spec that makes no sense comes back in the answer.
                 let api: Api<DeserializeGuard<Domain>> = Api::all(self.client.clone());
                 let patch = Patch::Merge(json!({ "status": status }));
-                api.patch_status(domain, &PatchParams::default(), &patch)
-                    .await?;
+                api.patch_status(domain, &PatchParams::default(), &patch).await?;
                 for note in notes {
                     self.event(note, None).await?;
                 }
@@ -95,10 +87,7 @@ impl Writer {
 
     async fn event(&self, note: &Note, hpa_uid: Option<Arc<str>>) -> Result<(), Failed> {
         let regarding = regarding(&note.about, hpa_uid);
-        let namespace = regarding
-            .namespace
-            .clone()
-            .unwrap_or_else(|| CLUSTER_EVENTS.to_owned());
+        let namespace = regarding.namespace.clone().unwrap_or_else(|| CLUSTER_EVENTS.to_owned());
         let now = jiff::Timestamp::now();
         let object = regarding.name.clone().unwrap_or_default();
         let event = Event {

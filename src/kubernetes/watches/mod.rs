@@ -59,8 +59,8 @@ const NEEDED: [&str; 7] = [
     "domains",
 ];
 
-/// Everything that is watched.
-#[derive(Debug)]
+/// Everything that is watched. Copies share it.
+#[derive(Debug, Clone)]
 pub struct Watches {
     shared: Arc<Shared>,
 }
@@ -78,15 +78,13 @@ impl Watches {
     /// Starts all watches; they end with `stop`. Returns at once: see [`Self::synced`].
     #[must_use]
     pub fn start(
-        client: &Client,
-        settings: &Settings,
+        client: Client,
+        settings: Settings,
         instruments: Arc<Instruments>,
-        stop: &CancellationToken,
+        stop: CancellationToken,
     ) -> Self {
         let shared = Arc::new(Shared::new(settings, instruments));
-        let all = watcher::Config::default()
-            .page_size(PAGE_SIZE)
-            .timeout(WATCH_SECONDS);
+        let all = watcher::Config::default().page_size(PAGE_SIZE).timeout(WATCH_SECONDS);
         let one = all.clone().fields(&format!("metadata.name={API_SERVICE}"));
         let everywhere = |kind| Api::all_with(client.clone(), &kind);
 
@@ -94,38 +92,32 @@ impl Watches {
             Api::all_with(client.clone(), &resource::<HorizontalPodAutoscaler>()),
             all.clone(),
         );
-        shared.follow("horizontalpodautoscalers", hpas, stop, Index::on_hpa);
+        shared.follow("horizontalpodautoscalers", hpas, &stop, Index::on_hpa);
         let deployments = watcher(everywhere(resource::<Deployment>()), all.clone());
-        shared.follow("deployments", deployments, stop, |index, event| {
+        shared.follow("deployments", deployments, &stop, |index, event| {
             index.on_workload(Kind::Deployment, event)
         });
         let sets = watcher(everywhere(resource::<StatefulSet>()), all.clone());
-        shared.follow("statefulsets", sets, stop, |index, event| {
+        shared.follow("statefulsets", sets, &stop, |index, event| {
             index.on_workload(Kind::StatefulSet, event)
         });
-        let pods = watcher(
-            Api::all_with(client.clone(), &resource::<Pod>()),
-            all.clone(),
-        );
-        shared.follow("pods", pods, stop, Index::on_pod);
-        let nodes = watcher(
-            Api::all_with(client.clone(), &resource::<Node>()),
-            all.clone(),
-        );
-        shared.follow("nodes", nodes, stop, Index::on_node);
+        let pods = watcher(Api::all_with(client.clone(), &resource::<Pod>()), all.clone());
+        shared.follow("pods", pods, &stop, Index::on_pod);
+        let nodes = watcher(Api::all_with(client.clone(), &resource::<Node>()), all.clone());
+        shared.follow("nodes", nodes, &stop, Index::on_node);
         let namespaces = watcher(Api::all(client.clone()), all.clone());
-        shared.follow("namespaces", namespaces, stop, Index::on_namespace);
+        shared.follow("namespaces", namespaces, &stop, Index::on_namespace);
         let domains = watcher(Api::<DeserializeGuard<Domain>>::all(client.clone()), all);
-        shared.follow("domains", domains, stop, Index::on_domain);
-        let ours = watcher(Api::<APIService>::all(client.clone()), one);
+        shared.follow("domains", domains, &stop, Index::on_domain);
+        let ours = watcher(Api::<APIService>::all(client), one);
         let owned = shared.instruments.apiservice_owned.clone();
-        shared.follow("apiservices", ours, stop, move |index, event| {
+        shared.follow("apiservices", ours, &stop, move |index, event| {
             let held = index.on_api_service(event);
             owned.set(i64::from(*index.ownership() == Ownership::Ours));
             held
         });
 
-        tokio::spawn(Arc::clone(&shared).say_what_is_missing(stop.clone()));
+        tokio::spawn(Arc::clone(&shared).say_what_is_missing(stop));
         Self { shared }
     }
 
@@ -173,9 +165,9 @@ impl Watches {
 }
 
 impl Shared {
-    fn new(settings: &Settings, instruments: Arc<Instruments>) -> Self {
+    fn new(settings: Settings, instruments: Arc<Instruments>) -> Self {
         Self {
-            index: Mutex::new(Index::new(settings.clone())),
+            index: Mutex::new(Index::new(settings)),
             waiting: Mutex::new(NEEDED.into_iter().map(|name| (name, None)).collect()),
             synced: watch::Sender::new(false),
             instruments,
@@ -201,20 +193,12 @@ impl Shared {
         K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
     {
         let shared = Arc::clone(self);
-        let events = events
-            .default_backoff()
-            .take_until(stop.clone().cancelled_owned());
+        let events = events.default_backoff().take_until(stop.clone().cancelled_owned());
         tokio::spawn(async move {
             let mut events = pin!(events);
             let label = ResourceLabel { resource: name };
-            let held = shared
-                .instruments
-                .watched_objects
-                .get_or_create_owned(&label);
-            let restarts = shared
-                .instruments
-                .watch_restarts
-                .get_or_create_owned(&label);
+            let held = shared.instruments.watched_objects.get_or_create_owned(&label);
+            let restarts = shared.instruments.watch_restarts.get_or_create_owned(&label);
             while let Some(event) = events.next().await {
                 match event {
                     Ok(event) => {
@@ -239,8 +223,7 @@ impl Shared {
         let mut waiting = self.waiting();
         waiting.remove(name);
         if waiting.is_empty() {
-            self.synced
-                .send_if_modified(|synced| !std::mem::replace(synced, true));
+            self.synced.send_if_modified(|synced| !std::mem::replace(synced, true));
         }
     }
 
@@ -262,10 +245,7 @@ impl Shared {
                 Some(problem) => format!("{name} ({problem})"),
             })
             .collect();
-        Some(format!(
-            "waiting for the first list of {}",
-            parts.join(", ")
-        ))
+        Some(format!("waiting for the first list of {}", parts.join(", ")))
     }
 
     async fn say_what_is_missing(self: Arc<Self>, stop: CancellationToken) {

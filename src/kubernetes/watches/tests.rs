@@ -12,10 +12,7 @@ const NOW: Timestamp = Timestamp::from_millis(0);
 
 fn list(items: &[Value], more: Option<&str>) -> (u16, Value) {
     let metadata = json!({"resourceVersion": "1", "continue": more});
-    (
-        200,
-        json!({"apiVersion": "v1", "kind": "List", "metadata": metadata, "items": items}),
-    )
+    (200, json!({"apiVersion": "v1", "kind": "List", "metadata": metadata, "items": items}))
 }
 
 fn pod(name: &str) -> Value {
@@ -58,19 +55,10 @@ async fn serve(
     while let Some((request, reply)) = server.next_request().await {
         let uri = request.uri();
         let resource = uri.path().rsplit('/').next().unwrap_or_default();
-        let watch = uri
-            .query()
-            .is_some_and(|query| query.contains("watch=true"));
-        let key = if watch {
-            format!("{resource} watch")
-        } else {
-            resource.to_owned()
-        };
+        let watch = uri.query().is_some_and(|query| query.contains("watch=true"));
+        let key = if watch { format!("{resource} watch") } else { resource.to_owned() };
         let _ = asked.send(uri.to_string());
-        match answers
-            .get_mut(key.as_str())
-            .filter(|left| !left.is_empty())
-        {
+        match answers.get_mut(key.as_str()).filter(|left| !left.is_empty()) {
             Some(left) => {
                 let (code, answer) = left.remove(0);
                 let body = Body::from(serde_json::to_vec(&answer).unwrap());
@@ -116,10 +104,10 @@ async fn a_start_waits_for_every_list_and_a_gap_in_a_watch_is_read_anew() {
     let stop = CancellationToken::new();
     let instruments = Arc::new(Instruments::default());
     let watches = Watches::start(
-        &Client::new(service, "default"),
-        &Settings::default(),
+        Client::new(service, "default"),
+        Settings::default(),
         Arc::clone(&instruments),
-        &stop,
+        stop.clone(),
     );
 
     let missing = watches.missing().unwrap();
@@ -128,10 +116,7 @@ async fn a_start_waits_for_every_list_and_a_gap_in_a_watch_is_read_anew() {
         "{missing}"
     );
     let said = async {
-        while !watches
-            .missing()
-            .is_some_and(|text| text.contains("domains ("))
-        {
+        while !watches.missing().is_some_and(|text| text.contains("domains (")) {
             tokio::task::yield_now().await;
         }
     };
@@ -139,40 +124,21 @@ async fn a_start_waits_for_every_list_and_a_gap_in_a_watch_is_read_anew() {
     assert!(!*watches.synced().borrow());
 
     let mut synced = watches.synced();
-    tokio::time::timeout(LIMIT, synced.wait_for(|done| *done))
-        .await
-        .unwrap()
-        .unwrap();
+    tokio::time::timeout(LIMIT, synced.wait_for(|done| *done)).await.unwrap().unwrap();
     assert_eq!(watches.missing(), None);
     let settled = async {
-        while watches
-            .snapshot(NOW)
-            .apps
-            .first()
-            .is_none_or(|app| app.ready != 1)
-        {
+        while watches.snapshot(NOW).apps.first().is_none_or(|app| app.ready != 1) {
             tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(LIMIT, settled).await.unwrap();
     let restarts = |resource| {
-        instruments
-            .watch_restarts
-            .get_or_create_owned(&ResourceLabel { resource })
-            .get()
+        instruments.watch_restarts.get_or_create_owned(&ResourceLabel { resource }).get()
     };
-    assert_eq!(
-        (restarts("pods"), restarts("domains"), restarts("nodes")),
-        (1, 1, 0)
-    );
-    let held = instruments
-        .watched_objects
-        .get_or_create_owned(&ResourceLabel { resource: "pods" });
+    assert_eq!((restarts("pods"), restarts("domains"), restarts("nodes")), (1, 1, 0));
+    let held = instruments.watched_objects.get_or_create_owned(&ResourceLabel { resource: "pods" });
     assert_eq!(held.get(), 1);
-    assert_eq!(
-        watches.hpa_uid(&AppId::new("shop", "web")).as_deref(),
-        Some("u")
-    );
+    assert_eq!(watches.hpa_uid(&AppId::new("shop", "web")).as_deref(), Some("u"));
 
     stop.cancel();
     api_server.abort();
@@ -182,14 +148,8 @@ async fn a_start_waits_for_every_list_and_a_gap_in_a_watch_is_read_anew() {
         urls.push(url);
     }
     let asked_for = |part: &str| urls.iter().any(|url| url.contains(part));
-    assert!(
-        asked_for("/api/v1/pods?&limit=500&continue=page-2"),
-        "{urls:#?}"
-    );
-    assert!(
-        asked_for("/apis/autoscaling/v2/horizontalpodautoscalers?&limit=500"),
-        "{urls:#?}"
-    );
+    assert!(asked_for("/api/v1/pods?&limit=500&continue=page-2"), "{urls:#?}");
+    assert!(asked_for("/apis/autoscaling/v2/horizontalpodautoscalers?&limit=500"), "{urls:#?}");
     assert!(
         asked_for("apiservices?&fieldSelector=metadata.name%3Dv1beta1.external.metrics.k8s.io"),
         "{urls:#?}"
