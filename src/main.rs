@@ -1,2 +1,6 @@
 //! Entry point. Everything else is in the library.
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> anyhow::Result<ExitCode> {
+    hirl_scale::cli::main()
+}

@@ -25,7 +25,13 @@ pub enum SignalKind {
 
 impl SignalKind {
     /// Every kind, in the order of [`Signals`].
-    pub const ALL: [Self; 5] = [Self::Rps, Self::P99, Self::ErrorRatio, Self::Cpu, Self::Memory];
+    pub const ALL: [Self; 5] = [
+        Self::Rps,
+        Self::P99,
+        Self::ErrorRatio,
+        Self::Cpu,
+        Self::Memory,
+    ];
 
     /// The name in configuration, logs and metrics.
     #[must_use]
@@ -136,13 +142,19 @@ impl Signal {
     /// A signal whose newest answer was good.
     #[must_use]
     pub const fn good(value: f64, at: Timestamp) -> Self {
-        Self { reading: Some(Reading { value, at }), fault: None }
+        Self {
+            reading: Some(Reading { value, at }),
+            fault: None,
+        }
     }
 
     /// A signal that was never read.
     #[must_use]
     pub const fn missing(fault: Fault) -> Self {
-        Self { reading: None, fault: Some(fault) }
+        Self {
+            reading: None,
+            fault: Some(fault),
+        }
     }
 
     /// The value, if its newest sample is at most `limit_seconds` old at `now`.
