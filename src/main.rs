@@ -1,6 +1,7 @@
 //! Entry point. Everything else is in the library.
+
 use std::process::ExitCode;
 
-fn main() -> anyhow::Result<ExitCode> {
+fn main() -> ExitCode {
     hirl_scale::cli::main()
 }

@@ -25,7 +25,7 @@ const MOST_DAYS: u32 = 36_500;
 /// SERVICE.NAMESPACE.svc.cluster.local, SERVICE, localhost and 127.0.0.1, as server and as client:
 /// replicas show it to each other.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Folder to write into; made when absent.
     #[arg(long, value_name = "DIR", default_value = "certs")]
     out: PathBuf,
@@ -50,9 +50,8 @@ pub struct Args {
 }
 
 /// Runs the verb.
-pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let text = make(&args)?;
-    std::io::stdout().lock().write_all(text.as_bytes())?;
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    crate::cli::print(&make(args)?);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -7,17 +7,17 @@ use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 
 /// Flags of every verb that talks to a cluster.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub struct ClusterArgs {
+pub(crate) struct ClusterArgs {
     /// Kubeconfig file; without it $KUBECONFIG, ~/.kube/config or the pod's service account.
     #[arg(long, value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
+    pub(crate) kubeconfig: Option<PathBuf>,
     /// Context of the kubeconfig; without it the current one.
     #[arg(long, value_name = "NAME")]
-    pub context: Option<String>,
+    pub(crate) context: Option<String>,
 }
 
 /// A client for the cluster that the flags name.
-pub async fn connect(args: &ClusterArgs) -> anyhow::Result<kube::Client> {
+pub(crate) async fn connect(args: &ClusterArgs) -> anyhow::Result<kube::Client> {
     let options = KubeConfigOptions {
         context: args.context.clone(),
         ..Default::default()

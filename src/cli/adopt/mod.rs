@@ -6,7 +6,6 @@ mod plan;
 mod tests;
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow, bail};
@@ -26,9 +25,9 @@ use plan::{Plan, Refused};
 /// `tolerance: "0"` is part of the patch only when a server-side dry run shows that the cluster
 /// keeps it. Nothing is written; apply the patch with the command in its first lines.
 ///
-/// Exit code: 0 a patch was printed, 1 refused (one sentence says why).
+/// Exit code: 0 a patch was printed, 2 refused (one sentence says why).
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// The HPA, as NAMESPACE/NAME; a bare name means the namespace of the kubeconfig's context.
     #[arg(value_name = "NAMESPACE/HPA")]
     hpa: String,
@@ -79,17 +78,9 @@ enum Tolerance {
 }
 
 /// Runs the verb.
-pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    match make(&args).await {
-        Ok(text) => {
-            std::io::stdout().lock().write_all(text.as_bytes())?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(error) => {
-            writeln!(std::io::stderr().lock(), "hirl adopt: {error:#}")?;
-            Ok(ExitCode::FAILURE)
-        }
-    }
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    crate::cli::print(&crate::cli::block_on(make(args))?);
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn make(args: &Args) -> anyhow::Result<String> {
@@ -295,9 +286,8 @@ fn render(args: &Args, subject: &Subject, plan: &Plan) -> anyhow::Result<String>
     let meta = &subject.hpa.metadata;
     let command = patch::Patch::on_hpa(&meta.namespace, &meta.name, json!({}));
     if args.output == Output::Json {
-        let mut stderr = std::io::stderr().lock();
         for note in &plan.notes {
-            writeln!(stderr, "note: {note}")?;
+            crate::cli::note(note);
         }
         return Ok(format!("{}\n", plan.body));
     }

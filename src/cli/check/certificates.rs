@@ -96,8 +96,8 @@ fn expiry(leaf: &CertificateDer<'_>, now: i64) -> Line {
 mod tests {
     use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
-    use super::super::line::Mark;
     use super::*;
+    use crate::cli::check::line::Mark;
 
     struct Authority {
         pem: String,

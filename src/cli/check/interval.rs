@@ -110,8 +110,8 @@ fn judge(mut seconds: Vec<f64>, hpas: usize) -> Line {
 
 #[cfg(test)]
 mod tests {
-    use super::super::line::Mark;
     use super::*;
+    use crate::cli::check::line::Mark;
 
     #[test]
     fn slow_syncs_name_the_flags_with_the_arithmetic() {

@@ -10,7 +10,6 @@ mod registration;
 mod tests;
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -30,9 +29,9 @@ const NAMED: usize = 5;
 /// --pre the checks are those before installation; an external metrics API that belongs to
 /// another server is refused in both. Writes nothing.
 ///
-/// Exit code: 0 no ✗, 1 at least one.
+/// Exit code: 0 no ✗, 1 at least one, 2 the kubeconfig cannot be used.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Check before installation: what must be absent, and whether you may install.
     #[arg(long)]
     pre: bool,
@@ -57,12 +56,13 @@ pub struct Args {
 }
 
 /// Runs the verb.
-pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let client = connect(&args.cluster).await?;
-    let now = jiff::Timestamp::now().as_second();
-    let lines = examine(&client, &args, now).await;
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let lines = crate::cli::block_on(async {
+        let client = connect(&args.cluster).await?;
+        Ok(examine(&client, args, jiff::Timestamp::now().as_second()).await)
+    })?;
     let text: String = lines.iter().map(Line::render).collect();
-    std::io::stdout().lock().write_all(text.as_bytes())?;
+    crate::cli::print(&text);
     let failed = lines.iter().any(|line| line.mark == Mark::Fail);
     Ok(if failed {
         ExitCode::FAILURE

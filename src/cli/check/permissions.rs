@@ -14,7 +14,7 @@ use super::line::Line;
 
 /// Where a permission is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::cli) enum Scope {
+pub(crate) enum Scope {
     /// Everywhere.
     Cluster,
     /// In the server's namespace.
@@ -25,17 +25,17 @@ pub(in crate::cli) enum Scope {
 
 /// Some verbs on one resource.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::cli) struct Need {
+pub(crate) struct Need {
     /// Verbs.
-    pub(in crate::cli) verbs: &'static [&'static str],
+    pub(crate) verbs: &'static [&'static str],
     /// API group; empty for the core group.
-    pub(in crate::cli) group: &'static str,
+    pub(crate) group: &'static str,
     /// Plural, with `/status` where it is about that.
-    pub(in crate::cli) resource: &'static str,
+    pub(crate) resource: &'static str,
     /// One object, or empty for any.
-    pub(in crate::cli) name: &'static str,
+    pub(crate) name: &'static str,
     /// Where.
-    pub(in crate::cli) scope: Scope,
+    pub(crate) scope: Scope,
 }
 
 const fn need(
@@ -56,7 +56,7 @@ const fn need(
 const WATCH: &[&str] = &["get", "list", "watch"];
 
 /// All that `hirl serve` asks of the API server. No write on any workload is among it.
-pub(in crate::cli) const SERVE: [Need; 14] = [
+pub(crate) const SERVE: [Need; 14] = [
     need(
         WATCH,
         "autoscaling",

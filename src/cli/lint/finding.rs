@@ -8,7 +8,7 @@ use crate::cli::objects::patch::Patch;
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Severity {
+pub(crate) enum Severity {
     /// Does not work as its author must have meant it.
     Error,
     /// Works, but worse than it could.
@@ -17,7 +17,7 @@ pub enum Severity {
 
 impl Severity {
     /// The word in the report.
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Error => "error",
             Self::Warning => "warning",
@@ -27,24 +27,24 @@ impl Severity {
 
 /// One thing found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// Name of the rule.
-    pub rule: &'static str,
+    pub(crate) rule: &'static str,
     /// How bad.
-    pub severity: Severity,
+    pub(crate) severity: Severity,
     /// Kind, namespace and name.
-    pub object: String,
+    pub(crate) object: String,
     /// File and line, or `cluster`.
-    pub origin: String,
+    pub(crate) origin: String,
     /// What is wrong, with its numbers.
-    pub sentence: String,
+    pub(crate) sentence: String,
     /// What would put it right, where one change does.
-    pub patch: Option<Patch>,
+    pub(crate) patch: Option<Patch>,
 }
 
 impl Finding {
     /// About an HPA; the rule's name is filled in by the table.
-    pub fn on(placed: &Placed, severity: Severity, sentence: String) -> Self {
+    pub(crate) fn on(placed: &Placed, severity: Severity, sentence: String) -> Self {
         let meta = &placed.hpa.metadata;
         Self {
             rule: "",
@@ -57,7 +57,7 @@ impl Finding {
     }
 
     /// With a merge patch on the same HPA.
-    pub fn patched(mut self, placed: &Placed, body: serde_json::Value) -> Self {
+    pub(crate) fn patched(mut self, placed: &Placed, body: serde_json::Value) -> Self {
         let meta = &placed.hpa.metadata;
         self.patch = Some(Patch::on_hpa(&meta.namespace, &meta.name, body));
         self

@@ -8,7 +8,7 @@ use crate::cli::objects::{METRIC, Objects, Placed};
 use super::finding::{Finding, Severity};
 
 /// HPAs that read our metric.
-pub(in crate::cli) fn ours(objects: &Objects) -> impl Iterator<Item = &Placed> {
+pub(crate) fn ours(objects: &Objects) -> impl Iterator<Item = &Placed> {
     objects
         .hpas
         .iter()

@@ -10,7 +10,7 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-use std::io::Write as _;
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -31,7 +31,7 @@ pub(super) use metric::ours;
 /// Exit code: 0 nothing worse than warnings, 1 at least one error, 2 the input could not be read.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = rules_help())]
-pub struct Args {
+pub(crate) struct Args {
     /// Files or folders to read in place of a cluster; `-` is standard input.
     #[arg(short, long, value_name = "PATH", num_args = 1..)]
     file: Vec<String>,
@@ -59,26 +59,19 @@ enum Output {
 fn rules_help() -> String {
     let mut text = "Rules:\n".to_owned();
     for rule in &rules::RULES {
-        text.push_str(&format!("  {:26}{}\n", rule.name, rule.summary));
+        let _ = write!(text, "  {:26}{}\n", rule.name, rule.summary);
     }
     text
 }
 
 /// Runs the verb.
-pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let (objects, notes) = match read(&args).await {
-        Ok(read) => read,
-        Err(error) => {
-            writeln!(std::io::stderr().lock(), "hirl lint: {error:#}")?;
-            return Ok(ExitCode::from(2));
-        }
-    };
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let (objects, notes) = crate::cli::block_on(read(args))?;
     let findings = rules::run(&objects);
-    let text = match args.output {
+    crate::cli::print(&match args.output {
         Output::Text => report(&objects, &findings, &notes),
-        Output::Json => serde_json::to_string_pretty(&as_json(&findings))? + "\n",
-    };
-    std::io::stdout().lock().write_all(text.as_bytes())?;
+        Output::Json => serde_json::to_string_pretty(&as_json(&findings))?,
+    });
     let failed = findings
         .iter()
         .any(|finding| finding.severity == Severity::Error);
@@ -147,26 +140,28 @@ fn report(objects: &Objects, findings: &[Finding], notes: &[String]) -> String {
         } else {
             format!(" ({origin})")
         };
-        text.push_str(&format!(
+        let _ = write!(
+            text,
             "{}: {rule}: {object}{place}\n  {sentence}\n",
             severity.as_str()
-        ));
+        );
         if let Some(patch) = patch {
-            text.push_str(&format!("  {}\n", patch.command()));
+            let _ = write!(text, "  {}\n", patch.command());
         }
     }
     for note in notes {
-        text.push_str(&format!("note: {note}\n"));
+        let _ = write!(text, "note: {note}\n");
     }
     let errors = findings
         .iter()
         .filter(|it| it.severity == Severity::Error)
         .count();
     let warnings = findings.len() - errors;
-    text.push_str(&format!(
+    let _ = write!(
+        text,
         "{} HPAs: {errors} errors, {warnings} warnings\n",
         objects.hpas.len()
-    ));
+    );
     text
 }
 

@@ -52,7 +52,7 @@ pub(super) fn tolerance(objects: &Objects) -> Vec<Finding> {
 }
 
 /// The numbers that an HPA at `replicas` ignores, both ends included.
-pub(in crate::cli) fn dead_band(replicas: u32, up: f64, down: f64) -> (u32, u32) {
+pub(crate) fn dead_band(replicas: u32, up: f64, down: f64) -> (u32, u32) {
     let replicas = f64::from(replicas);
     // Both ends are ignored; doubles must not lose one.
     let low = (replicas * (1.0 - down) - 1e-9).ceil().max(0.0);

@@ -28,19 +28,19 @@ const KINDS: [(&str, &str, &str, &str); 5] = [
 ];
 
 /// A kind by its names.
-pub fn resource(group: &str, version: &str, kind: &str, plural: &str) -> ApiResource {
+pub(crate) fn resource(group: &str, version: &str, kind: &str, plural: &str) -> ApiResource {
     ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
 }
 
 /// The HPA kind in the version whose fields we name in patches.
-pub fn hpa() -> ApiResource {
+pub(crate) fn hpa() -> ApiResource {
     let (group, version, kind, plural) = KINDS[0];
     resource(group, version, kind, plural)
 }
 
 /// Reads everything that `lint` looks at, from one namespace or (`None`) from all. The second
 /// list says what could not be read; HPAs must be readable, all else is optional.
-pub async fn read(
+pub(crate) async fn read(
     client: &kube::Client,
     namespace: Option<&str>,
 ) -> Result<(Vec<Document>, Vec<String>), kube::Error> {
@@ -61,7 +61,7 @@ pub async fn read(
 }
 
 /// Lists one kind.
-pub async fn list(
+pub(crate) async fn list(
     client: &kube::Client,
     what: &ApiResource,
     namespace: Option<&str>,
@@ -91,7 +91,7 @@ pub async fn list(
 }
 
 /// An API error as one line: the server's own sentence where there is one.
-pub fn plain(error: &kube::Error) -> String {
+pub(crate) fn plain(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
         other => other.to_string(),

@@ -1,9 +1,9 @@
 //! Turns YAML files or a cluster into the objects that the verbs look at. Never writes anything.
 
-pub mod live;
-pub mod patch;
-pub mod view;
-pub mod yaml;
+pub(crate) mod live;
+pub(crate) mod patch;
+pub(crate) mod view;
+pub(crate) mod yaml;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -12,17 +12,17 @@ use view::{Hpa, Node, Reference, Vpa, Workload};
 use yaml::{Document, ReadError};
 
 /// The external metric whose HPAs are ours.
-pub const METRIC: &str = "hirl-desired-replicas";
+pub(crate) const METRIC: &str = "hirl-desired-replicas";
 
 /// An HPA and where it was read.
 #[derive(Debug, Clone)]
-pub struct Placed {
+pub(crate) struct Placed {
     /// File and line, or `cluster`.
-    pub origin: String,
+    pub(crate) origin: String,
     /// The HPA.
-    pub hpa: Hpa,
+    pub(crate) hpa: Hpa,
     /// `spec.metrics` as it stands, for patches that must keep what they do not change.
-    pub metrics: Vec<Value>,
+    pub(crate) metrics: Vec<Value>,
 }
 
 impl Placed {
@@ -43,21 +43,24 @@ impl Placed {
 
 /// All objects of one look.
 #[derive(Debug, Default)]
-pub struct Objects {
+pub(crate) struct Objects {
     /// HPAs.
-    pub hpas: Vec<Placed>,
+    pub(crate) hpas: Vec<Placed>,
     /// Things with a pod template.
-    pub workloads: Vec<Workload>,
+    pub(crate) workloads: Vec<Workload>,
     /// Vertical autoscalers.
-    pub vpas: Vec<Vpa>,
+    pub(crate) vpas: Vec<Vpa>,
     /// Nodes.
-    pub nodes: Vec<Node>,
+    pub(crate) nodes: Vec<Node>,
 }
 
 impl Objects {
     /// Sorts documents into what the verbs look at; other kinds are left out. `namespace` is for
     /// objects that name none.
-    pub fn from_documents(documents: Vec<Document>, namespace: &str) -> Result<Self, ReadError> {
+    pub(crate) fn from_documents(
+        documents: Vec<Document>,
+        namespace: &str,
+    ) -> Result<Self, ReadError> {
         let mut all = Self::default();
         for Document { origin, value } in documents {
             let kind = value["kind"].as_str().unwrap_or_default().to_owned();
@@ -94,7 +97,7 @@ impl Objects {
     }
 
     /// The scale target of an HPA, when it was read.
-    pub fn target(&self, hpa: &Hpa) -> Option<&Workload> {
+    pub(crate) fn target(&self, hpa: &Hpa) -> Option<&Workload> {
         let wanted = &hpa.spec.scale_target_ref;
         self.workloads.iter().find(|workload| {
             workload.metadata.namespace == hpa.metadata.namespace
@@ -105,7 +108,7 @@ impl Objects {
 }
 
 /// Two HPAs of one namespace, or none: whether they scale the same thing.
-pub fn same_target(one: &Hpa, other: &Hpa) -> bool {
+pub(crate) fn same_target(one: &Hpa, other: &Hpa) -> bool {
     let target = |hpa: &Hpa| -> (String, Reference) {
         (
             hpa.metadata.namespace.clone(),
@@ -116,7 +119,11 @@ pub fn same_target(one: &Hpa, other: &Hpa) -> bool {
 }
 
 /// Reads `value` as a view; the message says which object and what is wrong with it.
-pub fn typed<T: DeserializeOwned>(origin: &str, kind: &str, value: Value) -> Result<T, ReadError> {
+pub(crate) fn typed<T: DeserializeOwned>(
+    origin: &str,
+    kind: &str,
+    value: Value,
+) -> Result<T, ReadError> {
     let name = value["metadata"]["name"]
         .as_str()
         .unwrap_or("(no name)")

@@ -6,20 +6,20 @@ use serde_json::{Map, Value};
 
 /// A change to one object, for the operator to apply.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Patch {
+pub(crate) struct Patch {
     /// What `kubectl` calls the kind.
-    pub resource: &'static str,
+    pub(crate) resource: &'static str,
     /// Where.
-    pub namespace: String,
+    pub(crate) namespace: String,
     /// Which.
-    pub name: String,
+    pub(crate) name: String,
     /// The merge patch.
-    pub body: Value,
+    pub(crate) body: Value,
 }
 
 impl Patch {
     /// On an HPA.
-    pub fn on_hpa(namespace: &str, name: &str, body: Value) -> Self {
+    pub(crate) fn on_hpa(namespace: &str, name: &str, body: Value) -> Self {
         Self {
             resource: "hpa.v2.autoscaling",
             namespace: namespace.into(),
@@ -29,7 +29,7 @@ impl Patch {
     }
 
     /// One line for a POSIX shell.
-    pub fn command(&self) -> String {
+    pub(crate) fn command(&self) -> String {
         let Self {
             resource,
             namespace,
@@ -42,7 +42,7 @@ impl Patch {
 }
 
 /// The smallest merge patch that turns `from` into `to`.
-pub fn between(from: &Value, to: &Value) -> Value {
+pub(crate) fn between(from: &Value, to: &Value) -> Value {
     let (Value::Object(from), Value::Object(to)) = (from, to) else {
         return to.clone();
     };
@@ -65,13 +65,13 @@ pub fn between(from: &Value, to: &Value) -> Value {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use serde_json::json;
 
     use super::*;
 
     /// What the API server does with a merge patch.
-    pub fn apply(target: &mut Value, patch: &Value) {
+    pub(crate) fn apply(target: &mut Value, patch: &Value) {
         let Value::Object(changes) = patch else {
             *target = patch.clone();
             return;

@@ -12,11 +12,11 @@ use crate::cluster::quantity;
 
 /// A quantity with the text it was written as.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Amount {
+pub(crate) struct Amount {
     /// As written: `512Mi`, `250m`.
-    pub text: String,
+    pub(crate) text: String,
     /// Cores, bytes or a plain number.
-    pub value: f64,
+    pub(crate) value: f64,
 }
 
 impl<'de> Deserialize<'de> for Amount {
@@ -55,51 +55,51 @@ impl<'de> Deserialize<'de> for Amount {
 /// Who an object is.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-pub struct Meta {
+pub(crate) struct Meta {
     /// Name.
-    pub name: String,
+    pub(crate) name: String,
     /// Namespace; empty for a cluster-scoped object.
-    pub namespace: String,
+    pub(crate) namespace: String,
     /// Annotations.
-    pub annotations: BTreeMap<String, String>,
+    pub(crate) annotations: BTreeMap<String, String>,
 }
 
 /// A `HorizontalPodAutoscaler`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-pub struct Hpa {
+pub(crate) struct Hpa {
     /// Who.
-    pub metadata: Meta,
+    pub(crate) metadata: Meta,
     /// What is wanted.
-    pub spec: HpaSpec,
+    pub(crate) spec: HpaSpec,
     /// What the controller saw last; empty in most files.
-    pub status: HpaStatus,
+    pub(crate) status: HpaStatus,
 }
 
 /// Its `spec`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub struct HpaSpec {
+pub(crate) struct HpaSpec {
     /// What it scales.
-    pub scale_target_ref: Reference,
+    pub(crate) scale_target_ref: Reference,
     /// Lower bound; 1 when absent.
-    pub min_replicas: Option<i32>,
+    pub(crate) min_replicas: Option<i32>,
     /// Upper bound.
-    pub max_replicas: i32,
+    pub(crate) max_replicas: i32,
     /// What it reads.
-    pub metrics: Vec<Metric>,
+    pub(crate) metrics: Vec<Metric>,
     /// How fast it may act.
-    pub behavior: Behavior,
+    pub(crate) behavior: Behavior,
 }
 
 /// Another object of the same namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(default)]
-pub struct Reference {
+pub(crate) struct Reference {
     /// Its kind.
-    pub kind: String,
+    pub(crate) kind: String,
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
 }
 
 impl fmt::Display for Reference {
@@ -111,148 +111,148 @@ impl fmt::Display for Reference {
 /// One entry of `spec.metrics`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub struct Metric {
+pub(crate) struct Metric {
     /// `Resource`, `ContainerResource`, `External`, `Pods` or `Object`.
     #[serde(rename = "type")]
-    pub kind: String,
+    pub(crate) kind: String,
     /// For `Resource`.
-    pub resource: Option<ResourceMetric>,
+    pub(crate) resource: Option<ResourceMetric>,
     /// For `ContainerResource`.
-    pub container_resource: Option<ResourceMetric>,
+    pub(crate) container_resource: Option<ResourceMetric>,
     /// For `External`.
-    pub external: Option<NamedMetric>,
+    pub(crate) external: Option<NamedMetric>,
     /// For `Pods`.
-    pub pods: Option<NamedMetric>,
+    pub(crate) pods: Option<NamedMetric>,
     /// For `Object`.
-    pub object: Option<NamedMetric>,
+    pub(crate) object: Option<NamedMetric>,
 }
 
 /// A metric on a resource of the pods, or of one container of each.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-pub struct ResourceMetric {
+pub(crate) struct ResourceMetric {
     /// `cpu` or `memory`.
-    pub name: String,
+    pub(crate) name: String,
     /// For `ContainerResource`.
-    pub container: Option<String>,
+    pub(crate) container: Option<String>,
     /// What is aimed at.
-    pub target: Target,
+    pub(crate) target: Target,
     /// In `status.currentMetrics`: what was measured.
-    pub current: Target,
+    pub(crate) current: Target,
 }
 
 /// A metric by name.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-pub struct NamedMetric {
+pub(crate) struct NamedMetric {
     /// Which.
-    pub metric: MetricName,
+    pub(crate) metric: MetricName,
     /// What is aimed at.
-    pub target: Target,
+    pub(crate) target: Target,
 }
 
 /// Name and selector of a metric.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-pub struct MetricName {
+pub(crate) struct MetricName {
     /// Name.
-    pub name: String,
+    pub(crate) name: String,
     /// Which series.
-    pub selector: Option<Selector>,
+    pub(crate) selector: Option<Selector>,
 }
 
 /// A label selector.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub struct Selector {
+pub(crate) struct Selector {
     /// Exact values.
-    pub match_labels: BTreeMap<String, String>,
+    pub(crate) match_labels: BTreeMap<String, String>,
     /// Sets of values.
-    pub match_expressions: Vec<Requirement>,
+    pub(crate) match_expressions: Vec<Requirement>,
 }
 
 /// One line of a label selector.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-pub struct Requirement {
+pub(crate) struct Requirement {
     /// Label.
-    pub key: String,
+    pub(crate) key: String,
     /// `In`, `NotIn`, `Exists` or `DoesNotExist`.
-    pub operator: String,
+    pub(crate) operator: String,
     /// For `In` and `NotIn`.
-    pub values: Vec<String>,
+    pub(crate) values: Vec<String>,
 }
 
 /// A target, or a measured value in the same shape.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub struct Target {
+pub(crate) struct Target {
     /// `Utilization`, `AverageValue` or `Value`.
     #[serde(rename = "type")]
-    pub kind: String,
+    pub(crate) kind: String,
     /// Percent of the request.
-    pub average_utilization: Option<i32>,
+    pub(crate) average_utilization: Option<i32>,
     /// Per pod.
-    pub average_value: Option<Amount>,
+    pub(crate) average_value: Option<Amount>,
     /// In all.
-    pub value: Option<Amount>,
+    pub(crate) value: Option<Amount>,
 }
 
 /// `spec.behavior`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub struct Behavior {
+pub(crate) struct Behavior {
     /// On the way up.
-    pub scale_up: Option<Rules>,
+    pub(crate) scale_up: Option<Rules>,
     /// On the way down.
-    pub scale_down: Option<Rules>,
+    pub(crate) scale_down: Option<Rules>,
 }
 
 /// One direction of it.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub struct Rules {
+pub(crate) struct Rules {
     /// Seconds over which the safest recommendation wins.
-    pub stabilization_window_seconds: Option<u32>,
+    pub(crate) stabilization_window_seconds: Option<u32>,
     /// `Max`, `Min` or `Disabled`.
-    pub select_policy: Option<String>,
+    pub(crate) select_policy: Option<String>,
     /// How much per period.
-    pub policies: Vec<Policy>,
+    pub(crate) policies: Vec<Policy>,
     /// Relative change that is ignored.
-    pub tolerance: Option<Amount>,
+    pub(crate) tolerance: Option<Amount>,
 }
 
 /// One rate limit.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub struct Policy {
+pub(crate) struct Policy {
     /// `Pods` or `Percent`.
     #[serde(rename = "type")]
-    pub kind: String,
+    pub(crate) kind: String,
     /// How many.
-    pub value: u32,
+    pub(crate) value: u32,
     /// Per how many seconds.
-    pub period_seconds: u32,
+    pub(crate) period_seconds: u32,
 }
 
 /// `status` of an HPA.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub struct HpaStatus {
+pub(crate) struct HpaStatus {
     /// Pods seen.
-    pub current_replicas: Option<u32>,
+    pub(crate) current_replicas: Option<u32>,
     /// What was measured.
-    pub current_metrics: Vec<Metric>,
+    pub(crate) current_metrics: Vec<Metric>,
 }
 
 impl Hpa {
     /// Lower bound.
-    pub fn min(&self) -> i32 {
+    pub(crate) fn min(&self) -> i32 {
         self.spec.min_replicas.unwrap_or(1)
     }
 
     /// Its metrics of the external metric `name`.
-    pub fn external<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a NamedMetric> {
+    pub(crate) fn external<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a NamedMetric> {
         self.spec
             .metrics
             .iter()
@@ -261,7 +261,10 @@ impl Hpa {
     }
 
     /// Its targets on the resource `name` of whole pods or single containers.
-    pub fn resource<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a ResourceMetric> {
+    pub(crate) fn resource<'a>(
+        &'a self,
+        name: &'a str,
+    ) -> impl Iterator<Item = &'a ResourceMetric> {
         self.spec
             .metrics
             .iter()
@@ -272,12 +275,12 @@ impl Hpa {
 
 impl Metric {
     /// The resource it is about, if it is about one.
-    pub fn on_resource(&self) -> Option<&ResourceMetric> {
+    pub(crate) fn on_resource(&self) -> Option<&ResourceMetric> {
         self.resource.as_ref().or(self.container_resource.as_ref())
     }
 
     /// In words: `cpu 50 %`, `external queue-length`.
-    pub fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         if let Some(resource) = self.on_resource() {
             let target = match (
                 &resource.target.average_utilization,
@@ -302,66 +305,66 @@ impl Metric {
 /// A scale target: anything with a pod template.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-pub struct Workload {
+pub(crate) struct Workload {
     /// `Deployment`, `StatefulSet` ...
-    pub kind: String,
+    pub(crate) kind: String,
     /// Who.
-    pub metadata: Meta,
+    pub(crate) metadata: Meta,
     /// Its template.
-    pub spec: WorkloadSpec,
+    pub(crate) spec: WorkloadSpec,
 }
 
 /// `spec` of a workload.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-pub struct WorkloadSpec {
+pub(crate) struct WorkloadSpec {
     /// The pods to be.
-    pub template: Template,
+    pub(crate) template: Template,
 }
 
 /// A pod template.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-pub struct Template {
+pub(crate) struct Template {
     /// Of its pods.
-    pub spec: PodSpec,
+    pub(crate) spec: PodSpec,
 }
 
 /// The containers of a pod.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub struct PodSpec {
+pub(crate) struct PodSpec {
     /// Side by side.
-    pub containers: Vec<Container>,
+    pub(crate) containers: Vec<Container>,
     /// One after another, except sidecars.
-    pub init_containers: Vec<Container>,
+    pub(crate) init_containers: Vec<Container>,
 }
 
 /// A container.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub struct Container {
+pub(crate) struct Container {
     /// Name.
-    pub name: String,
+    pub(crate) name: String,
     /// `Always` makes an init container a sidecar, which counts.
-    pub restart_policy: Option<String>,
+    pub(crate) restart_policy: Option<String>,
     /// What it asks for.
-    pub resources: Resources,
+    pub(crate) resources: Resources,
 }
 
 /// Requests and limits of a container.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-pub struct Resources {
+pub(crate) struct Resources {
     /// Requests by resource.
-    pub requests: BTreeMap<String, Amount>,
+    pub(crate) requests: BTreeMap<String, Amount>,
     /// Limits by resource; they stand in for absent requests.
-    pub limits: BTreeMap<String, Amount>,
+    pub(crate) limits: BTreeMap<String, Amount>,
 }
 
 impl Workload {
     /// What one pod requests of `resource`; `None` when a container that counts requests none.
-    pub fn request(&self, resource: &str) -> Option<f64> {
+    pub(crate) fn request(&self, resource: &str) -> Option<f64> {
         let pod = &self.spec.template.spec;
         let sidecars = pod
             .init_containers
@@ -378,7 +381,7 @@ impl Workload {
     }
 
     /// The same for one container by name.
-    pub fn container_request(&self, container: &str, resource: &str) -> Option<f64> {
+    pub(crate) fn container_request(&self, container: &str, resource: &str) -> Option<f64> {
         self.spec
             .template
             .spec
@@ -403,54 +406,54 @@ impl Container {
 /// A `VerticalPodAutoscaler`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-pub struct Vpa {
+pub(crate) struct Vpa {
     /// Who.
-    pub metadata: Meta,
+    pub(crate) metadata: Meta,
     /// What is wanted.
-    pub spec: VpaSpec,
+    pub(crate) spec: VpaSpec,
 }
 
 /// Its `spec`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub struct VpaSpec {
+pub(crate) struct VpaSpec {
     /// Whose requests it sets.
-    pub target_ref: Reference,
+    pub(crate) target_ref: Reference,
     /// Whether it acts.
-    pub update_policy: UpdatePolicy,
+    pub(crate) update_policy: UpdatePolicy,
     /// What it acts on.
-    pub resource_policy: ResourcePolicy,
+    pub(crate) resource_policy: ResourcePolicy,
 }
 
 /// When a VPA acts.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub struct UpdatePolicy {
+pub(crate) struct UpdatePolicy {
     /// `Off` only recommends.
-    pub update_mode: Option<String>,
+    pub(crate) update_mode: Option<String>,
 }
 
 /// On what a VPA acts.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub struct ResourcePolicy {
+pub(crate) struct ResourcePolicy {
     /// Per container.
-    pub container_policies: Vec<ContainerPolicy>,
+    pub(crate) container_policies: Vec<ContainerPolicy>,
 }
 
 /// One container of a VPA.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub struct ContainerPolicy {
+pub(crate) struct ContainerPolicy {
     /// `Off` leaves the container alone.
-    pub mode: Option<String>,
+    pub(crate) mode: Option<String>,
     /// Both when absent.
-    pub controlled_resources: Option<Vec<String>>,
+    pub(crate) controlled_resources: Option<Vec<String>>,
 }
 
 impl Vpa {
     /// Whether it changes CPU requests of at least one container.
-    pub fn changes_cpu(&self) -> bool {
+    pub(crate) fn changes_cpu(&self) -> bool {
         let acts = |mode: Option<&str>| mode != Some("Off");
         let policies = &self.spec.resource_policy.container_policies;
         let on_cpu = |policy: &ContainerPolicy| {
@@ -466,51 +469,51 @@ impl Vpa {
 /// A node.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-pub struct Node {
+pub(crate) struct Node {
     /// Who.
-    pub metadata: Meta,
+    pub(crate) metadata: Meta,
     /// Whether it takes pods.
-    pub spec: NodeSpec,
+    pub(crate) spec: NodeSpec,
     /// What it has.
-    pub status: NodeStatus,
+    pub(crate) status: NodeStatus,
 }
 
 /// `spec` of a node.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-pub struct NodeSpec {
+pub(crate) struct NodeSpec {
     /// Cordoned.
-    pub unschedulable: bool,
+    pub(crate) unschedulable: bool,
     /// Who is kept away.
-    pub taints: Vec<Taint>,
+    pub(crate) taints: Vec<Taint>,
 }
 
 /// A taint.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-pub struct Taint {
+pub(crate) struct Taint {
     /// Key.
-    pub key: String,
+    pub(crate) key: String,
 }
 
 /// `status` of a node.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-pub struct NodeStatus {
+pub(crate) struct NodeStatus {
     /// What pods may request, by resource.
-    pub allocatable: BTreeMap<String, Amount>,
+    pub(crate) allocatable: BTreeMap<String, Amount>,
 }
 
 impl Node {
     /// Whether ordinary pods can be placed on it.
-    pub fn takes_pods(&self) -> bool {
+    pub(crate) fn takes_pods(&self) -> bool {
         let control_plane = |taint: &Taint| taint.key == "node-role.kubernetes.io/control-plane";
         !self.spec.unschedulable && !self.spec.taints.iter().any(control_plane)
     }
 }
 
 /// Drops every `null`, which Kubernetes reads as absent.
-pub fn without_nulls(value: Value) -> Value {
+pub(crate) fn without_nulls(value: Value) -> Value {
     match value {
         Value::Object(map) => map
             .into_iter()

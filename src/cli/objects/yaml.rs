@@ -9,7 +9,7 @@ use serde_saphyr::Spanned;
 
 /// Why a file could not be read. Each message names the file, and the line where there is one.
 #[derive(Debug, thiserror::Error)]
-pub enum ReadError {
+pub(crate) enum ReadError {
     /// The file is not there, or not ours to read.
     #[error("cannot read {path}: {source}")]
     File {
@@ -40,16 +40,16 @@ pub enum ReadError {
 
 /// One object of a file.
 #[derive(Debug, Clone)]
-pub struct Document {
+pub(crate) struct Document {
     /// File and line.
-    pub origin: String,
+    pub(crate) origin: String,
     /// The object.
-    pub value: Value,
+    pub(crate) value: Value,
 }
 
 /// Reads every object of `path`: a file, a folder (its `.yaml`, `.yml` and `.json` files), or `-`
 /// for standard input.
-pub fn read(path: &str) -> Result<Vec<Document>, ReadError> {
+pub(crate) fn read(path: &str) -> Result<Vec<Document>, ReadError> {
     let failed = |source| ReadError::File {
         path: path.to_owned(),
         source,
@@ -79,7 +79,7 @@ pub fn read(path: &str) -> Result<Vec<Document>, ReadError> {
 }
 
 /// Reads every object of `text`, which came from `path`.
-pub fn parse(path: &str, text: &str) -> Result<Vec<Document>, ReadError> {
+pub(crate) fn parse(path: &str, text: &str) -> Result<Vec<Document>, ReadError> {
     let documents: Vec<Spanned<Value>> = serde_saphyr::from_multiple(text).map_err(|error| {
         let plain = error.without_snippet();
         ReadError::Yaml {
