@@ -89,9 +89,12 @@ async fn make(args: &Args) -> anyhow::Result<String> {
         let plan = plan(&subject, args.back, Tolerance::Unverified)?;
         return render(args, &subject, &plan);
     }
-    let client = connect(&args.cluster).await?;
+    from_client(args, &connect(&args.cluster).await?).await
+}
+
+async fn from_client(args: &Args, client: &kube::Client) -> anyhow::Result<String> {
     let (namespace, name) = split(&args.hpa, client.default_namespace());
-    let subject = from_cluster(&client, namespace, name).await?;
+    let subject = from_cluster(client, namespace, name).await?;
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &live::hpa());
     let plan = if args.back {
         plan(&subject, true, Tolerance::Kept)?
@@ -297,7 +300,7 @@ fn render(args: &Args, subject: &Subject, plan: &Plan) -> anyhow::Result<String>
         .spec
         .metrics
         .iter()
-        .map(|it| it.describe())
+        .map(super::objects::view::Metric::describe)
         .collect();
     if args.back {
         writeln!(

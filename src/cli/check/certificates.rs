@@ -23,7 +23,7 @@ pub(super) fn parse(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> 
     }
 }
 
-/// Judges a chain against the `caBundle` of the APIService, at `now` (seconds since the epoch).
+/// Judges a chain against the `caBundle` of the `APIService`, at `now` (seconds since the epoch).
 pub(super) fn judge(chain: &[u8], ca_bundle: &[u8], host: &str, now: i64) -> Vec<Line> {
     let remake = "make a new pair (hirl certs --renew-leaf, or cert-manager) or correct caBundle";
     let chain = match parse(chain) {

@@ -101,6 +101,7 @@ async fn examine(client: &kube::Client, args: &Args, now: i64) -> Vec<Line> {
         None => Who::User(format!("system:serviceaccount:{namespace}:hirl")),
     };
     lines.extend(permissions::serving(client, &who, namespace).await);
+    let ours = api_service.is_some();
     if let Some(spec) = api_service.and_then(|found| found.spec) {
         let chain =
             registration::serving_chain(client, args.cert.as_deref(), namespace, &args.secret)
@@ -117,12 +118,13 @@ async fn examine(client: &kube::Client, args: &Args, now: i64) -> Vec<Line> {
             }
         }
     }
-    lines.extend(hpas(client).await);
+    lines.extend(hpas(client, ours).await);
     lines
 }
 
-/// What the HPAs that read our metric are like, and how often they do.
-async fn hpas(client: &kube::Client) -> Vec<Line> {
+/// What the HPAs that read our metric are like, and, where the answers are ours, how often they
+/// do.
+async fn hpas(client: &kube::Client, ours: bool) -> Vec<Line> {
     let unreadable = |what: String| {
         vec![Line::fail(
             format!("HPAs cannot be listed: {what}"),
@@ -159,6 +161,9 @@ async fn hpas(client: &kube::Client) -> Vec<Line> {
     if refused.len() > NAMED {
         let what = format!("{} more HPAs of ours get no number", refused.len() - NAMED);
         lines.push(Line::fail(what, "hirl lint -A prints all of them"));
+    }
+    if !ours {
+        return lines;
     }
     let namespaces: BTreeSet<&str> = reading
         .iter()

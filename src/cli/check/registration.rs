@@ -49,7 +49,8 @@ pub(super) fn version(info: &Info) -> Line {
     }
 }
 
-/// Who owns the API, and whether that works. `pre`: before installation.
+/// Who owns the API, and whether that works; the object only when it is ours. `pre`: before
+/// installation.
 pub(super) async fn api_service(
     client: &kube::Client,
     service: &str,
@@ -80,7 +81,11 @@ pub(super) async fn api_service(
         return (line, None);
     };
     let line = judge_api_service(&found, service, namespace);
-    (line, Some(found))
+    let owner = found.spec.as_ref().and_then(|spec| spec.service.as_ref());
+    let ours = owner.is_some_and(|owner| {
+        owner.name.as_deref() == Some(service) && owner.namespace.as_deref() == Some(namespace)
+    });
+    (line, Some(found).filter(|_| ours))
 }
 
 fn judge_api_service(found: &APIService, service: &str, namespace: &str) -> Line {

@@ -127,7 +127,8 @@ impl Memory {
             (Aim::Percent(target), Some(used), Some(request)) => {
                 let percent = 100.0 * used / request;
                 let of = format!("{} of {} = {percent:.1} %", mebi(used), mebi(request));
-                (of, percent, target)
+                // As many digits as it is printed with.
+                (of, (10.0 * percent).round() / 10.0, target)
             }
             (Aim::Percent(target), _, _) => {
                 let percent = self.utilisation.unwrap_or(0.0);

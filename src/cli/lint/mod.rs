@@ -59,7 +59,7 @@ enum Output {
 fn rules_help() -> String {
     let mut text = "Rules:\n".to_owned();
     for rule in &rules::RULES {
-        let _ = write!(text, "  {:26}{}\n", rule.name, rule.summary);
+        let _ = writeln!(text, "  {:26}{}", rule.name, rule.summary);
     }
     text
 }
@@ -117,8 +117,12 @@ fn as_json(findings: &[Finding]) -> serde_json::Value {
         .iter()
         .map(|finding| {
             let mut value = serde_json::json!(finding);
-            value["command"] =
-                serde_json::json!(finding.patch.as_ref().map(|patch| patch.command()));
+            value["command"] = serde_json::json!(
+                finding
+                    .patch
+                    .as_ref()
+                    .map(super::objects::patch::Patch::command)
+            );
             value
         })
         .collect()
@@ -146,20 +150,20 @@ fn report(objects: &Objects, findings: &[Finding], notes: &[String]) -> String {
             severity.as_str()
         );
         if let Some(patch) = patch {
-            let _ = write!(text, "  {}\n", patch.command());
+            let _ = writeln!(text, "  {}", patch.command());
         }
     }
     for note in notes {
-        let _ = write!(text, "note: {note}\n");
+        let _ = writeln!(text, "note: {note}");
     }
     let errors = findings
         .iter()
         .filter(|it| it.severity == Severity::Error)
         .count();
     let warnings = findings.len() - errors;
-    let _ = write!(
+    let _ = writeln!(
         text,
-        "{} HPAs: {errors} errors, {warnings} warnings\n",
+        "{} HPAs: {errors} errors, {warnings} warnings",
         objects.hpas.len()
     );
     text
@@ -175,4 +179,10 @@ pub(super) fn refusals(objects: &Objects) -> Vec<(String, String)> {
         .filter(|it| it.severity == Severity::Error && ours.contains(&it.object))
         .map(|it| (it.object, format!("{} ({})", it.sentence, it.rule)))
         .collect()
+}
+
+/// Findings of any severity.
+#[cfg(test)]
+pub(crate) fn count(objects: &Objects) -> usize {
+    rules::run(objects).len()
 }

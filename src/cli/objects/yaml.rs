@@ -127,16 +127,16 @@ fn flatten(origin: String, value: Value, all: &mut Vec<Document>) -> Result<(), 
     };
     for (index, mut item) in items.into_iter().enumerate() {
         // Typed lists leave kind and version out of their items.
-        if let (Value::Object(fields), Some(kind)) = (&mut item, &item_kind) {
-            if !kind.is_empty() {
+        if let (Value::Object(fields), Some(kind)) = (&mut item, &item_kind)
+            && !kind.is_empty()
+        {
+            fields
+                .entry("kind")
+                .or_insert_with(|| Value::String(kind.clone()));
+            if let Some(version) = &version {
                 fields
-                    .entry("kind")
-                    .or_insert_with(|| Value::String(kind.clone()));
-                if let Some(version) = &version {
-                    fields
-                        .entry("apiVersion")
-                        .or_insert_with(|| version.clone());
-                }
+                    .entry("apiVersion")
+                    .or_insert_with(|| version.clone());
             }
         }
         flatten(format!("{origin} item {index}"), item, all)?;
