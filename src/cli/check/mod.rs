@@ -4,6 +4,8 @@
 mod certificates;
 mod interval;
 mod line;
+#[cfg(test)]
+mod manifests;
 pub(super) mod permissions;
 mod registration;
 #[cfg(test)]
