@@ -324,7 +324,6 @@ impl Index {
     pub(super) fn on_api_service(&mut self, event: Event<APIService>) -> usize {
         match event {
             Event::Init => self.api_service_listed = false,
-            Event::Delete(_) => self.ownership = Ownership::Absent,
             Event::Apply(object) | Event::InitApply(object) => {
                 self.api_service_listed = true;
                 let service = object.spec.and_then(|spec| spec.service).unwrap_or_default();
@@ -341,7 +340,7 @@ impl Index {
                 };
             }
             Event::InitDone if self.api_service_listed => {}
-            Event::InitDone => self.ownership = Ownership::Absent,
+            Event::InitDone | Event::Delete(_) => self.ownership = Ownership::Absent,
         }
         usize::from(self.ownership != Ownership::Absent)
     }

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::coordination::v1;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Api;
 use kube::Client;
@@ -27,6 +27,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use self::step::{Memory, Record, Step, next_step};
+use crate::instruments::Instruments;
 
 /// Annotation on the Lease: where the holder hands out its decisions, `host:port`.
 const PEER_ADDRESS: &str = "hirl-scale.io/peer-address";
@@ -146,32 +147,34 @@ impl LeaseGuard {
 
 /// This replica's part in the election, which runs until it is stopped.
 #[derive(Debug)]
-pub struct Lease {
+pub struct Election {
     leadership: watch::Receiver<Leadership>,
     guard: LeaseGuard,
     task: JoinHandle<()>,
 }
 
-impl Lease {
+impl Election {
     /// Takes part. `identity` must belong to this process alone (a pod name does); `address` is
     /// where its decisions can be fetched while it leads. Ends with `stop`, and then gives the
     /// Lease back.
     #[must_use]
     pub fn start(
-        client: Client,
-        settings: LeaseSettings,
+        client: &Client,
+        settings: &LeaseSettings,
         identity: String,
-        address: String,
+        address: Option<String>,
+        instruments: Arc<Instruments>,
         stop: CancellationToken,
     ) -> Self {
         let nobody = Leadership::Following { holder: None, address: None };
         let (published, leadership) = watch::channel(nobody);
         let guard = LeaseGuard { term: Arc::default(), renew_deadline: settings.renew_deadline() };
         let candidate = Candidate {
-            api: Api::namespaced(client, &settings.namespace),
-            settings,
+            api: Api::namespaced(client.clone(), &settings.namespace),
+            settings: settings.clone(),
             identity,
             address,
+            instruments,
             published,
             guard: guard.clone(),
             born: Instant::now(),
@@ -195,23 +198,24 @@ impl Lease {
     }
 
     /// Waits until the election has ended and the Lease was given back.
-    pub async fn released(self) {
+    pub async fn ended(self) {
         // A panic in the task was already reported by the runtime.
         let _ = self.task.await;
     }
 }
 
 struct Candidate {
-    api: Api<v1::Lease>,
+    api: Api<Lease>,
     settings: LeaseSettings,
     identity: String,
-    address: String,
+    address: Option<String>,
+    instruments: Arc<Instruments>,
     published: watch::Sender<Leadership>,
     guard: LeaseGuard,
     born: Instant,
     memory: Memory,
     /// The Lease as we last wrote it, to give it back.
-    held: Option<v1::Lease>,
+    held: Option<Lease>,
 }
 
 impl Candidate {
@@ -289,12 +293,12 @@ impl Candidate {
     /// Writes the Lease as ours, guarded by the resource version that was read.
     async fn write(
         &mut self,
-        read: Option<v1::Lease>,
+        read: Option<Lease>,
         epoch: u64,
         begin: bool,
     ) -> Result<(), kube::Error> {
         let existed = read.is_some();
-        let mut lease = read.unwrap_or_else(|| v1::Lease {
+        let mut lease = read.unwrap_or_else(|| Lease {
             metadata: ObjectMeta {
                 name: Some(self.settings.name.clone()),
                 namespace: Some(self.settings.namespace.clone()),
@@ -303,7 +307,7 @@ impl Candidate {
             spec: None,
         });
         let wall = MicroTime(jiff::Timestamp::now());
-        let spec = lease.spec.get_or_insert_with(v1::LeaseSpec::default);
+        let spec = lease.spec.get_or_insert_with(LeaseSpec::default);
         spec.holder_identity = Some(self.identity.clone());
         spec.lease_duration_seconds = Some(self.settings.duration_seconds.into());
         spec.lease_transitions = Some(i32::try_from(epoch).unwrap_or(i32::MAX));
@@ -312,7 +316,10 @@ impl Candidate {
             spec.acquire_time = Some(wall);
         }
         let annotations = lease.metadata.annotations.get_or_insert_with(BTreeMap::new);
-        annotations.insert(PEER_ADDRESS.to_owned(), self.address.clone());
+        match &self.address {
+            Some(address) => annotations.insert(PEER_ADDRESS.to_owned(), address.clone()),
+            None => annotations.remove(PEER_ADDRESS),
+        };
         // Before the request: others count from when they see it, which is later.
         let sent = Instant::now();
         let params = PostParams::default();
@@ -327,6 +334,7 @@ impl Candidate {
         if begin {
             tracing::info!(epoch, identity = self.identity, "Began to lead");
         }
+        self.instruments.leader.set(1);
         self.publish(Leadership::Leading { epoch });
         Ok(())
     }
@@ -347,6 +355,7 @@ impl Candidate {
             tracing::info!(holder, "Leads no longer");
         }
         self.held = None;
+        self.instruments.leader.set(0);
         self.publish(Leadership::Following { holder, address });
     }
 
@@ -363,7 +372,7 @@ impl Candidate {
         let held = self.held.take();
         self.follow(None, None);
         let Some(mut lease) = held else { return };
-        let spec = lease.spec.get_or_insert_with(v1::LeaseSpec::default);
+        let spec = lease.spec.get_or_insert_with(LeaseSpec::default);
         spec.holder_identity = None;
         spec.lease_duration_seconds = Some(1);
         spec.renew_time = Some(MicroTime(jiff::Timestamp::now()));

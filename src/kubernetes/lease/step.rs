@@ -91,9 +91,7 @@ pub(super) fn next_step(
 ) -> Step {
     let above = memory.highest_epoch + 1;
     let epoch = if record.is_some() { above } else { above.max(minutes) };
-    let Some((last, since)) = &memory.last else {
-        return Step::Take { epoch };
-    };
+    let Some((last, since)) = &memory.last else { return Step::Take { epoch } };
     match (last.holder.as_deref(), leading) {
         (None, _) => Step::Take { epoch },
         (Some(holder), Some(own))

@@ -91,30 +91,33 @@ fn times_that_allow_two_deciders_are_refused() {
     assert!(bad.validate().is_err());
 }
 
-/// An lease against a scripted API server.
+/// An election against a scripted API server.
 struct Scene {
     server: Server,
-    lease: Lease,
+    election: Election,
     stop: CancellationToken,
+    instruments: Arc<Instruments>,
 }
 
 fn scene(deadline_seconds: f64) -> Scene {
     let (service, server) = mock::pair();
     let stop = CancellationToken::new();
+    let instruments = Arc::new(Instruments::default());
     let settings = LeaseSettings {
         duration_seconds: 600,
         renew_deadline_seconds: deadline_seconds,
         retry_seconds: 0.01,
         ..LeaseSettings::default()
     };
-    let lease = Lease::start(
-        Client::new(service, "default"),
-        settings,
+    let election = Election::start(
+        &Client::new(service, "default"),
+        &settings,
         ME.to_owned(),
-        "10.0.0.1:6443".to_owned(),
+        Some("10.0.0.1:6443".to_owned()),
+        Arc::clone(&instruments),
         stop.clone(),
     );
-    Scene { server, lease, stop }
+    Scene { server, election, stop, instruments }
 }
 
 impl Scene {
@@ -133,7 +136,7 @@ impl Scene {
     }
 
     async fn until(&mut self, wanted: Leadership) {
-        let mut leadership = self.lease.leadership();
+        let mut leadership = self.election.leadership();
         let found = leadership.wait_for(|now| *now == wanted);
         tokio::time::timeout(seconds(30), found).await.unwrap().unwrap();
     }
@@ -171,7 +174,8 @@ async fn a_missing_lease_is_created_then_renewed_then_given_back() {
     assert_eq!(sent["metadata"]["annotations"]["hirl-scale.io/peer-address"], "10.0.0.1:6443");
     let epoch = sent["spec"]["leaseTransitions"].as_u64().unwrap();
     scene.until(Leadership::Leading { epoch }).await;
-    assert_eq!(scene.lease.guard().epoch(), Some(epoch));
+    assert_eq!(scene.election.guard().epoch(), Some(epoch));
+    assert_eq!(scene.instruments.leader.get(), 1);
 
     let mut ours = sent;
     ours["metadata"]["resourceVersion"] = json!("7");
@@ -182,7 +186,7 @@ async fn a_missing_lease_is_created_then_renewed_then_given_back() {
     assert_eq!(sent["spec"]["leaseTransitions"], epoch, "a renewal is no transition");
 
     scene.stop.cancel();
-    let guard = scene.lease.guard();
+    let guard = scene.election.guard();
     loop {
         let (method, _, sent) = scene.answer(200, Value::Null).await;
         // A look may have been under way when the stop came.
@@ -192,7 +196,7 @@ async fn a_missing_lease_is_created_then_renewed_then_given_back() {
             break;
         }
     }
-    scene.lease.released().await;
+    scene.election.ended().await;
     assert!(!guard.still_leading());
 }
 
@@ -206,6 +210,7 @@ async fn a_follower_knows_the_holder_and_where_to_fetch_its_decisions() {
             address: Some("10.0.0.2:6443".to_owned()),
         })
         .await;
+    assert_eq!(scene.instruments.leader.get(), 0);
     // Its holder gives it back: it is taken without waiting for the end of its duration.
     scene.answer(200, lease("", 4, "2")).await;
     let (method, _, sent) = scene.answer(200, Value::Null).await;
@@ -226,7 +231,7 @@ async fn a_conflict_means_that_another_replica_was_faster() {
             address: Some("10.0.0.2:6443".to_owned()),
         })
         .await;
-    assert!(!scene.lease.guard().still_leading());
+    assert!(!scene.election.guard().still_leading());
 }
 
 #[tokio::test]
@@ -242,7 +247,7 @@ async fn a_stolen_lease_ends_the_term_at_the_next_look() {
             address: Some("10.0.0.2:6443".to_owned()),
         })
         .await;
-    assert!(!scene.lease.guard().still_leading());
+    assert!(!scene.election.guard().still_leading());
 }
 
 #[tokio::test]
@@ -251,11 +256,11 @@ async fn a_failing_api_server_ends_the_term_at_the_deadline_and_a_new_one_has_a_
     scene.answer(200, lease("", 4, "1")).await;
     scene.answer(200, Value::Null).await;
     scene.until(Leadership::Leading { epoch: 5 }).await;
-    let mut leadership = scene.lease.leadership();
+    let mut leadership = scene.election.leadership();
     while *leadership.borrow_and_update() != NOBODY {
         scene.answer(500, status(500, "InternalError")).await;
     }
-    assert!(!scene.lease.guard().still_leading());
+    assert!(!scene.election.guard().still_leading());
     // It comes back, and the Lease still names us: the same process begins a new term.
     loop {
         let (method, _, sent) = scene.answer(200, lease(ME, 5, "2")).await;
@@ -272,9 +277,9 @@ async fn a_silent_api_server_ends_the_term_too() {
     let mut scene = scene(0.3);
     scene.answer(200, lease("", 4, "1")).await;
     scene.answer(200, Value::Null).await;
-    let mut leadership = scene.lease.leadership();
+    let mut leadership = scene.election.leadership();
     // No answer from here on.
     let ended = leadership.wait_for(|now| *now == NOBODY);
     tokio::time::timeout(seconds(30), ended).await.unwrap().unwrap();
-    assert!(!scene.lease.guard().still_leading());
+    assert!(!scene.election.guard().still_leading());
 }

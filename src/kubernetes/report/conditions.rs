@@ -169,9 +169,12 @@ fn telemetry(decision: &Decision, index: usize) -> Finding {
 }
 
 fn policy(decision: &Decision, index: usize) -> Finding {
-    let mut broken = decision.catalog.apps.iter().zip(&decision.apps).filter(|(app, decided)| {
-        app.domain == index && decided.reasons.has(Reason::NotFinite)
-    });
+    let mut broken = decision
+        .catalog
+        .apps
+        .iter()
+        .zip(&decision.apps)
+        .filter(|(app, decided)| app.domain == index && decided.reasons.has(Reason::NotFinite));
     match broken.next() {
         None => Finding::new(
             POLICY_HEALTHY,

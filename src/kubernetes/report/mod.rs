@@ -41,14 +41,14 @@ impl Reporter {
     /// `read_intervals` tells how often each HPA is read.
     #[must_use]
     pub fn start(
-        client: Client,
+        client: &Client,
         watches: Watches,
         identity: String,
         read_intervals: impl Fn() -> Vec<(AppId, Duration)> + Send + Sync + 'static,
         stop: CancellationToken,
     ) -> Self {
         let (newest, decisions) = watch::channel(None);
-        let writer = Writer::new(client, identity);
+        let writer = Writer::new(client.clone(), identity);
         let work = write_all(decisions, watches, Box::new(read_intervals), writer);
         tokio::spawn(stop.run_until_cancelled_owned(work));
         Self { newest }

@@ -27,8 +27,8 @@ use crate::kubernetes::Ownership;
 use crate::safety::AppDecision;
 use crate::safety::DomainDecision;
 use crate::safety::Evidence;
-use crate::safety::{Reason, Reasons};
 use crate::safety::Rung;
+use crate::safety::{Reason, Reasons};
 
 fn second(count: i64) -> Timestamp {
     Timestamp::from_millis(1_763_769_335_123 + 1000 * count)
@@ -81,10 +81,6 @@ fn report(at: i64, apps: usize) -> Decision {
         refused: 0,
         rejected_share: 0.0,
     };
-    let catalog = Arc::new(Catalog {
-        domains: vec![domain("shop"), domain("default")],
-        apps: (0..apps).map(app).collect(),
-    });
     Decision {
         epoch: 7,
         sequence: 1,

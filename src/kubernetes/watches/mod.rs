@@ -78,10 +78,10 @@ impl Watches {
     /// Starts all watches; they end with `stop`. Returns at once: see [`Self::synced`].
     #[must_use]
     pub fn start(
-        client: Client,
-        settings: Settings,
+        client: &Client,
+        settings: &Settings,
         instruments: Arc<Instruments>,
-        stop: CancellationToken,
+        stop: &CancellationToken,
     ) -> Self {
         let shared = Arc::new(Shared::new(settings, instruments));
         let all = watcher::Config::default().page_size(PAGE_SIZE).timeout(WATCH_SECONDS);
@@ -92,32 +92,32 @@ impl Watches {
             Api::all_with(client.clone(), &resource::<HorizontalPodAutoscaler>()),
             all.clone(),
         );
-        shared.follow("horizontalpodautoscalers", hpas, &stop, Index::on_hpa);
+        shared.follow("horizontalpodautoscalers", hpas, stop, Index::on_hpa);
         let deployments = watcher(everywhere(resource::<Deployment>()), all.clone());
-        shared.follow("deployments", deployments, &stop, |index, event| {
+        shared.follow("deployments", deployments, stop, |index, event| {
             index.on_workload(Kind::Deployment, event)
         });
         let sets = watcher(everywhere(resource::<StatefulSet>()), all.clone());
-        shared.follow("statefulsets", sets, &stop, |index, event| {
+        shared.follow("statefulsets", sets, stop, |index, event| {
             index.on_workload(Kind::StatefulSet, event)
         });
         let pods = watcher(Api::all_with(client.clone(), &resource::<Pod>()), all.clone());
-        shared.follow("pods", pods, &stop, Index::on_pod);
+        shared.follow("pods", pods, stop, Index::on_pod);
         let nodes = watcher(Api::all_with(client.clone(), &resource::<Node>()), all.clone());
-        shared.follow("nodes", nodes, &stop, Index::on_node);
+        shared.follow("nodes", nodes, stop, Index::on_node);
         let namespaces = watcher(Api::all(client.clone()), all.clone());
-        shared.follow("namespaces", namespaces, &stop, Index::on_namespace);
+        shared.follow("namespaces", namespaces, stop, Index::on_namespace);
         let domains = watcher(Api::<DeserializeGuard<Domain>>::all(client.clone()), all);
-        shared.follow("domains", domains, &stop, Index::on_domain);
-        let ours = watcher(Api::<APIService>::all(client), one);
+        shared.follow("domains", domains, stop, Index::on_domain);
+        let ours = watcher(Api::<APIService>::all(client.clone()), one);
         let owned = shared.instruments.apiservice_owned.clone();
-        shared.follow("apiservices", ours, &stop, move |index, event| {
+        shared.follow("apiservices", ours, stop, move |index, event| {
             let held = index.on_api_service(event);
             owned.set(i64::from(*index.ownership() == Ownership::Ours));
             held
         });
 
-        tokio::spawn(Arc::clone(&shared).say_what_is_missing(stop));
+        tokio::spawn(Arc::clone(&shared).say_what_is_missing(stop.clone()));
         Self { shared }
     }
 
@@ -165,9 +165,9 @@ impl Watches {
 }
 
 impl Shared {
-    fn new(settings: Settings, instruments: Arc<Instruments>) -> Self {
+    fn new(settings: &Settings, instruments: Arc<Instruments>) -> Self {
         Self {
-            index: Mutex::new(Index::new(settings)),
+            index: Mutex::new(Index::new(settings.clone())),
             waiting: Mutex::new(NEEDED.into_iter().map(|name| (name, None)).collect()),
             synced: watch::Sender::new(false),
             instruments,

@@ -104,10 +104,10 @@ async fn a_start_waits_for_every_list_and_a_gap_in_a_watch_is_read_anew() {
     let stop = CancellationToken::new();
     let instruments = Arc::new(Instruments::default());
     let watches = Watches::start(
-        Client::new(service, "default"),
-        Settings::default(),
+        &Client::new(service, "default"),
+        &Settings::default(),
         Arc::clone(&instruments),
-        stop.clone(),
+        &stop,
     );
 
     let missing = watches.missing().unwrap();
