@@ -30,7 +30,7 @@ use crate::cluster::{
 use crate::control::{Published, peer};
 use crate::instruments::Instruments;
 use crate::kubernetes::{FrontProxy, Reviews};
-use crate::safety::{AppDecision, Decision, Evidence, Rung};
+use crate::safety::{AppDecision, Decision, Evidence, Reasons, Rung};
 
 const READ: &str = "/apis/external.metrics.k8s.io/v1beta1/namespaces/d/hirl-desired-replicas";
 const RESOURCES: &str = "/apis/external.metrics.k8s.io/v1beta1";
@@ -374,7 +374,7 @@ fn decided(replicas: Option<u32>, rung: Rung) -> AppDecision {
     AppDecision {
         replicas,
         rung,
-        reasons: Vec::new(),
+        reasons: Reasons::default(),
         proposed: None,
         hpa_equivalent: None,
         current: 1,
