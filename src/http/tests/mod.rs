@@ -348,10 +348,8 @@ fn decided(replicas: Option<u32>, rung: Rung) -> AppDecision {
 /// Two healthy apps, one whose signals are gone and one that was refused.
 fn apps() -> Vec<(App, AppDecision)> {
     let refused = App { refusal: Some(Refusal::ValueTarget), ..app("d", "refused-hpa", "refused") };
-    let withheld = AppDecision {
-        missing: Some((SignalKind::Cpu, Fault::Stale)),
-        ..decided(None, Rung::Withheld)
-    };
+    let mut withheld = decided(None, Rung::Withheld);
+    withheld.missing = Some((SignalKind::Cpu, Fault::Stale));
     vec![
         (app("d", "api-hpa", "api"), decided(Some(3), Rung::LastGood)),
         (app("d", "dark-hpa", "dark"), withheld),
