@@ -152,9 +152,9 @@ fn refusal(identity: &Identity, attributes: &Attributes<'_>, reason: &str) -> Ap
 
 #[cfg(test)]
 mod tests {
-    use super::super::identity::Standing;
-    use super::super::route::{GROUP, VERSION};
     use super::*;
+    use crate::http::identity::Standing;
+    use crate::http::route::{GROUP, VERSION};
     use crate::kubernetes::User;
 
     fn read<'a>(verb: &'a str, namespace: &'a str, resource: &'a str) -> Attributes<'a> {
