@@ -40,6 +40,36 @@ pub struct Site {
     pub serving_ca: PathBuf,
 }
 
+/// Installs what the manifests give `hirl` in a cluster: its namespace, CRD, service account and
+/// rights. Its Deployment is left out, because here it runs beside the cluster.
+pub async fn install(plane: &ControlPlane) -> Result<()> {
+    let base = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/base");
+    let rendered = plane.kubectl(&["kustomize", base]).await?;
+    let documents: Vec<serde_json::Value> =
+        serde_saphyr::from_multiple(&rendered).context("reading the rendered manifests")?;
+    let wanted = [
+        "Namespace",
+        "CustomResourceDefinition",
+        "ServiceAccount",
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "Role",
+        "RoleBinding",
+    ];
+    let items: Vec<_> = documents
+        .into_iter()
+        .filter(|item| item["kind"].as_str().is_some_and(|kind| wanted.contains(&kind)))
+        .collect();
+    ensure!(!items.is_empty(), "{base} holds nothing to install");
+    let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": items});
+    let path = plane.scratch().write("install.json", &list.to_string())?;
+    let path = path.to_str().context("a scratch folder with an odd name")?;
+    plane.kubectl(&["apply", "--server-side", "-f", path]).await?;
+    let crd = "crd/domains.hirl-scale.io";
+    plane.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", crd]).await?;
+    Ok(())
+}
+
 /// A running instance.
 #[derive(Debug)]
 pub struct Hirl {
@@ -67,10 +97,7 @@ impl Hirl {
             kubeconfig: plane.kubeconfig_for(
                 name,
                 "system:serviceaccount:hirl-system:hirl",
-                &[
-                    "system:serviceaccounts",
-                    "system:serviceaccounts:hirl-system",
-                ],
+                &["system:serviceaccounts", "system:serviceaccounts:hirl-system"],
             )?,
             serving,
             serving_ca: scratch.write("serving-ca.crt", plane.pki().serving.pem())?,
@@ -78,21 +105,12 @@ impl Hirl {
         let config = scratch.write(&format!("{name}.yaml"), &config(&site))?;
         let process = spawn(&scratch, &site, &config)?;
         let authority = plane.pki().serving.pem().to_owned();
-        Ok(Self {
-            process,
-            site,
-            config,
-            scratch,
-            authority,
-        })
+        Ok(Self { process, site, config, scratch, authority })
     }
 
     /// A serving certificate with the right names.
     pub fn serving_identity(plane: &ControlPlane) -> Result<Identity> {
-        plane.pki().serving.issue(&Leaf::server(
-            "hirl",
-            &[SERVER_NAME, "localhost", "127.0.0.1"],
-        ))
+        plane.pki().serving.issue(&Leaf::server("hirl", &[SERVER_NAME, "localhost", "127.0.0.1"]))
     }
 
     /// Points `external.metrics.k8s.io` at this instance and waits until it is available.
@@ -117,12 +135,7 @@ impl Hirl {
         self.process
             .ready(START, async || {
                 let answer = requests.get("/readyz", &[]).await?;
-                ensure!(
-                    answer.status.is_success(),
-                    "{}: {}",
-                    answer.status,
-                    answer.body
-                );
+                ensure!(answer.status.is_success(), "{}: {}", answer.status, answer.body);
                 Ok(())
             })
             .await
@@ -145,9 +158,7 @@ impl Hirl {
 
     /// Replaces its serving certificate on disk.
     pub fn replace_serving(&self, identity: &Identity) -> Result<()> {
-        identity
-            .write(&self.scratch, &format!("{}-serving", self.site.name))
-            .map(|_| ())
+        identity.write(&self.scratch, &format!("{}-serving", self.site.name)).map(|_| ())
     }
 
     /// The process: its log, `pause` (SIGSTOP), `kill` (SIGKILL), `terminate` (SIGTERM).
@@ -177,15 +188,8 @@ fn binary() -> Result<PathBuf> {
         return Ok(path.into());
     }
     let own = std::env::current_exe().context("looking for the hirl program")?;
-    let folder = own
-        .ancestors()
-        .nth(2)
-        .context("the example has no folder")?;
+    let folder = own.ancestors().nth(2).context("the example has no folder")?;
     let path = folder.join("hirl");
-    ensure!(
-        path.is_file(),
-        "{} does not exist: run `cargo build` first",
-        path.display()
-    );
+    ensure!(path.is_file(), "{} does not exist: run `cargo build` first", path.display());
     Ok(path)
 }

@@ -52,12 +52,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            speed: 1.0,
-            begin: 0.0,
-            tick: Duration::from_secs(1),
-            metrics_api: true,
-        }
+        Self { speed: 1.0, begin: 0.0, tick: Duration::from_secs(1), metrics_api: true }
     }
 }
 
@@ -76,6 +71,9 @@ pub struct App {
     pub base_memory: f64,
     /// Working set added per request per second, in bytes; near 0 for a model server.
     pub memory_per_rps: f64,
+    /// Whether its samples carry their own time, as cAdvisor's do. Prometheus then never learns
+    /// that a series ended, so that its last sample grows old: see [`Fault::Frozen`].
+    pub timestamps: bool,
 }
 
 impl App {
@@ -94,6 +92,7 @@ impl App {
             },
             base_memory: 48.0 * 1_048_576.0,
             memory_per_rps: 65_536.0,
+            timestamps: false,
         }
     }
 }
@@ -134,19 +133,12 @@ impl Twin {
 
         if options.metrics_api {
             let listener = listen().await?;
-            let port = listener
-                .local_addr()
-                .context("the twin's own address")?
-                .port();
-            let identity = plane.pki().serving.issue(&Leaf::server(
-                "load-twin",
-                &["load-twin.kube-system.svc", "localhost"],
-            ))?;
-            tasks.push(spawn(metrics_api::serve(
-                listener,
-                &identity,
-                Arc::clone(&state),
-            )?));
+            let port = listener.local_addr().context("the twin's own address")?.port();
+            let identity = plane
+                .pki()
+                .serving
+                .issue(&Leaf::server("load-twin", &["load-twin.kube-system.svc", "localhost"]))?;
+            tasks.push(spawn(metrics_api::serve(listener, &identity, Arc::clone(&state))?));
             let (service, registration) = objects::aggregated(
                 "metrics.k8s.io",
                 "v1beta1",
@@ -159,11 +151,7 @@ impl Twin {
             let patience = Duration::from_mins(1);
             objects::available(&client, "v1beta1.metrics.k8s.io", patience).await?;
         }
-        Ok(Self {
-            state,
-            address,
-            _tasks: tasks,
-        })
+        Ok(Self { state, address, _tasks: tasks })
     }
 
     /// Where Prometheus finds it.
@@ -225,11 +213,7 @@ fn scrape(state: &Mutex<State>) -> axum::response::Response {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
     state.advance();
-    (
-        [("content-type", "text/plain; version=0.0.4")],
-        exposition::render(&state),
-    )
-        .into_response()
+    ([("content-type", "text/plain; version=0.0.4")], exposition::render(&state)).into_response()
 }
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
@@ -237,9 +221,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 async fn listen() -> Result<TcpListener> {
-    TcpListener::bind(("127.0.0.1", 0))
-        .await
-        .context("listening on loopback")
+    TcpListener::bind(("127.0.0.1", 0)).await.context("listening on loopback")
 }
 
 fn spawn(task: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {
