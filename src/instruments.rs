@@ -141,7 +141,7 @@ pub struct Instruments {
     pub leader: Gauge,
     /// Epoch of the newest decision.
     pub epoch: Gauge,
-    /// 1 while the APIService points at us, 0 when somebody else owns it.
+    /// 1 while the `APIService` points at us, 0 when somebody else owns it.
     pub apiservice_owned: Gauge,
     /// Times a watch had to start again.
     pub watch_restarts: Family<ResourceLabel, Counter>,
@@ -199,7 +199,7 @@ impl Default for Instruments {
 }
 
 impl Instruments {
-    /// The metrics in the OpenMetrics text format.
+    /// The metrics in the `OpenMetrics` text format.
     #[must_use]
     pub fn render(&self) -> String {
         let mut text = String::new();

@@ -8,7 +8,11 @@ pub mod safety;
 
 pub mod pilot;
 
+pub mod clock;
+pub mod tls;
+
 pub mod instruments;
+
 pub mod kubernetes;
 pub mod telemetry;
 

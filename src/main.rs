@@ -1,2 +1,5 @@
 //! Entry point. Everything else is in the library.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    hirl_scale::cli::main()
+}

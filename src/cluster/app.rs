@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Signals;
 
+/// The External metric that makes an HPA ours: whoever names it is managed.
+pub const METRIC: &str = "hirl-desired-replicas";
+
 /// Which HPA: the identity of an app everywhere.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AppId {
@@ -109,6 +112,25 @@ pub struct App {
     pub target_cpu: f64,
     /// Why no number is served; `None` for a managed app.
     pub refusal: Option<Refusal>,
+}
+
+#[cfg(test)]
+impl App {
+    /// A managed Deployment of the same name, 1 to 100 replicas, without tolerance, at 70 % CPU.
+    pub(crate) fn fixture(id: AppId, domain: usize) -> Self {
+        Self {
+            target: Arc::clone(&id.hpa),
+            id,
+            kind: "Deployment".into(),
+            domain,
+            min_replicas: 1,
+            max_replicas: 100,
+            tolerance_up: 0.0,
+            tolerance_down: 0.0,
+            target_cpu: 0.7,
+            refusal: None,
+        }
+    }
 }
 
 /// What an app does: changes all the time.

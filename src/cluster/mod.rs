@@ -3,13 +3,15 @@
 
 mod app;
 mod domain;
+mod per_app;
 pub mod quantity;
 mod signal;
 mod snapshot;
 mod time;
 
-pub use app::{App, AppId, AppState, Refusal};
+pub use app::{App, AppId, AppState, METRIC, Refusal};
 pub use domain::{Class, DEFAULT_DOMAIN, Domain, Mode, Slo, UnknownName};
-pub use signal::{Fault, Reading, Signal, SignalKind, Signals};
+pub use per_app::PerApp;
+pub use signal::{Fault, Freshness, Reading, Signal, SignalKind, Signals};
 pub use snapshot::{Catalog, Pool, Snapshot};
 pub use time::Timestamp;

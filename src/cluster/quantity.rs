@@ -31,7 +31,8 @@ pub fn parse(text: &str) -> Result<f64, NotAQuantity> {
         .find_map(|(suffix, factor)| Some((text.strip_suffix(suffix)?, *factor)))
         .unwrap_or((text, 1.0));
     // `f64` would also read `inf`, `nan` and `infinity`.
-    let numeric = number.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'+' | b'-' | b'e' | b'E'));
+    let numeric =
+        number.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'+' | b'-' | b'e' | b'E'));
     match number.parse::<f64>() {
         Ok(value) if numeric && (value * factor).is_finite() => Ok(value * factor),
         _ => Err(NotAQuantity(text.to_owned())),

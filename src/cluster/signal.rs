@@ -182,3 +182,42 @@ impl IndexMut<SignalKind> for Signals {
         &mut self.0[kind as usize]
     }
 }
+
+/// How old the newest sample behind each signal may be, in seconds.
+///
+/// The defaults are the scrape chain's worst sensible age: mesh metrics scraped every 15 s, the
+/// kubelet's own 10 to 15 s before that for CPU and memory.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct Freshness {
+    /// For [`SignalKind::Rps`].
+    pub rps: f64,
+    /// For [`SignalKind::P99`].
+    pub p99: f64,
+    /// For [`SignalKind::ErrorRatio`].
+    pub error_ratio: f64,
+    /// For [`SignalKind::Cpu`].
+    pub cpu: f64,
+    /// For [`SignalKind::Memory`].
+    pub memory: f64,
+}
+
+impl Default for Freshness {
+    fn default() -> Self {
+        Self { rps: 45.0, p99: 60.0, error_ratio: 60.0, cpu: 90.0, memory: 90.0 }
+    }
+}
+
+impl Freshness {
+    /// The limit for one kind, in seconds.
+    #[must_use]
+    pub const fn limit(&self, kind: SignalKind) -> f64 {
+        match kind {
+            SignalKind::Rps => self.rps,
+            SignalKind::P99 => self.p99,
+            SignalKind::ErrorRatio => self.error_ratio,
+            SignalKind::Cpu => self.cpu,
+            SignalKind::Memory => self.memory,
+        }
+    }
+}

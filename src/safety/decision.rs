@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::{Catalog, Fault, SignalKind, Timestamp};
+use crate::policy::Reasons;
 
 /// Where an app's number comes from, best first. Lost evidence moves an app down this ladder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -43,66 +44,6 @@ impl fmt::Display for Rung {
     }
 }
 
-/// One thing that shaped an app's number. An app's reasons are listed in the order they acted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reason {
-    /// CPU utilisation against its target asked for this count.
-    Cpu,
-    /// Expected requests asked for more than CPU did.
-    Traffic,
-    /// Latency beyond the SLO asked for more.
-    Latency,
-    /// Errors beyond the SLO asked for more.
-    Errors,
-    /// A recent higher count is kept until it has been too high for long enough.
-    Stabilised,
-    /// The domain's mode publishes what a plain HPA would do.
-    Mode,
-    /// The proposal was not a finite number; the present count is kept.
-    NotFinite,
-    /// The change was cut to the fastest allowed.
-    Velocity,
-    /// A scale-up was cut to the domain's budget.
-    Budget,
-    /// Within the +10 % that a domain in breach may use beyond its budget.
-    Emergency,
-    /// Raised to the HPA's lower bound.
-    Minimum,
-    /// Cut to the HPA's upper bound.
-    Maximum,
-    /// A lower count was asked for, but its evidence is not sound enough to lower.
-    NoLowering,
-    /// A lower count was asked for while a rollout is under way.
-    Rollout,
-    /// Rounded to a count that the HPA's tolerance does not ignore.
-    Rounded,
-}
-
-impl Reason {
-    /// The name in logs and metric labels.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Cpu => "cpu",
-            Self::Traffic => "traffic",
-            Self::Latency => "latency",
-            Self::Errors => "errors",
-            Self::Stabilised => "stabilised",
-            Self::Mode => "mode",
-            Self::NotFinite => "not_finite",
-            Self::Velocity => "velocity",
-            Self::Budget => "budget",
-            Self::Emergency => "emergency",
-            Self::Minimum => "minimum",
-            Self::Maximum => "maximum",
-            Self::NoLowering => "no_lowering",
-            Self::Rollout => "rollout",
-            Self::Rounded => "rounded",
-        }
-    }
-}
-
 /// What was decided for one app.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AppDecision {
@@ -111,7 +52,7 @@ pub struct AppDecision {
     /// Where the number comes from.
     pub rung: Rung,
     /// What shaped it.
-    pub reasons: Vec<Reason>,
+    pub reasons: Reasons,
     /// What the policy asked for before the shield; `None` when it was not asked or had no answer.
     pub proposed: Option<f64>,
     /// What a plain HPA on CPU would do; `None` without fresh CPU.
@@ -141,6 +82,8 @@ pub struct Evidence {
     pub error_ratio: Option<f64>,
     /// Age of the oldest of these, in seconds.
     pub age_seconds: Option<f64>,
+    /// Whether memory stays flat while traffic changes; `None` until that is known.
+    pub fixed_footprint: Option<bool>,
 }
 
 /// What was decided for one domain.
@@ -148,8 +91,8 @@ pub struct Evidence {
 pub struct DomainDecision {
     /// Share of the shared pools' allocatable CPU, 0 to 1.
     pub share: f64,
-    /// The same in cores.
-    pub budget_cores: f64,
+    /// The same in cores; `None` while no shared node is known, so that no budget applies.
+    pub budget_cores: Option<f64>,
     /// CPU requested by what is published now, in cores.
     pub used_cores: f64,
     /// CPU that the apps' lower bounds need beyond the budget, in cores.

@@ -1,6 +1,16 @@
-//! What is promised, on the real parts: see `tests/testbed`.
+//! Everything that is only proved on the real parts. `make test` runs it; see `tests/testbed/`.
 
 #[path = "../testbed/mod.rs"]
 mod testbed;
 
+mod contract;
+mod domains;
+mod failover;
+mod fixed_footprint;
+mod following;
+mod install;
+mod replay;
+mod rotation;
+mod scale;
+mod stage;
 mod testbed_works;

@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::bank::{self, BankApp, PLAIN};
 use super::control_plane::{self, Kubelets};
-use super::hirl::{self, Hirl, Site};
+use super::hirl::{self, Hirl, Place};
 use super::objects::{self, Autoscaler, METRIC};
 use super::pki::Leaf;
 use super::requests::Requests;
@@ -127,7 +127,7 @@ impl Demo {
 
         say("starting hirl and pointing external.metrics.k8s.io at it");
         let url = testbed.prometheus.url();
-        let mut hirl = Hirl::start(&testbed.plane, "hirl-0", |site| config(site, &url))?;
+        let mut hirl = Hirl::start(&testbed.plane, "hirl-0", |place| config(place, &url))?;
         hirl.ready().await?;
         hirl.register(&testbed.plane).await?;
         let admin =
@@ -300,7 +300,7 @@ async fn populate(testbed: &Testbed, apps: &[BankApp], trace: Option<&Arc<Trace>
 }
 
 /// The configuration of `hirl`, with every span divided by [`COMPRESSION`].
-fn config(site: &Site, prometheus: &str) -> String {
+fn config(place: &Place, prometheus: &str) -> String {
     let sections: BTreeMap<&str, serde_json::Value> = [
         (
             "telemetry",
@@ -318,9 +318,9 @@ fn config(site: &Site, prometheus: &str) -> String {
         (
             "http",
             serde_json::json!({
-                "listen": format!("127.0.0.1:{}", site.port),
-                "certificate": site.serving.certificate,
-                "key": site.serving.key,
+                "listen": format!("127.0.0.1:{}", place.port),
+                "certificate": place.serving.certificate,
+                "key": place.serving.key,
             }),
         ),
     ]

@@ -1,0 +1,54 @@
+# The front door. Anything longer than a few lines is a verb of `hirl` or of the testbed.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+TESTBED := $(CARGO) run --quiet --locked --example testbed --
+# How long `make demo` runs, in seconds; 0 until Ctrl-C.
+FOR ?= 0
+# A CSV (time, value) whose shape drives the demo's traffic.
+TRACE ?=
+
+.PHONY: help demo run test check e2e e2e-scale bench certs testbed prerequisites deny
+
+help: ## Say what there is
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: testbed ## Stock HPAs follow hirl on a real control plane, live (FOR=60, TRACE=file.csv)
+	@$(CARGO) build --quiet --locked --bin hirl
+	@$(TESTBED) demo --for $(FOR) $(if $(TRACE),--trace $(TRACE))
+
+run: ## Serve against the cluster of your kubeconfig (ARGS="--config FILE")
+	$(CARGO) run --locked --release --bin hirl -- serve $(ARGS)
+
+test: testbed ## All tests, the real control plane included
+	$(CARGO) test --locked --lib --bins --examples --tests
+
+check: ## Format, lints, docs and architecture: before each commit
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --quiet
+	$(CARGO) test --locked --quiet --test architecture
+
+e2e: testbed ## The tests on the real control plane alone
+	$(CARGO) test --locked --test end_to_end
+
+e2e-scale: testbed ## The same at full size and at real time: 1,550 HPAs, the long waits (an hour)
+	$(CARGO) build --locked --release --bin hirl
+	HIRL_SCALE=1 $(CARGO) test --locked --release --test end_to_end -- --nocapture scale
+
+bench: testbed ## Print figures: reads per CPU-second beside the Go adapter, decision time, memory
+	$(CARGO) build --locked --release --bin hirl
+	$(CARGO) run --locked --release --example bench
+
+certs: ## A CA and a serving pair in certs/ (never committed)
+	$(CARGO) run --quiet --locked --bin hirl -- certs
+
+testbed: prerequisites ## Build the control plane, KWOK and Prometheus from pinned sources, once
+	@tests/testbed/parts/build.sh >/dev/null
+
+prerequisites:
+	@command -v $(CARGO) >/dev/null || { echo "Rust is needed: install rustup, it reads rust-toolchain.toml"; exit 1; }
+
+deny: ## Licences, advisories and duplicates of the dependencies (needs cargo-deny)
+	cargo deny check

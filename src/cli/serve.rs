@@ -1,0 +1,166 @@
+//! `hirl serve`: the composition root. Builds every part, joins their tasks and stops them in
+//! order: readiness first, then connections, then the lease.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::info;
+
+use super::logging::Logging;
+use crate::config::Config;
+use crate::control::{Controller, LiveWorld, peer};
+use crate::http;
+use crate::instruments::Instruments;
+use crate::kubernetes;
+use crate::pilot::Pilot;
+use crate::policy::Rules;
+use crate::telemetry::Telemetry;
+
+/// Arguments of `hirl serve`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Configuration file (YAML); every field has a default
+    #[arg(long, env = "HIRL_CONFIG")]
+    config: Option<PathBuf>,
+    /// Kubeconfig; without it the usual places, then the Pod's service account
+    #[arg(long, env = "KUBECONFIG")]
+    kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig
+    #[arg(long)]
+    context: Option<String>,
+    /// Name of this replica in the lease
+    #[arg(long, env = "HIRL_IDENTITY", default_value_t = default_identity())]
+    identity: String,
+    /// Address under which the other replica reaches this one, without port
+    #[arg(long, env = "HIRL_POD_IP", default_value = "127.0.0.1")]
+    advertise: String,
+    /// Print the configuration in force and leave
+    #[arg(long)]
+    print_config: bool,
+    #[command(flatten)]
+    log: super::logging::Args,
+}
+
+fn default_identity() -> String {
+    format!("hirl-{}", std::process::id())
+}
+
+/// Serves until SIGTERM or SIGINT.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let config = match &args.config {
+        Some(path) => Config::load(path)?,
+        None => Config::default(),
+    };
+    if args.print_config {
+        let text = serde_saphyr::to_string(&config).context("writing the configuration")?;
+        super::print(&text);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let logging = Logging::start(&args.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    runtime.block_on(serve(args, config, logging))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(args: &Args, config: Config, logging: Logging) -> anyhow::Result<()> {
+    let instruments = Arc::new(Instruments::default());
+    let client = kubernetes::connect(args.kubeconfig.clone(), args.context.clone()).await?;
+    let tasks = TaskTracker::new();
+    // Two stages: first the loop and the connections stop, then what they lean on.
+    let (stop, stop_last) = (CancellationToken::new(), CancellationToken::new());
+
+    // 1. The edges: what is watched, what is measured, who asks, who decides.
+    let (front_proxy_sender, front_proxy) = watch::channel(None);
+    tasks.spawn(kubernetes::watch_front_proxy(
+        client.clone(),
+        front_proxy_sender,
+        stop_last.clone(),
+    ));
+    let watches = kubernetes::Watches::start(
+        &client,
+        &config.kubernetes,
+        Arc::clone(&instruments),
+        stop_last.clone(),
+    );
+    let telemetry = Telemetry::new(config.telemetry.clone(), Arc::clone(&instruments))?;
+    let (published, reader) = watch::channel(None);
+    let state = http::State {
+        published: reader,
+        front_proxy,
+        reviews: kubernetes::Reviews::new(client.clone()),
+        instruments: Arc::clone(&instruments),
+        log_level: http::LogLevel::new(move |filter| logging.set(filter)),
+        decision_interval: Duration::from_secs_f64(config.control.decision_seconds),
+    };
+    let server =
+        http::Server::bind(config.http.clone(), config.control.peer.clone(), state).await?;
+    let address = format!("{}:{}", args.advertise, server.address().port());
+    let election = kubernetes::Election::start(
+        &client,
+        &config.kubernetes.lease,
+        args.identity.clone(),
+        config.control.peer.ca_file.is_some().then(|| address.clone()),
+        Arc::clone(&instruments),
+        stop_last.clone(),
+    );
+
+    // 2. The loop.
+    let freshness = config.telemetry.freshness;
+    let (observation, policy, safety) =
+        (config.observation.clone(), config.policy.clone(), config.safety.clone());
+    let controller = Controller {
+        settings: config.control.clone(),
+        leadership: election.leadership(),
+        guard: election.guard(),
+        peer: peer::Client::new(
+            config.control.peer.clone(),
+            config.http.cert_file.clone(),
+            config.http.key_file.clone(),
+        ),
+        pilot: Box::new(move |epoch| {
+            let rules = Box::new(Rules::new(policy.clone()));
+            Pilot::new(observation.clone(), freshness, rules, safety.clone(), epoch)
+        }),
+        published,
+        report: Box::new(move |decision| drop(decision)),
+        instruments,
+    };
+    tasks.spawn(controller.run(LiveWorld::new(watches, telemetry), stop.clone()));
+
+    // 3. The server, until somebody says stop.
+    info!(%address, identity = args.identity, version = env!("CARGO_PKG_VERSION"), "Serving");
+    let mut serving = tokio::spawn(server.run(stop.clone()));
+    tokio::select! {
+        reason = stop_signal() => info!(reason = reason?, "Stopping"),
+        ended = &mut serving => {
+            ended.context("joining the server")?;
+            anyhow::bail!("the server ended by itself");
+        }
+    }
+    stop.cancel();
+    serving.await.context("joining the server")?;
+    stop_last.cancel();
+    election.ended().await;
+    tasks.close();
+    tasks.wait().await;
+    Ok(())
+}
+
+async fn stop_signal() -> anyhow::Result<&'static str> {
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    Ok(tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    })
+}

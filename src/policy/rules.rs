@@ -1,0 +1,275 @@
+//! The calibrated rule: CPU as an HPA counts it, corrected by latency against the SLO and led by
+//! traffic; budgets by floors, demand and weight. The fallback for ever, and the baseline that a
+//! learned policy must beat.
+
+use serde::{Deserialize, Serialize};
+
+use super::budget::{self, Claim};
+use super::hpa::ceil_replicas;
+use super::{AppProposal, Policy, Proposal, Reason, Reasons, Stabiliser};
+use crate::cluster::{App, AppState, PerApp, Snapshot, Timestamp};
+use crate::observation::{AppObservation, Observation};
+
+/// The rule's constants.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct Settings {
+    /// How long a higher count is kept before a lower one follows, in seconds.
+    pub stabilization_seconds: f64,
+    /// Scale-up per unit of SLO excess: at 0.5, a p99 of twice the SLO asks for 1.5 x the pods.
+    pub latency_gain: f64,
+    /// Latency and errors scale an app up only from this share of its CPU target: below it the
+    /// app is slow for another reason (a slow callee), which more pods do not cure.
+    pub latency_min_load: f64,
+    /// Traffic may ask for at most this multiple of what CPU asks for.
+    pub traffic_limit: f64,
+    /// Share of the shared CPU that is given to nobody, 0 to 1.
+    pub reserve_share: f64,
+    /// Room above present demand when budgets are divided: 0.2 = 20 %.
+    pub headroom: f64,
+    /// How often budgets are divided anew, in seconds.
+    pub budget_seconds: f64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            stabilization_seconds: 120.0,
+            latency_gain: 0.5,
+            latency_min_load: 0.5,
+            traffic_limit: 3.0,
+            reserve_share: 0.05,
+            headroom: 0.2,
+            budget_seconds: 60.0,
+        }
+    }
+}
+
+impl Settings {
+    /// One sentence that says what is wrong, if anything is.
+    pub fn validate(&self) -> Result<(), String> {
+        for (name, value, low, high) in [
+            ("stabilizationSeconds", self.stabilization_seconds, 0.0, 3600.0),
+            ("latencyGain", self.latency_gain, 0.0, 10.0),
+            ("latencyMinLoad", self.latency_min_load, 0.0, 2.0),
+            ("trafficLimit", self.traffic_limit, 1.0, 100.0),
+            ("reserveShare", self.reserve_share, 0.0, 0.9),
+            ("headroom", self.headroom, 0.0, 10.0),
+            ("budgetSeconds", self.budget_seconds, 1.0, 3600.0),
+        ] {
+            if !(low..=high).contains(&value) {
+                return Err(format!("policy.{name} must be {low} to {high}, not {value}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The rule with its memory: recent peaks per app, and the budgets in force.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    settings: Settings,
+    peaks: PerApp<Stabiliser>,
+    budgets: Option<Budgets>,
+}
+
+#[derive(Debug, Clone)]
+struct Budgets {
+    divided_at: Timestamp,
+    shares: Vec<f64>,
+}
+
+impl Rules {
+    /// The rule without memory.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, peaks: PerApp::default(), budgets: None }
+    }
+
+    /// Divides the shared CPU; every [`Settings::budget_seconds`], and when domains change.
+    fn shares(&mut self, snapshot: &Snapshot, apps: &[AppProposal], now: Timestamp) -> Vec<f64> {
+        let domains = &snapshot.catalog.domains;
+        if let Some(budgets) = &self.budgets
+            && budgets.shares.len() == domains.len()
+            && (0.0..self.settings.budget_seconds).contains(&now.seconds_since(budgets.divided_at))
+        {
+            return budgets.shares.clone();
+        }
+        let capacity = snapshot.shared_cpu();
+        let mut claims: Vec<Claim> = domains
+            .iter()
+            .map(|domain| Claim {
+                class: domain.class,
+                weight: domain.weight,
+                floor: domain.floor_share,
+                demand: 0.0,
+            })
+            .collect();
+        if capacity > 0.0 {
+            let mut minimum = vec![0.0; domains.len()];
+            for ((app, state), asked) in snapshot.catalog.apps.iter().zip(&snapshot.apps).zip(apps)
+            {
+                let wanted = asked.replicas.unwrap_or_else(|| f64::from(state.spec_replicas));
+                let wanted = wanted.clamp(
+                    f64::from(app.min_replicas),
+                    f64::from(app.max_replicas.max(app.min_replicas)),
+                );
+                minimum[app.domain] += f64::from(app.min_replicas) * state.cpu_request / capacity;
+                claims[app.domain].demand +=
+                    wanted * state.cpu_request / capacity * (1.0 + self.settings.headroom);
+            }
+            for (claim, minimum) in claims.iter_mut().zip(minimum) {
+                claim.floor = claim.floor.max(minimum);
+            }
+        }
+        let shares = budget::divide(&claims, self.settings.reserve_share);
+        self.budgets = Some(Budgets { divided_at: now, shares: shares.clone() });
+        shares
+    }
+}
+
+impl Policy for Rules {
+    fn propose(
+        &mut self,
+        snapshot: &Snapshot,
+        observation: &Observation,
+        now: Timestamp,
+    ) -> Proposal {
+        let settings = &self.settings;
+        let peaks = self.peaks.align(&snapshot.catalog);
+        let apps =
+            snapshot.catalog.apps.iter().zip(&snapshot.apps).zip(&observation.apps).zip(peaks);
+        let apps: Vec<AppProposal> = apps
+            .map(|(((app, state), seen), peak)| ask(settings, app, state, seen, peak, now))
+            .collect();
+        let shares = self.shares(snapshot, &apps, now);
+        Proposal { apps, shares, reserve: self.settings.reserve_share }
+    }
+}
+
+/// What the rule asks for one app.
+fn ask(
+    settings: &Settings,
+    app: &App,
+    state: &AppState,
+    seen: &AppObservation,
+    peak: &mut Stabiliser,
+    now: Timestamp,
+) -> AppProposal {
+    let aim = app.target_cpu * state.cpu_request;
+    let (Some(cpu), true) = (seen.cpu, aim > 0.0) else {
+        return AppProposal::default();
+    };
+    let mut reasons = Reasons::default();
+    let by_cpu = cpu / aim;
+    let mut wanted = by_cpu;
+
+    // Traffic leads CPU: it is measured over a shorter window and can be extrapolated.
+    if let (Some(ahead), Some(cost)) = (seen.rps_ahead, seen.cores_per_rps) {
+        let by_traffic = (ahead * cost / aim).min(by_cpu * settings.traffic_limit);
+        if ceil_replicas(by_traffic) > ceil_replicas(wanted) {
+            wanted = by_traffic;
+            reasons.add(Reason::Traffic);
+        }
+    }
+    // A broken promise raises beyond what CPU explains, but only where CPU is part of the story.
+    let loaded =
+        seen.utilisation.is_some_and(|used| used >= settings.latency_min_load * app.target_cpu);
+    for (ratio, reason) in
+        [(seen.latency_ratio, Reason::Latency), (seen.error_ratio, Reason::Errors)]
+    {
+        let Some(ratio) = ratio.filter(|ratio| loaded && *ratio > 1.0) else {
+            continue;
+        };
+        let by_slo =
+            f64::from(state.ready) * (1.0 + settings.latency_gain * (ratio.min(2.0) - 1.0));
+        if ceil_replicas(by_slo) > ceil_replicas(wanted) {
+            wanted = by_slo;
+            reasons.add(reason);
+        }
+    }
+    if reasons == Reasons::default() {
+        reasons.add(Reason::Cpu);
+    }
+    let wanted = ceil_replicas(wanted);
+    let standing = f64::from(state.spec_replicas);
+    let kept = peak.hold(now, wanted, standing, settings.stabilization_seconds);
+    if kept > wanted {
+        reasons.add(Reason::Stabilised);
+    }
+    AppProposal { replicas: Some(kept), reasons }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::AppId;
+
+    fn ask_once(seen: AppObservation) -> (f64, String) {
+        let app = App::fixture(AppId::new("bank", "web"), 0);
+        let state =
+            AppState { spec_replicas: 10, ready: 10, cpu_request: 1.0, ..AppState::default() };
+        let asked = ask(
+            &Settings { stabilization_seconds: 0.0, ..Settings::default() },
+            &app,
+            &state,
+            &seen,
+            &mut Stabiliser::default(),
+            Timestamp::default(),
+        );
+        (asked.replicas.unwrap(), asked.reasons.to_string())
+    }
+
+    fn at(cpu: f64) -> AppObservation {
+        AppObservation {
+            cpu: Some(cpu),
+            utilisation: Some(cpu / 10.0),
+            rps: Some(100.0),
+            rps_ahead: Some(100.0),
+            cores_per_rps: Some(cpu / 100.0),
+            latency_ratio: Some(0.5),
+            error_ratio: Some(0.1),
+            sound: true,
+            ..AppObservation::default()
+        }
+    }
+
+    #[test]
+    fn steady_load_is_counted_as_an_hpa_counts_it() {
+        assert_eq!(ask_once(at(7.0)), (10.0, "cpu".into()));
+        assert_eq!(ask_once(at(7.1)), (11.0, "cpu".into()));
+        assert_eq!(ask_once(at(3.5)), (5.0, "cpu".into()));
+    }
+
+    #[test]
+    fn rising_traffic_leads_cpu_within_its_limit() {
+        assert_eq!(
+            ask_once(AppObservation { rps_ahead: Some(150.0), ..at(7.0) }),
+            (15.0, "traffic".into())
+        );
+        assert_eq!(
+            ask_once(AppObservation { rps_ahead: Some(9e9), ..at(7.0) }),
+            (30.0, "traffic".into())
+        );
+    }
+
+    #[test]
+    fn latency_raises_a_loaded_app_and_not_an_idle_one() {
+        let slow = |cpu: f64| AppObservation { latency_ratio: Some(1.6), ..at(cpu) };
+        assert_eq!(ask_once(slow(7.0)), (13.0, "latency".into()));
+        // 20 % of the request: its callee is slow, more pods would not help.
+        assert_eq!(ask_once(slow(2.0)), (3.0, "cpu".into()));
+    }
+
+    #[test]
+    fn without_cpu_or_a_request_the_rule_has_no_answer() {
+        let app = App::fixture(AppId::new("bank", "web"), 0);
+        let mut ask_with = |cpu_request: f64, seen: AppObservation| {
+            let state = AppState { ready: 3, cpu_request, ..AppState::default() };
+            let peak = &mut Stabiliser::default();
+            ask(&Settings::default(), &app, &state, &seen, peak, Timestamp::default()).replicas
+        };
+        assert_eq!(ask_with(1.0, AppObservation { cpu: None, ..at(1.0) }), None);
+        assert_eq!(ask_with(0.0, at(1.0)), None);
+    }
+}
