@@ -184,7 +184,7 @@ pub fn config(place: &Place, prometheus: &str) -> String {
     let queries = [
         signal("rps", "twin_app_rps"),
         signal("p99", "twin_app_p99_seconds"),
-        signal("error_ratio", "twin_app_error_ratio"),
+        signal("errorRatio", "twin_app_error_ratio"),
         signal("cpu", "twin_app_cpu_cores"),
         signal("memory", "twin_app_memory_bytes"),
     ];
@@ -219,7 +219,7 @@ pub fn compressed(place: &Place, prometheus: &str) -> String {
   url: {prometheus}
   preset: istio
   scrapeIntervalSeconds: 1
-  windows: {{rps: 4, p99: 8, error_ratio: 8, cpu: 8}}
+  windows: {{rps: 4, p99: 8, errorRatio: 8, cpu: 8}}
   freshness: {{rps: 3, p99: 4, errorRatio: 4, cpu: 6, memory: 6}}
 observation: {{leadSeconds: 4, trendSeconds: 6, costHalfLifeSeconds: 40}}
 policy: {{stabilizationSeconds: 8, budgetSeconds: 4}}
