@@ -9,7 +9,7 @@ use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
 /// Arguments about logs.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Args {
+pub(super) struct LogArgs {
     /// What is logged: a level, or `target=level` pairs separated by commas
     #[arg(long, env = "HIRL_LOG", default_value = "info")]
     log: String,
@@ -27,13 +27,13 @@ enum Format {
 
 /// The running log output.
 #[derive(Debug)]
-pub struct Logging {
+pub(super) struct Logging {
     filter: reload::Handle<EnvFilter, Registry>,
 }
 
 impl Logging {
     /// Starts it; once per process.
-    pub fn start(args: &Args) -> anyhow::Result<Self> {
+    pub(super) fn start(args: &LogArgs) -> anyhow::Result<Self> {
         let filter = EnvFilter::try_new(&args.log)
             .with_context(|| format!("--log {:?} is no level or list of target=level", args.log))?;
         let (filter, handle) = reload::Layer::new(filter);
@@ -54,7 +54,7 @@ impl Logging {
     }
 
     /// Puts another filter in force; the sentence says what is wrong with it.
-    pub fn set(&self, filter: &str) -> Result<(), String> {
+    pub(super) fn set(&self, filter: &str) -> Result<(), String> {
         let parsed = EnvFilter::try_new(filter)
             .map_err(|error| format!("{filter:?} is no log filter: {error}"))?;
         self.filter.reload(parsed).map_err(|error| error.to_string())

@@ -15,8 +15,10 @@
     reason = "the demo and the tests share this module, and each uses a part of it"
 )]
 
+pub mod bank;
 pub mod binaries;
 pub mod control_plane;
+pub mod demo;
 pub mod hirl;
 pub mod objects;
 pub mod pki;

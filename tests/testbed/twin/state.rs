@@ -41,7 +41,8 @@ pub enum Fault {
     Infinite,
     /// Every series comes twice, the second time from another `job`.
     Duplicate,
-    /// Every sample carries the time at which the fault began.
+    /// Every sample carries the time at which the fault began. Needs [`App::timestamps`]:
+    /// otherwise Prometheus takes the change for the end of the series.
     Frozen,
 }
 
