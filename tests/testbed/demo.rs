@@ -155,7 +155,7 @@ impl Demo {
     }
 
     fn table(&self, rows: &[Row]) -> String {
-        let bank_time = BEGIN + self.started.elapsed().as_secs_f64() * COMPRESSION;
+        let bank_time = self.testbed.twin.now();
         let (hour, minute) = ((bank_time / 3600.0) % 24.0, (bank_time / 60.0) % 60.0);
         let mut text = format!(
             "DEMO: a simulated bank on a real control plane, {COMPRESSION} times faster than \
@@ -303,7 +303,7 @@ fn config(place: &Place, prometheus: &str) -> String {
   url: {prometheus}
   preset: istio
   scrapeIntervalSeconds: 1
-  windows: {{rps: 4, p99: 8, error_ratio: 8, cpu: 8}}
+  windows: {{rps: 4, p99: 8, errorRatio: 8, cpu: 8}}
   freshness: {{rps: 4, p99: 4, errorRatio: 4, cpu: 6, memory: 6}}
 observation: {{leadSeconds: 4, trendSeconds: 6, costHalfLifeSeconds: 40}}
 policy: {{stabilizationSeconds: 8, budgetSeconds: 4}}
