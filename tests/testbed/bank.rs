@@ -82,7 +82,9 @@ impl BankApp {
                 peak_at: self.peak_hour * HOUR,
                 noise: 0.03,
                 spikes: self.spikes.clone(),
-                seed: self.name.bytes().fold(42, |seed, byte| seed * 31 + u64::from(byte)),
+                seed: self.name.bytes().fold(42, |seed: u64, byte| {
+                    seed.wrapping_mul(31).wrapping_add(u64::from(byte))
+                }),
             }),
         };
         App {

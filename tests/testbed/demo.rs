@@ -3,7 +3,6 @@
 //! Everything runs [`COMPRESSION`] times faster than in production: the HPAs' sync period (1 s for
 //! 15 s), their stabilisation, the decisions, the rate windows, the start of pods, and the traffic.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
@@ -16,7 +15,6 @@ use super::bank::{self, BankApp, PLAIN};
 use super::control_plane::{self, Kubelets};
 use super::hirl::{self, Hirl, Place};
 use super::objects::{self, Autoscaler, METRIC};
-use super::pki::Leaf;
 use super::requests::Requests;
 use super::twin::traffic::{Trace, Traffic};
 use super::wait::until;
@@ -130,9 +128,7 @@ impl Demo {
         let mut hirl = Hirl::start(&testbed.plane, "hirl-0", |place| config(place, &url))?;
         hirl.ready().await?;
         hirl.register(&testbed.plane).await?;
-        let admin =
-            testbed.plane.pki().cluster.issue(&Leaf::client("demo", &["system:masters"]))?;
-        let requests = testbed.plane.requests(Some(&admin))?;
+        let requests = testbed.plane.admin()?;
         let started = Instant::now();
         Ok(Self { testbed, apps, requests, started, readings: 0, equal: 0, _hirl: hirl })
     }
@@ -159,7 +155,7 @@ impl Demo {
     }
 
     fn table(&self, rows: &[Row]) -> String {
-        let bank_time = BEGIN + self.started.elapsed().as_secs_f64() * COMPRESSION;
+        let bank_time = self.testbed.twin.now();
         let (hour, minute) = ((bank_time / 3600.0) % 24.0, (bank_time / 60.0) % 60.0);
         let mut text = format!(
             "DEMO: a simulated bank on a real control plane, {COMPRESSION} times faster than \
@@ -299,34 +295,30 @@ async fn populate(testbed: &Testbed, apps: &[BankApp], trace: Option<&Arc<Trace>
     objects::create_all(&client, autoscalers).await
 }
 
-/// The configuration of `hirl`, with every span divided by [`COMPRESSION`].
+/// The configuration as it ships, [`COMPRESSION`] times faster: spans divided, rate windows as
+/// short as a scrape every second allows.
 fn config(place: &Place, prometheus: &str) -> String {
-    let sections: BTreeMap<&str, serde_json::Value> = [
-        (
-            "telemetry",
-            serde_json::json!({
-                "url": prometheus,
-                "preset": "istio",
-                "scrapeIntervalSeconds": 1,
-                "windows": {"rps": 5, "p99": 8, "error_ratio": 8, "cpu": 5},
-            }),
-        ),
-        ("observation", serde_json::json!({"leadSeconds": 4.0, "trendSeconds": 6.0, "costHalfLifeSeconds": 40.0})),
-        ("policy", serde_json::json!({"stabilizationSeconds": 8.0, "budgetSeconds": 4.0})),
-        ("safety", serde_json::json!({"hpaStabilizationSeconds": 20.0})),
-        ("control", serde_json::json!({"decisionSeconds": 1.0, "maxAgeSeconds": 10.0})),
-        (
-            "http",
-            serde_json::json!({
-                "listen": format!("127.0.0.1:{}", place.port),
-                "certificate": place.serving.certificate,
-                "key": place.serving.key,
-            }),
-        ),
-    ]
-    .into();
-    // JSON is YAML too.
-    serde_json::json!(sections).to_string()
+    format!(
+        "telemetry:
+  url: {prometheus}
+  preset: istio
+  scrapeIntervalSeconds: 1
+  windows: {{rps: 4, p99: 8, errorRatio: 8, cpu: 8}}
+  freshness: {{rps: 4, p99: 4, errorRatio: 4, cpu: 6, memory: 6}}
+observation: {{leadSeconds: 4, trendSeconds: 6, costHalfLifeSeconds: 40}}
+policy: {{stabilizationSeconds: 8, budgetSeconds: 4}}
+safety: {{lastGoodSeconds: 4, hpaStabilizationSeconds: 20}}
+kubernetes: {{lease: {{durationSeconds: 5, renewDeadlineSeconds: 3, retrySeconds: 1}}}}
+control: {{decisionSeconds: 0.7, maxAgeSeconds: 6, followSeconds: 0.1}}
+http:
+  listen: 127.0.0.1:{port}
+  certFile: {certificate}
+  keyFile: {key}
+",
+        port = place.port,
+        certificate = place.serving.certificate.display(),
+        key = place.serving.key.display(),
+    )
 }
 
 /// The number that `hirl` serves for an app, through the API server; `None` when it serves none.

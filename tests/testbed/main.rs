@@ -1,5 +1,6 @@
 //! `cargo run --example testbed`: the real control plane on loopback, and the demo on it.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -46,8 +47,15 @@ enum Verb {
     },
 }
 
-fn main() -> Result<ExitCode> {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    run(Arguments::parse()).unwrap_or_else(|error| {
+        // Nobody listens any more: nothing to be done about it.
+        let _ = writeln!(std::io::stderr(), "testbed: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(arguments: Arguments) -> Result<ExitCode> {
     Binaries::find()?;
     match arguments.verb {
         _ if arguments.check_prereqs => Ok(ExitCode::SUCCESS),

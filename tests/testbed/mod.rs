@@ -63,6 +63,7 @@ impl Default for Options {
 }
 
 /// Everything that runs. Dropping it stops all of it.
+#[derive(Debug)]
 pub struct Testbed {
     /// The load twin, which also serves `metrics.k8s.io`.
     pub twin: Twin,

@@ -159,6 +159,11 @@ impl Twin {
         self.address
     }
 
+    /// The moment of the traffic that is played now, in seconds.
+    pub fn now(&self) -> f64 {
+        lock(&self.state).now()
+    }
+
     /// Adds an app, or replaces the one of that name and forgets its pins and faults.
     pub fn add(&self, app: App) {
         lock(&self.state).add(app);
