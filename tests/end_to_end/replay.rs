@@ -22,15 +22,20 @@ fn recording() -> Option<PathBuf> {
     given.or(Some(beside)).filter(|path| path.is_file())
 }
 
-/// An evening of a match day: the recording's busiest hours lie 60 days in.
-const FROM: f64 = 60.0 * 86_400.0 + 13.0 * 3600.0;
 /// Seconds of recording per second of the clock.
-const SPEED: f64 = 60.0;
+const SPEED: f64 = 240.0;
 /// How long is played, by the clock.
 const SPAN: Duration = Duration::from_secs(60);
 
+/// When the recording has its highest minute, in seconds from its beginning.
+fn busiest(trace: &Trace) -> f64 {
+    let minutes = (0..(trace.length() / 60.0) as u32).map(|minute| 60.0 * f64::from(minute));
+    let known = minutes.filter_map(|at| Some((at, trace.at(at)?)));
+    known.max_by(|(_, one), (_, other)| one.total_cmp(other)).map_or(0.0, |(at, _)| at)
+}
+
 #[test]
-fn a_recorded_day_is_followed_and_every_move_was_ours() -> Result<()> {
+fn a_recorded_peak_is_followed_and_every_move_was_ours() -> Result<()> {
     let Some(path) = recording() else {
         println!("skipped: no recording at ../shared/data, and TRACE is not set");
         return Ok(());
@@ -42,7 +47,8 @@ fn a_recorded_day_is_followed_and_every_move_was_ours() -> Result<()> {
         let client = stage.plane().client();
         stage.namespace("replay", &[]).await?;
         let trace = Arc::new(Trace::read(&path)?);
-        let from = FROM.min(trace.length() / 2.0);
+        // The rise to the busiest minute of the whole recording, and what follows.
+        let from = (busiest(&trace) - SPEED * SPAN.as_secs_f64() * 0.75).max(0.0);
         let traffic = Traffic::Replayed(Replay::new(Arc::clone(&trace), 2000.0, from));
         stage.testbed.twin.add(App::web("replay", "site", traffic));
         let workload = Workload { replicas: 4, cpu: "500m", ..Workload::small("replay", "site") };

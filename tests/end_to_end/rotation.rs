@@ -95,8 +95,7 @@ fn certificates_and_cas_rotate_under_load_without_a_failed_read() -> Result<()> 
         let load = Load::start(stage.admin()?, metric_path("rotation", "target%3Dweb"));
         let reloads = async |count: f64| {
             until(format!("{count} reloads"), SOON, async || {
-                let seen =
-                    stage.metric("hirl_serving_cert_reloads_total{outcome=\"loaded\"}").await?;
+                let seen = stage.metric("hirl_serving_cert_reloads_total{outcome=\"ok\"}").await?;
                 ensure!(seen.unwrap_or_default() >= count, "{seen:?}");
                 Ok(())
             })
@@ -105,8 +104,7 @@ fn certificates_and_cas_rotate_under_load_without_a_failed_read() -> Result<()> 
 
         // 1. A new serving pair of the same CA, three times.
         for round in 1..=3_u32 {
-            let before =
-                stage.metric("hirl_serving_cert_reloads_total{outcome=\"loaded\"}").await?;
+            let before = stage.metric("hirl_serving_cert_reloads_total{outcome=\"ok\"}").await?;
             stage.hirl.replace_serving(&Hirl::serving_identity(plane)?)?;
             reloads(before.unwrap_or_default() + 1.0)
                 .await
@@ -174,7 +172,7 @@ fn a_wrong_certificate_is_reported_and_mended_without_a_restart_and_a_broken_one
         stage.hirl.replace_serving(&broken)?;
         until("the broken pair to be refused", SOON, async || {
             let refused =
-                stage.metric("hirl_serving_cert_reloads_total{outcome=\"refused\"}").await?;
+                stage.metric("hirl_serving_cert_reloads_total{outcome=\"error\"}").await?;
             ensure!(refused.unwrap_or_default() >= 1.0, "{refused:?}");
             Ok(())
         })
