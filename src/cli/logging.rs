@@ -1,8 +1,9 @@
 //! Structured logs on standard error, with a level that can be changed while serving.
 
-use std::io::IsTerminal;
+use std::io::{BufWriter, IsTerminal};
 
 use anyhow::Context;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
@@ -25,9 +26,15 @@ enum Format {
     Text,
 }
 
+/// Lines that may wait to be written: about 10 MB, several minutes of audit at full size.
+const QUEUE: usize = 32_000;
+
 /// The running log output.
 #[derive(Debug)]
 pub(super) struct Logging {
+    /// Writes out what is buffered when it is dropped.
+    _writer: WorkerGuard,
+    dropped: ErrorCounter,
     filter: reload::Handle<EnvFilter, Registry>,
 }
 
@@ -43,14 +50,25 @@ impl Logging {
             Format::Auto => std::io::stderr().is_terminal(),
         };
         let registry = tracing_subscriber::registry().with(filter);
-        let output = fmt::layer().with_writer(std::io::stderr);
+        // A thread writes, in batches while there is much to write. A reader of the log that
+        // stalls must not stall the HPAs: lines beyond the queue are dropped and counted.
+        let (writer, guard) = NonBlockingBuilder::default()
+            .buffered_lines_limit(QUEUE)
+            .finish(BufWriter::new(std::io::stderr()));
+        let dropped = writer.error_counter();
+        let output = fmt::layer().with_writer(writer);
         if text {
             registry.with(output).try_init()
         } else {
             registry.with(output.json().flatten_event(true).with_current_span(false)).try_init()
         }
         .context("starting the log")?;
-        Ok(Self { filter: handle })
+        Ok(Self { _writer: guard, dropped, filter: handle })
+    }
+
+    /// Lines dropped so far because nobody read the log.
+    pub(super) fn dropped_lines(&self) -> usize {
+        self.dropped.dropped_lines()
     }
 
     /// Puts another filter in force; the sentence says what is wrong with it.

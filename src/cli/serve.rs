@@ -71,6 +71,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 async fn serve(args: &Args, config: Config, logging: Logging) -> anyhow::Result<()> {
     let instruments = Arc::new(Instruments::default());
+    let logging = Arc::new(logging);
     let client = connect(&args.cluster).await?;
     let tasks = TaskTracker::new();
     // Two stages: first the loop and the connections stop, then what they lean on.
@@ -96,7 +97,10 @@ async fn serve(args: &Args, config: Config, logging: Logging) -> anyhow::Result<
         front_proxy,
         reviews: kubernetes::Reviews::new(client.clone()),
         instruments: Arc::clone(&instruments),
-        log_level: http::LogLevel::new(move |filter| logging.set(filter)),
+        log_level: http::LogLevel::new({
+            let logging = Arc::clone(&logging);
+            move |filter| logging.set(filter)
+        }),
         decision_interval: Duration::from_secs_f64(config.control.decision_seconds),
     };
     let server =
@@ -137,7 +141,14 @@ async fn serve(args: &Args, config: Config, logging: Logging) -> anyhow::Result<
             Pilot::new(observation.clone(), freshness, rules, safety.clone(), epoch)
         }),
         published,
-        report: Box::new(move |decision| reporter.report(decision)),
+        report: Box::new({
+            let instruments = Arc::clone(&instruments);
+            move |decision| {
+                let dropped = i64::try_from(logging.dropped_lines()).unwrap_or(i64::MAX);
+                instruments.log_lines_dropped.set(dropped);
+                reporter.report(decision);
+            }
+        }),
         instruments,
     };
     tasks.spawn(controller.run(LiveWorld::new(watches, telemetry), stop.clone()));
