@@ -66,6 +66,9 @@ pub async fn connect(
     config.read_timeout = Some(READ_TIMEOUT);
     // Else the time that a pooled connection lay idle would count as silence.
     config.reset_reader_on_write = true;
+    // It would wait inside a request for up to five minutes on 429, 503 and 504. Whoever asks has
+    // a deadline and a loop of its own.
+    config.default_retry = false;
     let url = config.cluster_url.to_string();
     // kube picks its provider from the process default; ours is ring. It may be installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -47,7 +47,7 @@ const fn need(
     Need { verbs, group, resource, name: "", scope }
 }
 
-const WATCH: &[&str] = &["get", "list", "watch"];
+const WATCH: &[&str] = &["list", "watch"];
 
 /// All that `hirl serve` asks of the API server. No write on any workload is among it.
 pub(crate) const SERVE: [Need; 15] = [
@@ -58,9 +58,9 @@ pub(crate) const SERVE: [Need; 15] = [
     need(WATCH, "", "nodes", Scope::Cluster),
     need(WATCH, "", "namespaces", Scope::Cluster),
     need(WATCH, "hirl-scale.io", "domains", Scope::Cluster),
-    need(&["get", "patch", "update"], "hirl-scale.io", "domains/status", Scope::Cluster),
+    need(&["patch"], "hirl-scale.io", "domains/status", Scope::Cluster),
     need(WATCH, "apiregistration.k8s.io", "apiservices", Scope::Cluster),
-    need(&["create", "patch"], "events.k8s.io", "events", Scope::Cluster),
+    need(&["create"], "events.k8s.io", "events", Scope::Cluster),
     need(&["create"], "authentication.k8s.io", "tokenreviews", Scope::Cluster),
     need(&["create"], "authorization.k8s.io", "subjectaccessreviews", Scope::Cluster),
     // A create cannot be limited to a name.
