@@ -111,6 +111,14 @@ async fn serve(args: &Args, config: Config, logging: Logging) -> anyhow::Result<
         stop_last.clone(),
     );
 
+    let reporter = kubernetes::Reporter::start(
+        &client,
+        watches.clone(),
+        args.identity.clone(),
+        server.read_intervals(),
+        stop_last.clone(),
+    );
+
     // 2. The loop.
     let freshness = config.telemetry.freshness;
     let (observation, policy, safety) =
@@ -129,7 +137,7 @@ async fn serve(args: &Args, config: Config, logging: Logging) -> anyhow::Result<
             Pilot::new(observation.clone(), freshness, rules, safety.clone(), epoch)
         }),
         published,
-        report: Box::new(move |decision| drop(decision)),
+        report: Box::new(move |decision| reporter.report(decision)),
         instruments,
     };
     tasks.spawn(controller.run(LiveWorld::new(watches, telemetry), stop.clone()));

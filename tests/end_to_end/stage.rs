@@ -14,7 +14,7 @@ use tokio::sync::OnceCell;
 use crate::testbed::control_plane::ControlPlane;
 use crate::testbed::hirl::{Hirl, Place, SERVER_NAME};
 use crate::testbed::objects::{self, Autoscaler, Workload};
-use crate::testbed::pki::Leaf;
+use crate::testbed::pki::{Identity, Leaf};
 use crate::testbed::requests::{Answer, Requests};
 use crate::testbed::twin::traffic::Traffic;
 use crate::testbed::twin::{App, Gauge};
@@ -34,7 +34,6 @@ const TARGET: f64 = 0.7;
 pub const MAX_AGE: u64 = 6;
 
 /// A testbed, and `hirl` behind `external.metrics.k8s.io`.
-#[derive(Debug)]
 pub struct Stage {
     /// The instance that is registered.
     pub hirl: Hirl,
@@ -112,7 +111,7 @@ impl Stage {
 
     /// Somebody with all rights who asks the API server.
     pub fn admin(&self) -> Result<Requests> {
-        self.plane().requests(None)
+        self.plane().requests(Some(&administrator(self.plane())?))
     }
 
     /// A read of an app's number through the aggregation layer.
@@ -149,10 +148,14 @@ impl Stage {
     }
 }
 
+/// Somebody with all rights.
+pub fn administrator(plane: &ControlPlane) -> Result<Identity> {
+    plane.pki().cluster.issue(&Leaf::client("admin", &["system:masters"]))
+}
+
 /// The value of the first series of an instance's own metrics that starts with `series`.
 pub async fn metric_of(hirl: &Hirl, plane: &ControlPlane, series: &str) -> Result<Option<f64>> {
-    let admin = plane.pki().cluster.issue(&Leaf::client("admin", &["system:masters"]))?;
-    let text = hirl.requests(Some(&admin))?.text("/metrics").await?;
+    let text = hirl.requests(Some(&administrator(plane)?))?.text("/metrics").await?;
     let value = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse().ok());
     Ok(text.lines().find(|line| line.starts_with(series)).and_then(value))
 }
