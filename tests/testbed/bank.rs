@@ -174,7 +174,7 @@ pub fn slo(domain: &str) -> f64 {
 /// that it calls follow 20 s later.
 pub fn apps() -> Vec<BankApp> {
     let sale = |lag: f64, factor: f64| {
-        vec![Spike { start: 9.0 * HOUR + 600.0 + lag, ramp: 60.0, length: 480.0, factor }]
+        vec![Spike { start: 9.0 * HOUR + 600.0 + lag, ramp: 120.0, length: 480.0, factor }]
     };
     let mut apps = vec![
         web("payments", "checkout-api", 900.0, 0.006, 0.030, sale(0.0, 3.0)),
@@ -222,8 +222,9 @@ fn web(
         swing: 0.5,
         peak_hour: 13.0,
         spikes,
-        bounds: (2, 60),
-        replicas: 4,
+        bounds: (2, 100),
+        // What the traffic of nine o'clock needs.
+        replicas: (mean * 1.25 * cost / (0.5 * 0.7)).ceil() as u32,
         target_cpu: 70,
         target_memory: None,
         cpu: "500m",

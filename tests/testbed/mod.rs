@@ -76,10 +76,12 @@ pub struct Testbed {
 impl Testbed {
     /// Starts every part and waits until all of them are ready.
     pub async fn start(options: Options) -> Result<Self> {
-        let plane = ControlPlane::start(options.plane).await?;
-        let twin = Twin::start(&plane, options.twin).await?;
+        // Boxed: these futures are large, and every test holds one.
+        let plane = Box::pin(ControlPlane::start(options.plane)).await?;
+        let twin = Box::pin(Twin::start(&plane, options.twin)).await?;
         let prometheus =
-            Prometheus::start(plane.scratch(), options.scrape_interval, twin.address()).await?;
+            Box::pin(Prometheus::start(plane.scratch(), options.scrape_interval, twin.address()))
+                .await?;
         Ok(Self { twin, prometheus, plane })
     }
 

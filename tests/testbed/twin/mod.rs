@@ -164,6 +164,11 @@ impl Twin {
         lock(&self.state).now()
     }
 
+    /// Goes on with the moment `begin` of the traffic, in seconds.
+    pub fn rewind(&self, begin: f64) {
+        lock(&self.state).rewind(begin);
+    }
+
     /// Adds an app, or replaces the one of that name and forgets its pins and faults.
     pub fn add(&self, app: App) {
         lock(&self.state).add(app);

@@ -185,6 +185,12 @@ impl State {
         self.begin + self.started.elapsed().as_secs_f64() * self.speed
     }
 
+    pub(super) fn rewind(&mut self, begin: f64) {
+        self.begin = begin;
+        self.started = Instant::now();
+        self.step();
+    }
+
     /// Works the load of every app out from its traffic and its pods.
     pub(super) fn step(&mut self) {
         self.advance();
