@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Signals;
 
+/// The External metric that makes an HPA ours: whoever names it is managed.
+pub const METRIC: &str = "hirl-desired-replicas";
+
 /// Which HPA: the identity of an app everywhere.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AppId {

@@ -9,7 +9,7 @@ mod signal;
 mod snapshot;
 mod time;
 
-pub use app::{App, AppId, AppState, Refusal};
+pub use app::{App, AppId, AppState, METRIC, Refusal};
 pub use domain::{Class, DEFAULT_DOMAIN, Domain, Mode, Slo, UnknownName};
 pub use per_app::PerApp;
 pub use signal::{Fault, Freshness, Reading, Signal, SignalKind, Signals};

@@ -19,6 +19,8 @@ pub struct Published {
 /// One app as a reader sees it.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry<'a> {
+    /// Position in [`crate::cluster::Catalog::apps`].
+    pub index: usize,
     /// Who.
     pub app: &'a App,
     /// Its domain.
@@ -88,13 +90,22 @@ impl Published {
             .get(namespace)
             .into_iter()
             .flatten()
-            .map(|&index| {
-                let app = &self.decision.catalog.apps[index];
-                Entry {
-                    app,
-                    domain: &self.decision.catalog.domains[app.domain],
-                    decided: &self.decision.apps[index],
-                }
-            })
+            .map(|&index| self.entry(index))
+    }
+
+    /// The app at `index` of [`crate::cluster::Catalog::apps`].
+    ///
+    /// # Panics
+    ///
+    /// When there is no such app.
+    #[must_use]
+    pub fn entry(&self, index: usize) -> Entry<'_> {
+        let app = &self.decision.catalog.apps[index];
+        Entry {
+            index,
+            app,
+            domain: &self.decision.catalog.domains[app.domain],
+            decided: &self.decision.apps[index],
+        }
     }
 }

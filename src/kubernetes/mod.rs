@@ -1,1 +1,35 @@
-//! kubernetes
+//! The API server: its objects become snapshots, it says who asks and what they may, and a Lease
+//! decides who decides. The only writes are the Lease, the status of our own `Domain`s, reviews
+//! and Events; never a workload object.
+
+mod client;
+mod domain;
+mod front_proxy;
+mod index;
+mod lease;
+mod objects;
+//mod report;
+mod reviews;
+mod selector;
+mod settings;
+mod watches;
+
+pub use client::{ClientError, connect};
+pub use domain::{Condition, Domain, DomainSpec, DomainStatus, SloSpec, crd, crd_yaml};
+pub use front_proxy::{
+    AUTHENTICATION_CONFIG_MAP, AUTHENTICATION_NAMESPACE, BadEntry, FrontProxy, watch_front_proxy,
+};
+pub use index::{DomainObject, Ownership};
+pub use lease::{Election, LeaseGuard, LeaseSettings, Leadership};
+//pub use report::{ReadIntervals, Reporter};
+pub use reviews::{Access, Attributes, ReviewError, Reviews, User};
+pub use selector::{Operator, Requirement, Selector};
+pub use settings::{DefaultDomain, Service, Settings};
+pub use watches::Watches;
+
+/// The API group of our objects, and the prefix of our labels and annotations.
+pub const GROUP: &str = "hirl-scale.io";
+/// Annotation on an HPA: the CPU utilisation that a plain HPA would aim at, `"70"` or `"70%"`.
+pub const TARGET_CPU: &str = "hirl-scale.io/target-cpu";
+/// Name of the `APIService` through which the API server asks us.
+pub const API_SERVICE: &str = "v1beta1.external.metrics.k8s.io";

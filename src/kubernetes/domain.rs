@@ -1,0 +1,262 @@
+//! The `Domain` CRD: its schema for the API server, and its objects as domains of the core.
+#![expect(unreachable_pub, reason = "the schema derive copies each struct into a function body")]
+
+use kube::CustomResource;
+use kube::CustomResourceExt;
+use kube::KubeSchema;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Selector;
+use super::settings::check;
+use crate::cluster;
+use crate::cluster::DEFAULT_DOMAIN;
+use crate::cluster::Mode;
+use crate::cluster::Slo;
+
+/// A business domain: which apps belong to it, what it promises, and how far hirl acts in it.
+#[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "hirl-scale.io",
+    version = "v1alpha1",
+    kind = "Domain",
+    plural = "domains",
+    category = "hirl",
+    doc = "A business domain of HiRL-Scale: which apps belong to it, what it promises its callers, and how far hirl acts in it.",
+    status = "DomainStatus",
+    derive = "PartialEq",
+    validation = Rule::new("self.metadata.name != 'default' || !has(self.spec.namespaceSelector)").message("the Domain named default holds every app that no other Domain selects: it takes no namespaceSelector"),
+    printcolumn(name = "Class", type_ = "string", json_path = ".spec.class"),
+    printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"),
+    printcolumn(name = "Weight", type_ = "number", json_path = ".spec.weight"),
+    printcolumn(name = "P99", type_ = "string", json_path = ".spec.slo.p99"),
+    printcolumn(name = "Apps", type_ = "integer", json_path = ".status.apps"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.weight > 0.0").message("weight must be above 0"),
+    validation = Rule::new("(self.mode == 'Canary') == has(self.canaryPercent)").message("canaryPercent is required when mode is Canary, and allowed only then")
+)]
+pub struct DomainSpec {
+    /// Priority class, P0 first: a higher class is never starved for a lower one.
+    #[schemars(extend("enum" = ["P0", "P1", "P2", "P3"]))]
+    pub class: String,
+    /// Weight in the division of shared capacity, above 0 and at most 1.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub weight: f64,
+    /// What the domain promises its callers.
+    pub slo: SloSpec,
+    /// The namespaces whose apps belong to this domain; none when absent, all when empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace_selector: Option<Selector>,
+    /// Share of shared capacity that is never divided away from this domain, 0 to 1.
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub floor_share: f64,
+    /// How far the policy acts. Shadow: decide and log, publish what a plain HPA would do.
+    /// Canary: publish the policy for canaryPercent of the apps. Active: publish the policy.
+    /// Fallback: publish what a plain HPA would do, and do not ask the policy.
+    #[serde(default = "active")]
+    #[schemars(extend("enum" = ["Shadow", "Canary", "Active", "Fallback"]))]
+    pub mode: String,
+    /// Percentage of the apps, chosen by a stable hash, that follow the policy in mode Canary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100))]
+    pub canary_percent: Option<i32>,
+}
+
+/// What a domain promises its callers.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("duration(self.p99) > duration('0s')").message("slo.p99 must be above 0, such as 200ms or 2s")
+)]
+pub struct SloSpec {
+    /// 99th percentile of latency, in milliseconds or seconds: 200ms, 1.5s.
+    #[schemars(length(max = 12), regex(pattern = r"^[0-9]{1,6}(\.[0-9]{1,3})?(ms|s)$"))]
+    pub p99: String,
+    /// Share of requests that may fail, 0 to 1.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub error_ratio: f64,
+}
+
+/// What hirl last found about a domain. Written when something changes, never on a timer.
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DomainStatus {
+    /// Generation of the spec that was last looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Apps in the domain, refused ones included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub apps: Option<i32>,
+    /// What is true of the domain, one entry a type.
+    #[serde(default)]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_owned()]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// One thing that is true, false or unknown of a domain.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// What it speaks of, such as Ready.
+    #[serde(rename = "type")]
+    #[schemars(length(min = 1, max = 316))]
+    pub type_: String,
+    /// Whether it is so.
+    #[schemars(extend("enum" = ["True", "False", "Unknown"]))]
+    pub status: String,
+    /// Why, in one word.
+    #[schemars(length(min = 1, max = 1024))]
+    pub reason: String,
+    /// Why, in one sentence.
+    #[schemars(length(max = 32768))]
+    pub message: String,
+    /// When the status last changed.
+    #[schemars(extend("format" = "date-time"))]
+    pub last_transition_time: String,
+    /// Generation of the spec behind it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+}
+
+fn active() -> String {
+    Mode::Active.as_str().to_owned()
+}
+
+/// The CRD, for the API server.
+#[must_use]
+pub fn crd() -> CustomResourceDefinition {
+    Domain::crd()
+}
+
+/// The CRD as the text of a manifest.
+pub fn crd_yaml() -> Result<String, serde_saphyr::ser::Error> {
+    serde_saphyr::to_string(&crd())
+}
+
+impl DomainSpec {
+    /// The domain that this spec of the object `name` describes, or what is wrong with it in one
+    /// sentence. The API server has checked the same rules, if its CRD is ours.
+    pub fn domain(&self, name: &str) -> Result<cluster::Domain, String> {
+        if name == DEFAULT_DOMAIN && self.namespace_selector.is_some() {
+            return Err("the Domain named default takes no namespaceSelector".to_owned());
+        }
+        if let Some(selector) = &self.namespace_selector {
+            selector.check()?;
+        }
+        let mode = match (self.mode.as_str(), self.canary_percent) {
+            ("Canary", Some(percent)) => Mode::Canary(
+                u8::try_from(percent)
+                    .map_err(|_| format!("canaryPercent is {percent}: it must lie in 0 to 100"))?,
+            ),
+            ("Canary", None) => return Err("mode is Canary without canaryPercent".to_owned()),
+            (_, Some(_)) => return Err("canaryPercent is set but mode is not Canary".to_owned()),
+            ("Shadow", None) => Mode::Shadow,
+            ("Active", None) => Mode::Active,
+            ("Fallback", None) => Mode::Fallback,
+            (other, None) => {
+                return Err(format!("mode {other:?} is not one of Shadow, Canary, Active, Fallback"));
+            }
+        };
+        let domain = cluster::Domain {
+            name: name.to_owned(),
+            class: self.class.parse().map_err(|problem| format!("class {problem}"))?,
+            weight: self.weight,
+            slo: Slo {
+                p99_seconds: seconds(&self.slo.p99)?,
+                error_ratio: self.slo.error_ratio,
+            },
+            floor_share: self.floor_share,
+            mode,
+        };
+        check(&domain)?;
+        Ok(domain)
+    }
+}
+
+/// Reads `200ms` or `1.5s` as seconds.
+fn seconds(text: &str) -> Result<f64, String> {
+    let (number, factor) = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
+        (Some(number), _) => (number, 1e-3),
+        (None, Some(number)) => (number, 1.0),
+        (None, None) => ("", 1.0),
+    };
+    // `f64` would also read `inf` and `1e9`.
+    let plain = number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    match number.parse::<f64>() {
+        Ok(value) if plain => Ok(value * factor),
+        _ => Err(format!("slo.p99 {text:?} is not a time such as 200ms or 1.5s")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(change: &str) -> DomainSpec {
+        let mut whole = serde_json::json!({
+            "class": "P0", "weight": 1, "slo": {"p99": "200ms", "errorRatio": 0.001},
+            "namespaceSelector": {"matchLabels": {"domain": "payments"}}
+        });
+        let change: serde_json::Value = serde_json::from_str(change).unwrap();
+        for (key, value) in change.as_object().unwrap() {
+            whole[key] = value.clone();
+        }
+        serde_json::from_value(whole).unwrap()
+    }
+
+    #[test]
+    fn a_spec_becomes_a_domain() {
+        let domain = spec("{}").domain("payments").unwrap();
+        assert_eq!(domain.class, cluster::Class::P0);
+        assert_eq!(domain.mode, Mode::Active);
+        assert!((domain.slo.p99_seconds - 0.2).abs() < 1e-12);
+        let canary = spec(r#"{"mode": "Canary", "canaryPercent": 25}"#).domain("payments");
+        assert_eq!(canary.unwrap().mode, Mode::Canary(25));
+        let slow = spec(r#"{"slo": {"p99": "1.5s", "errorRatio": 0}}"#).domain("data").unwrap();
+        assert_eq!(slow.slo.p99_seconds, 1.5);
+    }
+
+    #[test]
+    fn a_bad_spec_is_one_sentence_that_names_the_field() {
+        for (change, part) in [
+            (r#"{"class": "P9"}"#, "class \"P9\" is not one of P0, P1, P2, P3"),
+            (r#"{"weight": 0}"#, "weight is 0"),
+            (r#"{"weight": 1.5}"#, "weight is 1.5"),
+            (r#"{"slo": {"p99": "200", "errorRatio": 0}}"#, "slo.p99 \"200\""),
+            (r#"{"slo": {"p99": "infs", "errorRatio": 0}}"#, "slo.p99"),
+            (r#"{"slo": {"p99": "0s", "errorRatio": 0}}"#, "p99 is 0"),
+            (r#"{"slo": {"p99": "1s", "errorRatio": 2}}"#, "error ratio is 2"),
+            (r#"{"floorShare": -1}"#, "floor share is -1"),
+            (r#"{"mode": "Turbo"}"#, "\"Turbo\""),
+            (r#"{"mode": "Canary"}"#, "without canaryPercent"),
+            (r#"{"canaryPercent": 5}"#, "mode is not Canary"),
+            (r#"{"mode": "Canary", "canaryPercent": 101}"#, "101 %"),
+            (r#"{"mode": "Canary", "canaryPercent": -1}"#, "-1"),
+        ] {
+            let said = spec(change).domain("payments").unwrap_err();
+            assert!(said.contains(part), "{change}: {said}");
+        }
+        assert!(spec("{}").domain("default").unwrap_err().contains("namespaceSelector"));
+    }
+
+    #[test]
+    fn the_manifest_is_the_crd_of_this_build() {
+        let manifest = include_str!("../../manifests/base/domain-crd.yaml");
+        assert_eq!(manifest, crd_yaml().unwrap(), "write it anew: hirl crd > manifests/base/domain-crd.yaml");
+    }
+}

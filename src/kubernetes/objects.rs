@@ -1,0 +1,340 @@
+//! The API server's objects, cut down to the fields in use: what is not named here is skipped
+//! while it is read, and never held.
+
+use std::collections::BTreeMap;
+
+use kube::api::ApiResource;
+use kube::core::Object;
+use serde::Deserialize;
+
+use super::Selector;
+use crate::cluster::quantity;
+
+pub(super) type Hpa = Object<HpaSpec, HpaStatus>;
+/// A Deployment or a StatefulSet.
+pub(super) type Workload = Object<WorkloadSpec, WorkloadStatus>;
+pub(super) type Pod = Object<PodSpec, PodStatus>;
+pub(super) type Node = Object<NodeSpec, NodeStatus>;
+
+/// How the API server calls a kind.
+pub(super) fn resource<K: kube::Resource<DynamicType = ()>>() -> ApiResource {
+    ApiResource::erase::<K>(&())
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct HpaSpec {
+    pub(super) scale_target_ref: TargetRef,
+    #[serde(default)]
+    pub(super) min_replicas: Option<i32>,
+    pub(super) max_replicas: i32,
+    #[serde(default)]
+    pub(super) metrics: Vec<Metric>,
+    #[serde(default)]
+    pub(super) behavior: Option<Behavior>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct TargetRef {
+    pub(super) api_version: String,
+    pub(super) kind: String,
+    pub(super) name: String,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Metric {
+    pub(super) external: Option<External>,
+    pub(super) resource: Option<ResourceMetric>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct External {
+    pub(super) metric: Named,
+    pub(super) target: MetricTarget,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Named {
+    pub(super) name: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct ResourceMetric {
+    pub(super) name: String,
+    pub(super) target: MetricTarget,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct MetricTarget {
+    pub(super) average_value: Option<String>,
+    pub(super) average_utilization: Option<i32>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Behavior {
+    pub(super) scale_up: Option<Rules>,
+    pub(super) scale_down: Option<Rules>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Rules {
+    pub(super) tolerance: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct HpaStatus {
+    pub(super) conditions: Option<Vec<Fact>>,
+}
+
+/// A condition: only its type and status.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Fact {
+    #[serde(rename = "type")]
+    type_: String,
+    status: String,
+}
+
+/// Whether the condition `type_` is True.
+pub(super) fn holds(conditions: Option<&Vec<Fact>>, type_: &str) -> bool {
+    conditions.is_some_and(|all| all.iter().any(|one| one.type_ == type_ && one.status == "True"))
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct WorkloadSpec {
+    #[serde(default)]
+    pub(super) replicas: Option<i32>,
+    pub(super) selector: Selector,
+    pub(super) template: Template,
+    #[serde(default)]
+    update_strategy: Option<UpdateStrategy>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Template {
+    pub(super) spec: PodSpec,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct UpdateStrategy {
+    #[serde(rename = "type")]
+    type_: String,
+    rolling_update: Option<RollingUpdate>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct RollingUpdate {
+    partition: Option<i32>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct WorkloadStatus {
+    pub(super) replicas: i32,
+    updated_replicas: i32,
+    current_revision: Option<String>,
+    update_revision: Option<String>,
+}
+
+impl WorkloadSpec {
+    /// Whether old and new pods stand side by side. A Deployment counts its new pods; for a
+    /// `StatefulSet` these are only meaningful while its two revisions differ, and it keeps the
+    /// pods below its partition (all of them with `OnDelete`) on the old one for good.
+    pub(super) fn rolling_out(&self, status: &WorkloadStatus) -> bool {
+        if status.update_revision.is_none() {
+            return status.updated_replicas < status.replicas;
+        }
+        let strategy = self.update_strategy.clone().unwrap_or_default();
+        let kept = strategy.rolling_update.unwrap_or_default().partition.unwrap_or(0);
+        status.update_revision != status.current_revision
+            && strategy.type_ != "OnDelete"
+            && status.updated_replicas < status.replicas - kept
+    }
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct PodSpec {
+    containers: Vec<Container>,
+    init_containers: Vec<Container>,
+    overhead: Resources,
+    /// Requests of the pod as a whole; where stated they replace the sum over its containers.
+    resources: Option<Requests>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Container {
+    restart_policy: Option<String>,
+    resources: Requests,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Requests {
+    requests: Resources,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Resources {
+    cpu: Option<String>,
+    memory: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct PodStatus {
+    pub(super) phase: String,
+    pub(super) conditions: Option<Vec<Fact>>,
+}
+
+/// CPU in thousandths of a core and memory in bytes: whole numbers, so that adding and taking
+/// away a million times leaves no rest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Amount {
+    pub(super) cpu_milli: u64,
+    pub(super) memory: u64,
+}
+
+impl PodSpec {
+    /// What the pod requests: the sum over its containers and native sidecars, plus its overhead.
+    /// Ordinary init containers do not count: they are gone when the pod serves.
+    pub(super) fn requests(&self) -> Amount {
+        let sidecars = self
+            .init_containers
+            .iter()
+            .filter(|one| one.restart_policy.as_deref() == Some("Always"));
+        let parts = || self.containers.iter().chain(sidecars.clone()).map(|one| &one.resources.requests);
+        let whole = self.resources.as_ref().map(|all| &all.requests);
+        let cpu = match whole.and_then(|all| all.cpu.as_ref()) {
+            Some(text) => milli(Some(text)),
+            None => parts().map(|one| milli(one.cpu.as_ref())).sum(),
+        };
+        let memory = match whole.and_then(|all| all.memory.as_ref()) {
+            Some(text) => bytes(Some(text)),
+            None => parts().map(|one| bytes(one.memory.as_ref())).sum(),
+        };
+        Amount {
+            cpu_milli: cpu + milli(self.overhead.cpu.as_ref()),
+            memory: memory + bytes(self.overhead.memory.as_ref()),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct NodeSpec {
+    unschedulable: bool,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct NodeStatus {
+    allocatable: Resources,
+    conditions: Option<Vec<Fact>>,
+}
+
+impl NodeSpec {
+    /// What the node can hold, if it is ready and schedulable.
+    pub(super) fn usable(&self, status: &NodeStatus) -> Option<Amount> {
+        (!self.unschedulable && holds(status.conditions.as_ref(), "Ready")).then(|| Amount {
+            cpu_milli: milli(status.allocatable.cpu.as_ref()),
+            memory: bytes(status.allocatable.memory.as_ref()),
+        })
+    }
+}
+
+/// The API server has checked every quantity; one that we cannot read counts as none stated.
+fn milli(text: Option<&String>) -> u64 {
+    text.and_then(|text| quantity::parse(text).ok()).map_or(0, |cores| (cores * 1e3).round() as u64)
+}
+
+fn bytes(text: Option<&String>) -> u64 {
+    text.and_then(|text| quantity::parse(text).ok()).map_or(0, |bytes| bytes.round() as u64)
+}
+
+/// Labels of an object, or none.
+pub(super) fn labels(meta: &kube::api::ObjectMeta) -> &BTreeMap<String, String> {
+    static NONE: BTreeMap<String, String> = BTreeMap::new();
+    meta.labels.as_ref().unwrap_or(&NONE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn requests(pod: &str) -> Amount {
+        serde_json::from_str::<PodSpec>(pod).unwrap().requests()
+    }
+
+    #[test]
+    fn a_pod_requests_what_its_containers_and_sidecars_request() {
+        let pod = r#"{"containers": [
+                {"name": "a", "resources": {"requests": {"cpu": "250m", "memory": "64Mi"}}},
+                {"name": "b", "resources": {"limits": {"cpu": "9"}}}],
+            "initContainers": [
+                {"name": "once", "resources": {"requests": {"cpu": "4"}}},
+                {"name": "mesh", "restartPolicy": "Always", "resources": {"requests": {"cpu": "0.1"}}}],
+            "overhead": {"cpu": "50m", "memory": "1Mi"}}"#;
+        assert_eq!(requests(pod), Amount { cpu_milli: 400, memory: 65 * 1_048_576 });
+        assert_eq!(requests(r#"{"containers": [{"name": "a"}]}"#), Amount::default());
+        let whole = r#"{"resources": {"requests": {"cpu": "2"}},
+            "containers": [{"resources": {"requests": {"cpu": "1", "memory": "5"}}}]}"#;
+        assert_eq!(requests(whole), Amount { cpu_milli: 2000, memory: 5 });
+    }
+
+    #[test]
+    fn a_rollout_is_old_and_new_pods_side_by_side() {
+        for (spec, status, rolling) in [
+            ("{}", r#"{"replicas": 4, "updatedReplicas": 4}"#, false),
+            ("{}", r#"{"replicas": 5, "updatedReplicas": 1}"#, true),
+            ("{}", "{}", false),
+            (
+                "{}",
+                r#"{"replicas": 4, "updatedReplicas": 1, "currentRevision": "a", "updateRevision": "b"}"#,
+                true,
+            ),
+            ("{}", r#"{"replicas": 4, "currentRevision": "a", "updateRevision": "a"}"#, false),
+            (
+                r#"{"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 3}}}"#,
+                r#"{"replicas": 4, "updatedReplicas": 1, "currentRevision": "a", "updateRevision": "b"}"#,
+                false,
+            ),
+            (
+                r#"{"updateStrategy": {"type": "OnDelete"}}"#,
+                r#"{"replicas": 4, "updatedReplicas": 1, "currentRevision": "a", "updateRevision": "b"}"#,
+                false,
+            ),
+        ] {
+            let mut whole: serde_json::Value = serde_json::from_str(spec).unwrap();
+            whole["selector"] = serde_json::json!({});
+            whole["template"] = serde_json::json!({"spec": {}});
+            let spec: WorkloadSpec = serde_json::from_value(whole).unwrap();
+            let parsed: WorkloadStatus = serde_json::from_str(status).unwrap();
+            assert_eq!(spec.rolling_out(&parsed), rolling, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_node_counts_when_it_is_ready_and_schedulable() {
+        let status: NodeStatus = serde_json::from_str(
+            r#"{"allocatable": {"cpu": "3920m", "memory": "1Gi", "pods": "110"},
+                "conditions": [{"type": "Ready", "status": "True"}]}"#,
+        )
+        .unwrap();
+        let open = NodeSpec::default().usable(&status);
+        assert_eq!(open, Some(Amount { cpu_milli: 3920, memory: 1_073_741_824 }));
+        assert_eq!(NodeSpec { unschedulable: true }.usable(&status), None);
+        assert_eq!(NodeSpec::default().usable(&NodeStatus::default()), None);
+    }
+}
