@@ -150,9 +150,8 @@ pub struct Instruments {
 }
 
 /// Buckets of request times, in seconds: from 10 µs to the 1 s deadline.
-const REQUEST_BUCKETS: [f64; 12] = [
-    1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 1e-1, 1.0,
-];
+const REQUEST_BUCKETS: [f64; 12] =
+    [1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 1e-1, 1.0];
 /// Buckets of a decision pass, in seconds.
 const DECISION_BUCKETS: [f64; 9] = [1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 2e-2, 5e-2, 1e-1, 1.0];
 /// Buckets of a number's age, in seconds.
@@ -209,10 +208,7 @@ impl Instruments {
         text
     }
 
-    #[expect(
-        clippy::too_many_lines,
-        reason = "one line a metric: the table of names"
-    )]
+    #[expect(clippy::too_many_lines, reason = "one line a metric: the table of names")]
     fn register(&mut self) {
         let registry = &mut self.registry;
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
@@ -223,11 +219,7 @@ impl Instruments {
             Unit::Seconds,
             self.decision_duration.clone(),
         );
-        registry.register(
-            "decisions",
-            "Decisions made or adopted",
-            self.decisions.clone(),
-        );
+        registry.register("decisions", "Decisions made or adopted", self.decisions.clone());
         registry.register_with_unit(
             "decision_age",
             "Age of the newest decision per domain",
@@ -254,16 +246,8 @@ impl Instruments {
             "CPU requested by the published numbers per domain, in cores",
             self.domain_used.clone(),
         );
-        registry.register(
-            "apps",
-            "Apps per domain and rung of the ladder",
-            self.apps.clone(),
-        );
-        registry.register(
-            "apps_refused",
-            "Apps refused per domain",
-            self.apps_refused.clone(),
-        );
+        registry.register("apps", "Apps per domain and rung of the ladder", self.apps.clone());
+        registry.register("apps_refused", "Apps refused per domain", self.apps_refused.clone());
         registry.register("mode", "Mode in force per domain", self.mode.clone());
         registry.register(
             "shield_interventions",
@@ -320,11 +304,7 @@ impl Instruments {
             Unit::Seconds,
             self.hpa_read_interval.clone(),
         );
-        registry.register(
-            "reviews",
-            "Token and access reviews by outcome",
-            self.reviews.clone(),
-        );
+        registry.register("reviews", "Token and access reviews by outcome", self.reviews.clone());
         registry.register("connections", "Open connections", self.connections.clone());
         registry.register(
             "handshake_failures",

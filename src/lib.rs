@@ -13,8 +13,8 @@ pub mod tls;
 
 pub mod instruments;
 
-pub mod telemetry;
 pub mod kubernetes;
+pub mod telemetry;
 
 pub mod control;
 pub mod http;

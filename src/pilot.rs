@@ -17,9 +17,7 @@ pub struct Pilot {
 
 impl std::fmt::Debug for Pilot {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Pilot")
-            .field("epoch", &self.epoch)
-            .finish_non_exhaustive()
+        out.debug_struct("Pilot").field("epoch", &self.epoch).finish_non_exhaustive()
     }
 }
 
@@ -34,13 +32,7 @@ impl Pilot {
         epoch: u64,
     ) -> Self {
         let observer = Observer::new(observation, freshness);
-        Self {
-            observer,
-            policy,
-            shield: Shield::new(safety),
-            epoch,
-            sequence: 0,
-        }
+        Self { observer, policy, shield: Shield::new(safety), epoch, sequence: 0 }
     }
 
     /// Takes over from another decider: what it last published is held where evidence is missing.
@@ -52,12 +44,8 @@ impl Pilot {
     pub fn decide(&mut self, snapshot: &Snapshot, now: Timestamp) -> Decision {
         let observation = self.observer.observe(snapshot, now);
         let proposal = self.policy.propose(snapshot, &observation, now);
-        let reviewed = self.shield.review(snapshot, &observation, &proposal, now);
         self.sequence += 1;
-        Decision {
-            epoch: self.epoch,
-            sequence: self.sequence,
-            ..reviewed
-        }
+        let number = (self.epoch, self.sequence);
+        self.shield.review(snapshot, &observation, &proposal, number, now)
     }
 }

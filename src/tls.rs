@@ -67,7 +67,9 @@ pub fn client_config(ca: &[u8], identity: Option<(&[u8], &[u8])>) -> Result<Clie
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots(ca)?);
     Ok(match identity {
-        Some((cert, key)) => builder.with_client_auth_cert(certificates(cert)?, private_key(key)?)?,
+        Some((cert, key)) => {
+            builder.with_client_auth_cert(certificates(cert)?, private_key(key)?)?
+        }
         None => builder.with_no_client_auth(),
     })
 }

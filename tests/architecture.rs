@@ -21,15 +21,23 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["cluster", "clock", "safety", "pilot", "tls", "instruments", "telemetry", "kubernetes"],
     ),
     ("http", &["cluster", "clock", "safety", "tls", "instruments", "kubernetes", "control"]),
-    (
-        "config",
-        &["observation", "policy", "safety", "telemetry", "kubernetes", "control", "http"],
-    ),
+    ("config", &["observation", "policy", "safety", "telemetry", "kubernetes", "control", "http"]),
     (
         "cli",
         &[
-            "cluster", "clock", "observation", "policy", "safety", "pilot", "tls", "instruments",
-            "telemetry", "kubernetes", "control", "http", "config",
+            "cluster",
+            "clock",
+            "observation",
+            "policy",
+            "safety",
+            "pilot",
+            "tls",
+            "instruments",
+            "telemetry",
+            "kubernetes",
+            "control",
+            "http",
+            "config",
         ],
     ),
 ];
@@ -39,9 +47,23 @@ const PURE: &[&str] = &["cluster", "observation", "policy", "safety", "pilot"];
 
 /// What a pure module must not name.
 const IMPURE: &[&str] = &[
-    "tokio::", "kube::", "k8s_openapi::", "axum::", "hyper::", "hyper_util::", "std::fs",
-    "std::net", "std::process", "std::thread", "std::env", "SystemTime", "Instant", "::now()",
-    "rand::", "Mutex", "RwLock",
+    "tokio::",
+    "kube::",
+    "k8s_openapi::",
+    "axum::",
+    "hyper::",
+    "hyper_util::",
+    "std::fs",
+    "std::net",
+    "std::process",
+    "std::thread",
+    "std::env",
+    "SystemTime",
+    "Instant",
+    "::now()",
+    "rand::",
+    "Mutex",
+    "RwLock",
 ];
 
 fn root() -> PathBuf {
@@ -54,8 +76,7 @@ fn files(path: &Path) -> Vec<PathBuf> {
         return vec![path.to_owned()];
     }
     let Ok(entries) = fs::read_dir(path) else { return Vec::new() };
-    let mut found: Vec<PathBuf> =
-        entries.flat_map(|entry| files(&entry.unwrap().path())).collect();
+    let mut found: Vec<PathBuf> = entries.flat_map(|entry| files(&entry.unwrap().path())).collect();
     found.retain(|file| file.extension().is_some_and(|extension| extension == "rs"));
     found.sort();
     found
@@ -146,7 +167,8 @@ fn every_source_file_is_in_the_module_tree() {
             let beside = folder.with_extension("rs");
             let parents = ["mod.rs", "main.rs", "lib.rs"].map(|parent| declaring.join(parent));
             let declared = parents.iter().chain([&beside]).any(|parent| {
-                fs::read_to_string(parent).is_ok_and(|text| names_after(&text, "mod ").contains(name))
+                fs::read_to_string(parent)
+                    .is_ok_and(|text| names_after(&text, "mod ").contains(name))
             });
             if !declared {
                 orphans.push(file.display().to_string());

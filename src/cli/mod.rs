@@ -4,9 +4,11 @@
 mod adopt;
 mod certs;
 mod check;
+mod connect;
 mod crd;
 mod lint;
 mod logging;
+mod objects;
 mod serve;
 
 use std::io::Write;
@@ -46,10 +48,10 @@ pub fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let done = match cli.verb {
         Verb::Serve(args) => serve::run(&args),
-        Verb::Check(args) => check::run(args),
-        Verb::Lint(args) => lint::run(args),
-        Verb::Adopt(args) => adopt::run(args),
-        Verb::Certs(args) => certs::run(args),
+        Verb::Check(args) => check::run(&args),
+        Verb::Lint(args) => lint::run(&args),
+        Verb::Adopt(args) => adopt::run(&args),
+        Verb::Certs(args) => certs::run(&args),
         Verb::Crd => crd::run(),
     };
     done.unwrap_or_else(|error| {
@@ -65,4 +67,13 @@ fn print(text: &str) {
 
 fn complain(sentence: &str) {
     let _ = writeln!(std::io::stderr(), "error: {sentence}");
+}
+
+fn note(sentence: &str) {
+    let _ = writeln!(std::io::stderr(), "note: {sentence}");
+}
+
+/// Runs a verb that asks a cluster.
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }

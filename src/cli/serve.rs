@@ -4,13 +4,14 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{error, info};
+use tracing::info;
 
 use super::logging::Logging;
 use crate::config::Config;
@@ -78,7 +79,7 @@ async fn serve(args: &Args, config: Config, logging: Logging) -> anyhow::Result<
     // Two stages: first the loop and the connections stop, then what they lean on.
     let (stop, stop_last) = (CancellationToken::new(), CancellationToken::new());
 
-    // 1. The edges: what is watched, what is measured, who decides.
+    // 1. The edges: what is watched, what is measured, who asks, who decides.
     let (front_proxy_sender, front_proxy) = watch::channel(None);
     tasks.spawn(kubernetes::watch_front_proxy(
         client.clone(),
@@ -86,38 +87,30 @@ async fn serve(args: &Args, config: Config, logging: Logging) -> anyhow::Result<
         stop_last.clone(),
     ));
     let watches = kubernetes::Watches::start(
-        client.clone(),
-        config.kubernetes.clone(),
+        &client,
+        &config.kubernetes,
         Arc::clone(&instruments),
         stop_last.clone(),
     );
     let telemetry = Telemetry::new(config.telemetry.clone(), Arc::clone(&instruments))?;
     let (published, reader) = watch::channel(None);
-    let server = http::Server::bind(
-        config.http.clone(),
-        config.control.peer.clone(),
-        http::State {
-            published: reader,
-            front_proxy,
-            reviews: kubernetes::Reviews::new(client.clone()),
-            instruments: Arc::clone(&instruments),
-            logging: Arc::new(logging),
-        },
-    )
-    .await?;
-    let address = format!("{}:{}", args.advertise, server.port());
-    let lease = kubernetes::Lease::start(
-        client.clone(),
-        config.kubernetes.lease.clone(),
+    let state = http::State {
+        published: reader,
+        front_proxy,
+        reviews: kubernetes::Reviews::new(client.clone()),
+        instruments: Arc::clone(&instruments),
+        log_level: http::LogLevel::new(move |filter| logging.set(filter)),
+        decision_interval: Duration::from_secs_f64(config.control.decision_seconds),
+    };
+    let server =
+        http::Server::bind(config.http.clone(), config.control.peer.clone(), state).await?;
+    let address = format!("{}:{}", args.advertise, server.address().port());
+    let election = kubernetes::Election::start(
+        &client,
+        &config.kubernetes.lease,
         args.identity.clone(),
-        address.clone(),
-        stop_last.clone(),
-    );
-    let reporter = kubernetes::Reporter::start(
-        client,
-        config.kubernetes.clone(),
-        args.identity.clone(),
-        server.read_intervals(),
+        config.control.peer.ca_file.is_some().then(|| address.clone()),
+        Arc::clone(&instruments),
         stop_last.clone(),
     );
 
@@ -127,8 +120,8 @@ async fn serve(args: &Args, config: Config, logging: Logging) -> anyhow::Result<
         (config.observation.clone(), config.policy.clone(), config.safety.clone());
     let controller = Controller {
         settings: config.control.clone(),
-        leadership: lease.leadership(),
-        guard: lease.guard(),
+        leadership: election.leadership(),
+        guard: election.guard(),
         peer: peer::Client::new(
             config.control.peer.clone(),
             config.http.cert_file.clone(),
@@ -139,7 +132,7 @@ async fn serve(args: &Args, config: Config, logging: Logging) -> anyhow::Result<
             Pilot::new(observation.clone(), freshness, rules, safety.clone(), epoch)
         }),
         published,
-        report: Box::new(move |decision| reporter.report(decision)),
+        report: Box::new(move |decision| drop(decision)),
         instruments,
     };
     tasks.spawn(controller.run(LiveWorld::new(watches, telemetry), stop.clone()));
@@ -150,17 +143,17 @@ async fn serve(args: &Args, config: Config, logging: Logging) -> anyhow::Result<
     tokio::select! {
         reason = stop_signal() => info!(reason = reason?, "Stopping"),
         ended = &mut serving => {
-            error!("The server ended by itself");
-            return ended.context("joining the server")?.context("serving");
+            ended.context("joining the server")?;
+            anyhow::bail!("the server ended by itself");
         }
     }
     stop.cancel();
-    let ended = serving.await.context("joining the server")?;
+    serving.await.context("joining the server")?;
     stop_last.cancel();
-    lease.released().await;
+    election.ended().await;
     tasks.close();
     tasks.wait().await;
-    ended.context("serving")
+    Ok(())
 }
 
 async fn stop_signal() -> anyhow::Result<&'static str> {

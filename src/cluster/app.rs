@@ -23,10 +23,7 @@ impl AppId {
     /// From a namespace and the name of an HPA in it.
     #[must_use]
     pub fn new(namespace: &str, hpa: &str) -> Self {
-        Self {
-            namespace: namespace.into(),
-            hpa: hpa.into(),
-        }
+        Self { namespace: namespace.into(), hpa: hpa.into() }
     }
 }
 

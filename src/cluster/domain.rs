@@ -83,10 +83,7 @@ impl FromStr for Class {
         Self::ALL
             .into_iter()
             .find(|class| class.as_str() == text)
-            .ok_or_else(|| UnknownName {
-                text: text.to_owned(),
-                allowed: "P0, P1, P2, P3",
-            })
+            .ok_or_else(|| UnknownName { text: text.to_owned(), allowed: "P0, P1, P2, P3" })
     }
 }
 

@@ -18,11 +18,7 @@ impl<T: Default> PerApp<T> {
     pub fn align(&mut self, catalog: &Arc<Catalog>) -> &mut [T] {
         if !Arc::ptr_eq(&self.catalog, catalog) {
             let previous = std::mem::replace(&mut self.catalog, Arc::clone(catalog));
-            let mut old = previous
-                .apps
-                .iter()
-                .zip(std::mem::take(&mut self.items))
-                .peekable();
+            let mut old = previous.apps.iter().zip(std::mem::take(&mut self.items)).peekable();
             // Both sides are sorted by id, so one walk joins them.
             self.items = catalog
                 .apps
@@ -45,25 +41,15 @@ mod tests {
     use crate::cluster::{App, AppId};
 
     fn catalog(names: &[&str]) -> Arc<Catalog> {
-        let apps = names
-            .iter()
-            .map(|name| App::fixture(AppId::new("bank", name), 0))
-            .collect();
-        Arc::new(Catalog {
-            domains: Vec::new(),
-            apps,
-        })
+        let apps = names.iter().map(|name| App::fixture(AppId::new("bank", name), 0)).collect();
+        Arc::new(Catalog { domains: Vec::new(), apps })
     }
 
     #[test]
     fn apps_keep_their_state_when_others_come_and_go() {
         let mut kept = PerApp::<u32>::default();
-        kept.align(&catalog(&["b", "d", "f"]))
-            .copy_from_slice(&[1, 2, 3]);
-        assert_eq!(
-            kept.align(&catalog(&["a", "d", "e", "f", "g"])),
-            [0, 2, 0, 3, 0]
-        );
+        kept.align(&catalog(&["b", "d", "f"])).copy_from_slice(&[1, 2, 3]);
+        assert_eq!(kept.align(&catalog(&["a", "d", "e", "f", "g"])), [0, 2, 0, 3, 0]);
         assert_eq!(kept.align(&catalog(&[])), [0_u32; 0]);
         assert_eq!(kept.align(&catalog(&["d"])), [0]);
     }

@@ -31,9 +31,8 @@ pub fn parse(text: &str) -> Result<f64, NotAQuantity> {
         .find_map(|(suffix, factor)| Some((text.strip_suffix(suffix)?, *factor)))
         .unwrap_or((text, 1.0));
     // `f64` would also read `inf`, `nan` and `infinity`.
-    let numeric = number
-        .bytes()
-        .all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'+' | b'-' | b'e' | b'E'));
+    let numeric =
+        number.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'+' | b'-' | b'e' | b'E'));
     match number.parse::<f64>() {
         Ok(value) if numeric && (value * factor).is_finite() => Ok(value * factor),
         _ => Err(NotAQuantity(text.to_owned())),
@@ -58,14 +57,9 @@ mod tests {
             ("2E", 2e18),
         ] {
             let read = parse(text).unwrap();
-            assert!(
-                (read - value).abs() <= value * 1e-12,
-                "{text} read as {read}"
-            );
+            assert!((read - value).abs() <= value * 1e-12, "{text} read as {read}");
         }
-        for text in [
-            "", "m", "Mi", "abc", "nan", "inf", "1 Gi", "1e999", "0x10", "1GiB",
-        ] {
+        for text in ["", "m", "Mi", "abc", "nan", "inf", "1 Gi", "1e999", "0x10", "1GiB"] {
             assert!(parse(text).is_err(), "{text} was accepted");
         }
     }

@@ -25,13 +25,7 @@ pub enum SignalKind {
 
 impl SignalKind {
     /// Every kind, in the order of [`Signals`].
-    pub const ALL: [Self; 5] = [
-        Self::Rps,
-        Self::P99,
-        Self::ErrorRatio,
-        Self::Cpu,
-        Self::Memory,
-    ];
+    pub const ALL: [Self; 5] = [Self::Rps, Self::P99, Self::ErrorRatio, Self::Cpu, Self::Memory];
 
     /// The name in configuration, logs and metrics.
     #[must_use]
@@ -142,19 +136,13 @@ impl Signal {
     /// A signal whose newest answer was good.
     #[must_use]
     pub const fn good(value: f64, at: Timestamp) -> Self {
-        Self {
-            reading: Some(Reading { value, at }),
-            fault: None,
-        }
+        Self { reading: Some(Reading { value, at }), fault: None }
     }
 
     /// A signal that was never read.
     #[must_use]
     pub const fn missing(fault: Fault) -> Self {
-        Self {
-            reading: None,
-            fault: Some(fault),
-        }
+        Self { reading: None, fault: Some(fault) }
     }
 
     /// The value, if its newest sample is at most `limit_seconds` old at `now`.
@@ -216,13 +204,7 @@ pub struct Freshness {
 
 impl Default for Freshness {
     fn default() -> Self {
-        Self {
-            rps: 45.0,
-            p99: 60.0,
-            error_ratio: 60.0,
-            cpu: 90.0,
-            memory: 90.0,
-        }
+        Self { rps: 45.0, p99: 60.0, error_ratio: 60.0, cpu: 90.0, memory: 90.0 }
     }
 }
 

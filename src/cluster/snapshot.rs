@@ -47,10 +47,6 @@ impl Snapshot {
     /// Allocatable CPU of the shared pools, in cores.
     #[must_use]
     pub fn shared_cpu(&self) -> f64 {
-        self.pools
-            .iter()
-            .filter(|pool| pool.shared)
-            .map(|pool| pool.cpu)
-            .sum()
+        self.pools.iter().filter(|pool| pool.shared).map(|pool| pool.cpu).sum()
     }
 }

@@ -43,19 +43,13 @@ impl Timestamp {
     /// The instant `span` later.
     #[must_use]
     pub fn plus(self, span: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)),
-        )
+        Self(self.0.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
     }
 
     /// The instant `span` earlier.
     #[must_use]
     pub fn minus(self, span: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)),
-        )
+        Self(self.0.saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
     }
 }
 
@@ -91,11 +85,7 @@ mod tests {
         for millis in [0, 1, 999, 1_763_769_335_000, 1_763_769_335_123, -1] {
             let time = Timestamp::from_millis(millis);
             let text = serde_json::to_string(&time).unwrap();
-            assert_eq!(
-                serde_json::from_str::<Timestamp>(&text).unwrap(),
-                time,
-                "{text}"
-            );
+            assert_eq!(serde_json::from_str::<Timestamp>(&text).unwrap(), time, "{text}");
         }
     }
 }

@@ -23,7 +23,10 @@ pub(super) fn set(
         let label = DomainLabel { domain: domain.name.clone() };
         let named = |name| DomainNameLabel { domain: domain.name.clone(), name };
         instruments.decision_age.get_or_create(&label).set(age.as_secs_f64());
-        instruments.domain_budget.get_or_create(&label).set(decided.budget_cores.unwrap_or(f64::NAN));
+        instruments
+            .domain_budget
+            .get_or_create(&label)
+            .set(decided.budget_cores.unwrap_or(f64::NAN));
         instruments.domain_used.get_or_create(&label).set(decided.used_cores);
         instruments.apps_refused.get_or_create(&label).set(i64::from(decided.refused));
         for (rung, count) in Rung::ALL.into_iter().zip(decided.rungs) {
@@ -32,7 +35,8 @@ pub(super) fn set(
         instruments.mode.get_or_create(&named(domain.mode.as_str())).set(1);
     }
     for (index, (app, decided)) in decision.catalog.apps.iter().zip(&decision.apps).enumerate() {
-        let label = AppLabel { namespace: app.id.namespace.to_string(), hpa: app.id.hpa.to_string() };
+        let label =
+            AppLabel { namespace: app.id.namespace.to_string(), hpa: app.id.hpa.to_string() };
         set_app(instruments, &label, decided);
         let last = same_apps.map(|before| &before.apps[index]);
         if decided.lost_to_tolerance && !last.is_some_and(|last| same_loss(last, decided)) {

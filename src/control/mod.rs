@@ -20,7 +20,7 @@ use tracing::{info, warn};
 
 use crate::clock;
 use crate::instruments::Instruments;
-use crate::kubernetes::{LeaseGuard, Leadership};
+use crate::kubernetes::{Leadership, LeaseGuard};
 use crate::pilot::Pilot;
 use crate::safety::Decision;
 
@@ -90,11 +90,11 @@ pub struct Controller {
     /// Fetches from the decider while somebody else decides.
     pub peer: peer::Client,
     /// Makes the pilot of a new epoch.
-    pub pilot: Box<dyn Fn(u64) -> Pilot + Send>,
+    pub pilot: Box<dyn Fn(u64) -> Pilot + Send + Sync>,
     /// Where decisions are published.
     pub published: watch::Sender<Option<Arc<Published>>>,
     /// Told of each decision that this replica made.
-    pub report: Box<dyn Fn(Arc<Decision>) + Send>,
+    pub report: Box<dyn Fn(Arc<Decision>) + Send + Sync>,
     /// Our metrics.
     pub instruments: Arc<Instruments>,
 }
@@ -135,7 +135,8 @@ impl Controller {
             pilot.resume(last.decision());
         }
         info!(epoch, "Deciding");
-        let mut ticks = tokio::time::interval(Duration::from_secs_f64(self.settings.decision_seconds));
+        let mut ticks =
+            tokio::time::interval(Duration::from_secs_f64(self.settings.decision_seconds));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
@@ -166,7 +167,8 @@ impl Controller {
             return std::future::pending().await;
         };
         info!(address, "Following");
-        let mut ticks = tokio::time::interval(Duration::from_secs_f64(self.settings.follow_seconds));
+        let mut ticks =
+            tokio::time::interval(Duration::from_secs_f64(self.settings.follow_seconds));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut reachable = true;
         loop {
@@ -201,6 +203,3 @@ impl Controller {
         self.published.send_replace(Some(Arc::new(published)));
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -106,12 +106,7 @@ impl Client {
     /// A client that presents the serving pair in `cert_file` and `key_file`.
     #[must_use]
     pub fn new(settings: Settings, cert_file: PathBuf, key_file: PathBuf) -> Self {
-        Self {
-            settings,
-            cert_file,
-            key_file,
-            current: Mutex::new(None),
-        }
+        Self { settings, cert_file, key_file, current: Mutex::new(None) }
     }
 
     /// The newest decision of the replica at `address` (`host:port`) and its age, or `None` when
@@ -126,29 +121,15 @@ impl Client {
         if let Some(known) = known {
             request = request.header(IF_NONE_MATCH, etag(known));
         }
-        let request = request
-            .body(Empty::new())
-            .map_err(|_| Error::Address(address.to_owned()))?;
-        let unreachable = |cause: String| Error::Unreachable {
-            address: address.to_owned(),
-            cause,
-        };
-        let answer = |what: String| Error::Answer {
-            address: address.to_owned(),
-            what,
-        };
+        let request = request.body(Empty::new()).map_err(|_| Error::Address(address.to_owned()))?;
+        let unreachable = |cause: String| Error::Unreachable { address: address.to_owned(), cause };
+        let answer = |what: String| Error::Answer { address: address.to_owned(), what };
         let exchange = async {
-            let response = http
-                .request(request)
-                .await
-                .map_err(|error| unreachable(tls::chain(&error)))?;
+            let response =
+                http.request(request).await.map_err(|error| unreachable(tls::chain(&error)))?;
             let status = response.status();
-            let body = Limited::new(response.into_body(), BODY_LIMIT)
-                .collect()
-                .await;
-            let body = body
-                .map_err(|error| unreachable(error.to_string()))?
-                .to_bytes();
+            let body = Limited::new(response.into_body(), BODY_LIMIT).collect().await;
+            let body = body.map_err(|error| unreachable(error.to_string()))?.to_bytes();
             Ok::<_, Error>((status, body))
         };
         let (status, body) = tokio::time::timeout(TIMEOUT, exchange)
@@ -158,10 +139,7 @@ impl Client {
             StatusCode::OK => {
                 let envelope: Envelope<Decision> = serde_json::from_slice(&body)
                     .map_err(|error| answer(format!("something that is no decision: {error}")))?;
-                Ok(Some((
-                    envelope.decision,
-                    Duration::from_millis(envelope.age_millis),
-                )))
+                Ok(Some((envelope.decision, Duration::from_millis(envelope.age_millis))))
             }
             // Still the known one, or none yet: nothing to adopt, and nothing wrong.
             StatusCode::NOT_MODIFIED | StatusCode::SERVICE_UNAVAILABLE => Ok(None),
@@ -206,8 +184,5 @@ impl Client {
 /// What another replica is sent: `decision`, `age` old.
 #[must_use]
 pub fn envelope(decision: &Arc<Decision>, age: Duration) -> Envelope<&Decision> {
-    Envelope {
-        age_millis: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
-        decision,
-    }
+    Envelope { age_millis: u64::try_from(age.as_millis()).unwrap_or(u64::MAX), decision }
 }

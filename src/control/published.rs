@@ -51,19 +51,11 @@ impl Published {
     pub fn new(decision: Arc<Decision>, age: Duration, max_age: Duration) -> Self {
         let mut by_namespace: HashMap<Arc<str>, Vec<usize>> = HashMap::new();
         for (index, app) in decision.catalog.apps.iter().enumerate() {
-            by_namespace
-                .entry(Arc::clone(&app.id.namespace))
-                .or_default()
-                .push(index);
+            by_namespace.entry(Arc::clone(&app.id.namespace)).or_default().push(index);
         }
         let now = Instant::now();
         let born = now.checked_sub(age).unwrap_or(now);
-        Self {
-            decision,
-            born,
-            max_age,
-            by_namespace,
-        }
+        Self { decision, born, max_age, by_namespace }
     }
 
     /// The decision behind it.
@@ -86,11 +78,7 @@ impl Published {
 
     /// The apps of one namespace, by id.
     pub fn namespace(&self, namespace: &str) -> impl Iterator<Item = Entry<'_>> {
-        self.by_namespace
-            .get(namespace)
-            .into_iter()
-            .flatten()
-            .map(|&index| self.entry(index))
+        self.by_namespace.get(namespace).into_iter().flatten().map(|&index| self.entry(index))
     }
 
     /// The app at `index` of [`crate::cluster::Catalog::apps`].

@@ -44,9 +44,7 @@ impl Audit {
         }
         let named = headers.get(AUDIT_ID).and_then(|id| id.to_str().ok());
         // Only requests that did not come through the API server have none.
-        let number = named
-            .is_none()
-            .then(|| self.next.fetch_add(1, Ordering::Relaxed));
+        let number = named.is_none().then(|| self.next.fetch_add(1, Ordering::Relaxed));
         tracing::info!(
             target: TARGET,
             audit_id = named,

@@ -66,10 +66,7 @@ enum Last {
 impl Connection {
     /// A connection whose client showed this chain, leaf first; empty when it showed none.
     pub(crate) fn new(chain: Vec<CertificateDer<'static>>) -> Self {
-        Self {
-            chain,
-            seen: Mutex::default(),
-        }
+        Self { chain, seen: Mutex::default() }
     }
 
     /// The certificates, leaf first.
@@ -145,9 +142,8 @@ impl Authenticator {
             Some(Holder::Nobody) => false,
             Some(Holder::Refused) | None => true,
         };
-        if let Some(token) = headers
-            .get(AUTHORIZATION)
-            .and_then(|value| bearer(value).map(|token| (value, token)))
+        if let Some(token) =
+            headers.get(AUTHORIZATION).and_then(|value| bearer(value).map(|token| (value, token)))
         {
             return self.token_holder(connection, token.0, token.1).await;
         }
@@ -181,17 +177,8 @@ impl Authenticator {
             Proof::Nothing => Holder::Nobody,
             Proof::Refused => Holder::Refused,
         };
-        let judged = Judged {
-            trust,
-            at: Instant::now(),
-            holder: holder.clone(),
-        };
-        connection.seen(|seen| {
-            *seen = Seen {
-                judged: Some(judged),
-                last: None,
-            }
-        });
+        let judged = Judged { trust, at: Instant::now(), holder: holder.clone() };
+        connection.seen(|seen| *seen = Seen { judged: Some(judged), last: None });
         Some(holder)
     }
 
@@ -199,10 +186,7 @@ impl Authenticator {
     fn trust(&self) -> Option<Arc<Trust>> {
         let newest = self.front_proxy.borrow().clone()?;
         let current = |trust: &Option<Arc<Trust>>| {
-            trust
-                .as_ref()
-                .filter(|trust| Arc::ptr_eq(&trust.front_proxy, &newest))
-                .map(Arc::clone)
+            trust.as_ref().filter(|trust| Arc::ptr_eq(&trust.front_proxy, &newest)).map(Arc::clone)
         };
         if let Some(trust) = current(&self.trust.read().unwrap_or_else(PoisonError::into_inner)) {
             return Some(trust);
@@ -227,9 +211,10 @@ impl Authenticator {
         let names = &trust.front_proxy;
         let known = connection.seen(|seen| match &seen.last {
             Some(Last::Headers(kept, identity))
-                if kept.iter().map(|(name, value)| (name, value)).eq(headers
+                if kept
                     .iter()
-                    .filter(|(name, _)| speaks_of_user(names, name))) =>
+                    .map(|(name, value)| (name, value))
+                    .eq(headers.iter().filter(|(name, _)| speaks_of_user(names, name))) =>
             {
                 Some(Arc::clone(identity))
             }
@@ -292,10 +277,7 @@ impl Authenticator {
         let (good, bad) = (self.token_lifetime, self.deny_lifetime);
         let lifetime = move |holder: &Option<Arc<Identity>>| {
             let fresh = if holder.is_some() { good } else { bad };
-            Lifetime {
-                fresh,
-                usable: fresh,
-            }
+            Lifetime { fresh, usable: fresh }
         };
         let outcome = self.tokens.ask(key, review, lifetime).await;
         let name = match &outcome {
@@ -304,10 +286,7 @@ impl Authenticator {
             Ok(_) => "denied",
             Err(_) => "error",
         };
-        self.instruments
-            .reviews
-            .get_or_create(&OutcomeLabel { outcome: name })
-            .inc();
+        self.instruments.reviews.get_or_create(&OutcomeLabel { outcome: name }).inc();
         outcome.map(|(known, _)| known).map_err(|error| {
             ApiError::unavailable(format!("the bearer token could not be checked: {error}"))
         })
@@ -327,10 +306,7 @@ fn speaks_of_user(names: &FrontProxy, header: &HeaderName) -> bool {
     is(&names.username_headers)
         || is(&names.group_headers)
         || is(&names.uid_headers)
-        || names
-            .extra_prefixes
-            .iter()
-            .any(|prefix| header.starts_with(prefix.as_str()))
+        || names.extra_prefixes.iter().any(|prefix| header.starts_with(prefix.as_str()))
 }
 
 /// The user that a front proxy names; `None` when it names nobody.
@@ -342,32 +318,22 @@ fn user_from_headers(names: &FrontProxy, headers: &HeaderMap) -> Result<Option<U
             .map_err(|_| ApiError::unauthorized())
     };
     let first = |list: &[String]| -> Result<String, ApiError> {
-        let value = list
-            .iter()
-            .filter_map(|name| headers.get(name))
-            .find(|value| !value.is_empty());
+        let value =
+            list.iter().filter_map(|name| headers.get(name)).find(|value| !value.is_empty());
         value.map_or(Ok(String::new()), text)
     };
     let name = first(&names.username_headers)?;
     if name.is_empty() {
         return Ok(None);
     }
-    let mut user = User {
-        name,
-        uid: first(&names.uid_headers)?,
-        ..User::default()
-    };
+    let mut user = User { name, uid: first(&names.uid_headers)?, ..User::default() };
     for header in &names.group_headers {
         for value in headers.get_all(header) {
             user.groups.push(text(value)?);
         }
     }
     user.groups.retain(|group| !group.is_empty());
-    for prefix in names
-        .extra_prefixes
-        .iter()
-        .filter(|prefix| !prefix.is_empty())
-    {
+    for prefix in names.extra_prefixes.iter().filter(|prefix| !prefix.is_empty()) {
         for (header, value) in headers {
             let Some(key) = header.as_str().strip_prefix(prefix.as_str()) else {
                 continue;
@@ -434,16 +400,10 @@ mod tests {
 
     #[test]
     fn a_header_that_the_cluster_does_not_name_is_not_read() {
-        let unlisted = FrontProxy {
-            uid_headers: Vec::new(),
-            ..names()
-        };
+        let unlisted = FrontProxy { uid_headers: Vec::new(), ..names() };
         let all = headers(&[("X-Remote-User", "u"), ("X-Remote-Uid", "42")]);
         assert_eq!(user_from_headers(&unlisted, &all).unwrap().unwrap().uid, "");
-        assert_eq!(
-            user_from_headers(&FrontProxy::default(), &all).unwrap(),
-            None
-        );
+        assert_eq!(user_from_headers(&FrontProxy::default(), &all).unwrap(), None);
     }
 
     #[test]

@@ -47,9 +47,7 @@ impl Authorizer {
                 usable: span(settings.stale_allow_seconds),
             },
             deny,
-            hits: instruments
-                .reviews
-                .get_or_create_owned(&OutcomeLabel { outcome: "hit" }),
+            hits: instruments.reviews.get_or_create_owned(&OutcomeLabel { outcome: "hit" }),
             instruments,
         }
     }
@@ -84,19 +82,11 @@ impl Authorizer {
         attributes: &Attributes<'_>,
     ) -> Result<Known<Arc<Access>>, ApiError> {
         let review = self.reviews.access_review(&identity.user, attributes);
-        let review = || async {
-            review
-                .await
-                .map(Arc::new)
-                .map_err(|error| error.to_string())
-        };
+        let review = || async { review.await.map(Arc::new).map_err(|error| error.to_string()) };
         let (allow, deny) = (self.allow, self.deny);
         let lifetime = move |access: &Arc<Access>| match **access {
             Access::Allowed => allow,
-            Access::Denied(_) => Lifetime {
-                fresh: deny,
-                usable: deny,
-            },
+            Access::Denied(_) => Lifetime { fresh: deny, usable: deny },
         };
         let outcome = self.accesses.ask(key, review, lifetime).await;
         let name = match &outcome {
@@ -105,10 +95,7 @@ impl Authorizer {
             Ok((known, Source::Asked)) if *known.value == Access::Allowed => "allowed",
             Ok(_) => "denied",
         };
-        self.instruments
-            .reviews
-            .get_or_create(&OutcomeLabel { outcome: name })
-            .inc();
+        self.instruments.reviews.get_or_create(&OutcomeLabel { outcome: name }).inc();
         outcome.map(|(known, _)| known).map_err(|error| {
             ApiError::unavailable(format!(
                 "whether user {:?} may do this could not be checked: {error}",
@@ -121,22 +108,16 @@ impl Authorizer {
 /// Of the whole question, so that no two questions share an answer.
 fn digest(identity: &Identity, attributes: &Attributes<'_>) -> Digest {
     let fields = match *attributes {
-        Attributes::Resource {
-            verb,
-            group,
-            version,
-            namespace,
-            resource,
-            subresource,
-            name,
-        } => Fields::of("resource")
-            .and(verb)
-            .and(group)
-            .and(version)
-            .and(namespace)
-            .and(resource)
-            .and(subresource)
-            .and(name),
+        Attributes::Resource { verb, group, version, namespace, resource, subresource, name } => {
+            Fields::of("resource")
+                .and(verb)
+                .and(group)
+                .and(version)
+                .and(namespace)
+                .and(resource)
+                .and(subresource)
+                .and(name)
+        }
         Attributes::Path { verb, path } => Fields::of("path").and(verb).and(path),
     };
     fields.digest(&identity.digest).finish()
@@ -144,31 +125,15 @@ fn digest(identity: &Identity, attributes: &Attributes<'_>) -> Digest {
 
 fn refusal(identity: &Identity, attributes: &Attributes<'_>, reason: &str) -> ApiError {
     let user = &identity.user.name;
-    let because = if reason.is_empty() {
-        String::new()
-    } else {
-        format!(": {reason}")
-    };
+    let because = if reason.is_empty() { String::new() } else { format!(": {reason}") };
     match *attributes {
-        Attributes::Resource {
-            verb,
-            group,
-            namespace,
-            resource,
-            subresource,
-            name,
-            ..
-        } => {
+        Attributes::Resource { verb, group, namespace, resource, subresource, name, .. } => {
             let place = if namespace.is_empty() {
                 "at the cluster scope".to_owned()
             } else {
                 format!("in the namespace \"{namespace}\"")
             };
-            let object = if name.is_empty() {
-                String::new()
-            } else {
-                format!(" \"{name}\"")
-            };
+            let object = if name.is_empty() { String::new() } else { format!(" \"{name}\"") };
             let whole = if subresource.is_empty() {
                 resource.to_owned()
             } else {
@@ -213,23 +178,12 @@ mod tests {
             read("list", "e", "m"),
             read("list", "d", "n"),
             read("list", "dm", ""),
-            Attributes::Path {
-                verb: "get",
-                path: "/metrics",
-            },
-            Attributes::Path {
-                verb: "put",
-                path: "/metrics",
-            },
-            Attributes::Path {
-                verb: "get",
-                path: "/version",
-            },
+            Attributes::Path { verb: "get", path: "/metrics" },
+            Attributes::Path { verb: "put", path: "/metrics" },
+            Attributes::Path { verb: "get", path: "/version" },
         ];
-        let mut digests: Vec<Digest> = questions
-            .iter()
-            .map(|question| digest(&identity, question))
-            .collect();
+        let mut digests: Vec<Digest> =
+            questions.iter().map(|question| digest(&identity, question)).collect();
         let other = Standing::default().authenticated(User::default());
         digests.push(digest(&other, &questions[0]));
         digests.sort_unstable();
@@ -251,10 +205,7 @@ mod tests {
             ),
             "{message}"
         );
-        let path = Attributes::Path {
-            verb: "get",
-            path: "/x",
-        };
+        let path = Attributes::Path { verb: "get", path: "/x" };
         assert!(text(&path, "no").contains(r#"User "system:anonymous" cannot get path "/x": no"#));
     }
 }

@@ -36,11 +36,7 @@ impl ReadClock {
         let average = self.average.load(Ordering::Relaxed);
         // A quarter of each new gap: four syncs or so to follow a change, and one odd gap (the
         // controller reads at once after an edit of the HPA) does not look like a trend.
-        let next = if average == 0 {
-            gap
-        } else {
-            (average * 3 + gap) / 4
-        };
+        let next = if average == 0 { gap } else { (average * 3 + gap) / 4 };
         // Two reads at the same instant may lose one update of a statistic; no harm.
         self.average.store(next.max(1), Ordering::Relaxed);
     }
@@ -97,14 +93,8 @@ const NAMED: usize = 10;
 
 impl Laid {
     fn new(published: Arc<Published>, layout: Arc<Layout>) -> Self {
-        let answers = (0..layout.catalog.apps.len())
-            .map(|_| OnceLock::new())
-            .collect();
-        Self {
-            published,
-            layout,
-            answers,
-        }
+        let answers = (0..layout.catalog.apps.len()).map(|_| OnceLock::new()).collect();
+        Self { published, layout, answers }
     }
 
     /// The apps of `namespace` that `selector` means.
@@ -116,13 +106,8 @@ impl Laid {
         // A selector for one target, which is what an HPA has, needs no look at the others.
         let target = selector.exact("target");
         let indexed = target.and_then(|target| self.layout.by_target.get(namespace)?.get(target));
-        let indexed = indexed
-            .into_iter()
-            .flatten()
-            .map(|&index| self.published.entry(index));
-        let scanned = target
-            .is_none()
-            .then(|| self.published.namespace(namespace));
+        let indexed = indexed.into_iter().flatten().map(|&index| self.published.entry(index));
+        let scanned = target.is_none().then(|| self.published.namespace(namespace));
         indexed
             .chain(scanned.into_iter().flatten())
             .filter(|entry| selector.matches(|name| entry.label(name)))
@@ -160,12 +145,7 @@ impl Board {
         newest: watch::Receiver<Option<Arc<Published>>>,
         instruments: Arc<Instruments>,
     ) -> Self {
-        Self {
-            newest,
-            laid: RwLock::default(),
-            start: Instant::now(),
-            instruments,
-        }
+        Self { newest, laid: RwLock::default(), start: Instant::now(), instruments }
     }
 
     /// Time since the board was made: the clock of the [`ReadClock`]s.
@@ -176,9 +156,7 @@ impl Board {
     /// The newest decision; `None` before the first.
     pub(super) fn newest(&self) -> Option<Arc<Laid>> {
         let current = |laid: &Option<Arc<Laid>>, newest: &Arc<Published>| {
-            laid.as_ref()
-                .filter(|laid| Arc::ptr_eq(&laid.published, newest))
-                .map(Arc::clone)
+            laid.as_ref().filter(|laid| Arc::ptr_eq(&laid.published, newest)).map(Arc::clone)
         };
         let newest = {
             let newest = self.newest.borrow();
@@ -207,38 +185,20 @@ impl Board {
         }
         let mut known: HashMap<&AppId, &Arc<ReadClock>> = HashMap::new();
         if let Some(before) = before {
-            known.extend(
-                before
-                    .catalog
-                    .apps
-                    .iter()
-                    .map(|app| &app.id)
-                    .zip(&before.clocks),
-            );
+            known.extend(before.catalog.apps.iter().map(|app| &app.id).zip(&before.clocks));
         }
         let mut by_target: HashMap<Arc<str>, HashMap<Arc<str>, Vec<usize>>> = HashMap::new();
         let mut clocks = Vec::with_capacity(catalog.apps.len());
         for (index, app) in catalog.apps.iter().enumerate() {
             let targets = by_target.entry(Arc::clone(&app.id.namespace)).or_default();
-            targets
-                .entry(Arc::clone(&app.target))
-                .or_default()
-                .push(index);
-            clocks.push(
-                known
-                    .get(&app.id)
-                    .map_or_else(Arc::default, |clock| Arc::clone(clock)),
-            );
+            targets.entry(Arc::clone(&app.target)).or_default().push(index);
+            clocks.push(known.get(&app.id).map_or_else(Arc::default, |clock| Arc::clone(clock)));
         }
         let present: HashSet<&AppId> = catalog.apps.iter().map(|app| &app.id).collect();
         for gone in known.keys().filter(|id| !present.contains(*id)) {
             self.instruments.hpa_read_interval.remove(&label(gone));
         }
-        Arc::new(Layout {
-            catalog: Arc::clone(catalog),
-            by_target,
-            clocks,
-        })
+        Arc::new(Layout { catalog: Arc::clone(catalog), by_target, clocks })
     }
 
     /// How often each app is read, for those read at least twice.
@@ -248,27 +208,20 @@ impl Board {
         };
         let now = self.since_start();
         let apps = laid.layout.catalog.apps.iter().zip(&laid.layout.clocks);
-        apps.filter_map(|(app, clock)| Some((app.id.clone(), clock.interval(now)?)))
-            .collect()
+        apps.filter_map(|(app, clock)| Some((app.id.clone(), clock.interval(now)?))).collect()
     }
 
     /// Brings the gauge of read intervals up to date, so that an HPA that stopped reading shows.
     pub(super) fn export_read_intervals(&self) {
         for (id, interval) in self.read_intervals() {
-            let gauge = self
-                .instruments
-                .hpa_read_interval
-                .get_or_create(&label(&id));
+            let gauge = self.instruments.hpa_read_interval.get_or_create(&label(&id));
             gauge.set(interval.as_secs_f64());
         }
     }
 }
 
 fn label(id: &AppId) -> AppLabel {
-    AppLabel {
-        namespace: id.namespace.to_string(),
-        hpa: id.hpa.to_string(),
-    }
+    AppLabel { namespace: id.namespace.to_string(), hpa: id.hpa.to_string() }
 }
 
 #[cfg(test)]
@@ -292,9 +245,6 @@ mod tests {
         }
         let interval = clock.interval(seconds(25 + 75 * 20)).unwrap();
         assert!((interval.as_secs_f64() - 75.0).abs() < 1.0, "{interval:?}");
-        assert_eq!(
-            clock.interval(seconds(25 + 75 * 20 + 1000)),
-            Some(seconds(1000))
-        );
+        assert_eq!(clock.interval(seconds(25 + 75 * 20 + 1000)), Some(seconds(1000)));
     }
 }

@@ -81,33 +81,20 @@ struct Pair {
 impl Files {
     fn read(&self) -> Result<Bytes, CertificateError> {
         let read = |file: &PathBuf| {
-            fs::read(file).map_err(|source| CertificateError::File {
-                file: file.clone(),
-                source,
-            })
+            fs::read(file).map_err(|source| CertificateError::File { file: file.clone(), source })
         };
-        Ok(Bytes {
-            certificate: read(&self.certificate)?,
-            key: read(&self.key)?,
-        })
+        Ok(Bytes { certificate: read(&self.certificate)?, key: read(&self.key)? })
     }
 
     fn load(&self, bytes: &Bytes) -> Result<Pair, CertificateError> {
-        let bad_certificate = |what: String| CertificateError::Certificate {
-            file: self.certificate.clone(),
-            what,
-        };
-        let bad_key = |what: String| CertificateError::Key {
-            file: self.key.clone(),
-            what,
-        };
+        let bad_certificate =
+            |what: String| CertificateError::Certificate { file: self.certificate.clone(), what };
+        let bad_key = |what: String| CertificateError::Key { file: self.key.clone(), what };
         let chain: Vec<CertificateDer<'static>> =
             CertificateDer::pem_slice_iter(&bytes.certificate)
                 .collect::<Result<_, _>>()
                 .map_err(|error| bad_certificate(error.to_string()))?;
-        let leaf = chain
-            .first()
-            .ok_or_else(|| bad_certificate("no PEM section".to_owned()))?;
+        let leaf = chain.first().ok_or_else(|| bad_certificate("no PEM section".to_owned()))?;
         let validity = X509Certificate::from_der(leaf)
             .map(|(_, leaf)| leaf.validity().clone())
             .map_err(|error| bad_certificate(error.to_string()))?;
@@ -115,10 +102,8 @@ impl Files {
             jiff::Timestamp::from_second(seconds)
                 .map_err(|error| bad_certificate(error.to_string()))
         };
-        let (from, until) = (
-            time(validity.not_before.timestamp())?,
-            time(validity.not_after.timestamp())?,
-        );
+        let (from, until) =
+            (time(validity.not_before.timestamp())?, time(validity.not_after.timestamp())?);
         let key = PrivateKeyDer::from_pem_slice(&bytes.key)
             .map_err(|error| bad_key(error.to_string()))?;
         let provider = provider();
@@ -130,11 +115,7 @@ impl Files {
             .with_single_cert(chain, key)
             .map_err(|error| bad_key(error.to_string()))?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Pair {
-            config: Arc::new(config),
-            from,
-            until,
-        })
+        Ok(Pair { config: Arc::new(config), from, until })
     }
 }
 
@@ -160,13 +141,7 @@ impl Reloader {
             tracing::error!(%error, "serving it until the files change");
         }
         let (configs, _) = watch::channel(pair.config);
-        let reloader = Self {
-            files,
-            seen,
-            until: pair.until,
-            configs,
-            instruments,
-        };
+        let reloader = Self { files, seen, until: pair.until, configs, instruments };
         reloader.export();
         Ok(reloader)
     }
@@ -212,17 +187,11 @@ impl Reloader {
     }
 
     fn count(&self, outcome: &'static str) {
-        self.instruments
-            .serving_cert_reloads
-            .get_or_create(&OutcomeLabel { outcome })
-            .inc();
+        self.instruments.serving_cert_reloads.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
     fn export(&self) {
-        let left = self
-            .until
-            .duration_since(jiff::Timestamp::now())
-            .as_secs_f64();
+        let left = self.until.duration_since(jiff::Timestamp::now()).as_secs_f64();
         self.instruments.serving_cert_expiry.set(left);
     }
 }
@@ -233,9 +202,5 @@ fn is_valid_now(files: &Files, pair: &Pair) -> Result<(), CertificateError> {
         return Ok(());
     }
     let file = files.certificate.clone();
-    Err(CertificateError::NotNow {
-        file,
-        from: pair.from,
-        until: pair.until,
-    })
+    Err(CertificateError::NotNow { file, from: pair.from, until: pair.until })
 }

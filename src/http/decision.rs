@@ -31,10 +31,7 @@ struct Known {
 impl Peers {
     /// Peers as `settings` describe them; without a CA there are none.
     pub(super) fn new(settings: peer::Settings) -> Self {
-        Self {
-            settings,
-            known: RwLock::default(),
-        }
+        Self { settings, known: RwLock::default() }
     }
 
     /// Reads the CA file again. A file that cannot be read or used leaves the old CAs in place.
@@ -51,10 +48,9 @@ impl Peers {
         // Remembered even when it is broken, so that each edit is complained about once.
         let signers = Signers::from_pem(&pem);
         known.pem = pem;
-        known.signers =
-            Some(Arc::new(signers.map_err(|error| {
-                format!("peer CA {}: {error}", file.display())
-            })?));
+        known.signers = Some(Arc::new(
+            signers.map_err(|error| format!("peer CA {}: {error}", file.display()))?,
+        ));
         Ok(())
     }
 
@@ -76,13 +72,10 @@ pub(super) fn decision(
     headers: &HeaderMap,
 ) -> Result<Response, ApiError> {
     if !peers.is_peer(connection) {
-        return Err(ApiError::forbidden(
-            "only the other replica may fetch decisions",
-        ));
+        return Err(ApiError::forbidden("only the other replica may fetch decisions"));
     }
-    let laid = board
-        .newest()
-        .ok_or_else(|| ApiError::unavailable("nothing has been decided yet"))?;
+    let laid =
+        board.newest().ok_or_else(|| ApiError::unavailable("nothing has been decided yet"))?;
     let decided = laid.published.decision();
     let etag = peer::etag(decided);
     let mut response = if negotiate::is_held(headers, &etag) {

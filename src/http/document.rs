@@ -34,11 +34,7 @@ impl Document {
             let _ = write!(etag, "{byte:02X}");
         }
         etag.push('"');
-        Self {
-            body: body.into(),
-            etag,
-            content_type,
-        }
+        Self { body: body.into(), etag, content_type }
     }
 
     /// The tag without its quotes.
@@ -59,9 +55,7 @@ impl Document {
             response.headers_mut().insert(ETAG, etag);
         }
         // The same path has several shapes; a cache must not mix them up.
-        response
-            .headers_mut()
-            .insert(VARY, HeaderValue::from_static("Accept"));
+        response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
         response
     }
 }

@@ -119,12 +119,7 @@ impl<'a> Labels<'a> {
 }
 
 fn list(items: Vec<Item<'_>>) -> Bytes {
-    let list = List {
-        kind: KIND,
-        api_version: API_VERSION,
-        metadata: Empty {},
-        items,
-    };
+    let list = List { kind: KIND, api_version: API_VERSION, metadata: Empty {}, items };
     // Strings and numbers always serialise.
     serde_json::to_vec(&list).unwrap_or_default().into()
 }
@@ -146,20 +141,14 @@ pub(super) fn read(
 ) -> Result<Response, ApiError> {
     if *read.method != Method::GET {
         return Err(ApiError::method_not_allowed(
-            format!(
-                "{} is not supported on external metrics, only GET is",
-                read.method
-            ),
+            format!("{} is not supported on external metrics, only GET is", read.method),
             "GET",
         )
         .about(GROUP, read.metric, ""));
     }
     if route::is_watch(read.query)? {
         return Err(ApiError::method_not_allowed(
-            format!(
-                "watch is not supported on resources of kind \"{}\"",
-                read.metric
-            ),
+            format!("watch is not supported on resources of kind \"{}\"", read.metric),
             "GET",
         )
         .about(GROUP, read.metric, ""));
@@ -258,10 +247,7 @@ fn number(laid: &Laid, entry: Entry<'_>, age: Duration) -> Result<u32, ApiError>
 }
 
 fn nobody(read: &Read<'_>) -> ApiError {
-    let selector = route::parameter(read.query, "labelSelector")
-        .ok()
-        .flatten()
-        .unwrap_or_default();
+    let selector = route::parameter(read.query, "labelSelector").ok().flatten().unwrap_or_default();
     ApiError::not_found(format!(
         "no HPA of namespace \"{}\" that reads {METRIC} matches labelSelector \"{selector}\"",
         read.namespace
@@ -277,11 +263,7 @@ fn several(read: &Read<'_>, some: &[Entry<'_>], count: usize) -> ApiError {
     for (position, entry) in some.iter().enumerate() {
         let comma = if position == 0 { "" } else { "," };
         // Writing into a string cannot fail.
-        let _ = write!(
-            message,
-            "{comma} {} (HPA {})",
-            entry.app.target, entry.app.id.hpa
-        );
+        let _ = write!(message, "{comma} {} (HPA {})", entry.app.target, entry.app.id.hpa);
     }
     if count > some.len() {
         let _ = write!(message, " and {} more", count - some.len());
@@ -313,9 +295,5 @@ fn read_intervals(
             value: format!("{}m", interval.as_millis()),
         });
     }
-    if apps == 0 {
-        Err(nobody(read))
-    } else {
-        Ok(list(items))
-    }
+    if apps == 0 { Err(nobody(read)) } else { Ok(list(items)) }
 }

@@ -86,21 +86,14 @@ impl Standing {
     /// without any group, and RBAC grants discovery to this one.
     pub(super) fn authenticated(&self, mut user: User) -> Identity {
         let known = [AUTHENTICATED, UNAUTHENTICATED];
-        if !user
-            .groups
-            .iter()
-            .any(|group| known.contains(&group.as_str()))
-        {
+        if !user.groups.iter().any(|group| known.contains(&group.as_str())) {
             user.groups.push(AUTHENTICATED.to_owned());
         }
         self.identity(user)
     }
 
     fn identity(&self, user: User) -> Identity {
-        let mut fields = Fields::of("user")
-            .and(&user.name)
-            .and(&user.uid)
-            .count(user.groups.len());
+        let mut fields = Fields::of("user").and(&user.name).and(&user.uid).count(user.groups.len());
         for group in &user.groups {
             fields = fields.and(group);
         }
@@ -132,10 +125,7 @@ mod tests {
             name: name.to_owned(),
             uid: uid.to_owned(),
             groups: owned(groups),
-            extra: extra
-                .iter()
-                .map(|(key, values)| ((*key).to_owned(), owned(values)))
-                .collect(),
+            extra: extra.iter().map(|(key, values)| ((*key).to_owned(), owned(values))).collect(),
         }
     }
 
@@ -154,10 +144,8 @@ mod tests {
             user("a", "", &[], &[("b", &["c"]), ("d", &[])]),
         ];
         let standing = Standing::default();
-        let mut digests: Vec<Digest> = users
-            .iter()
-            .map(|user| standing.authenticated(user.clone()).digest)
-            .collect();
+        let mut digests: Vec<Digest> =
+            users.iter().map(|user| standing.authenticated(user.clone()).digest).collect();
         digests.sort_unstable();
         digests.dedup();
         assert_eq!(digests.len(), users.len());
@@ -165,10 +153,8 @@ mod tests {
 
     #[test]
     fn good_credentials_make_an_authenticated_user_once() {
-        let standing = Standing {
-            always_allow_groups: vec!["g".into()],
-            hpa_users: vec!["h".into()],
-        };
+        let standing =
+            Standing { always_allow_groups: vec!["g".into()], hpa_users: vec!["h".into()] };
         let plain = standing.authenticated(user("h", "", &[], &[]));
         assert_eq!(plain.user.groups, [AUTHENTICATED]);
         assert!(plain.reads_for_hpa && !plain.always_allowed);

@@ -24,9 +24,7 @@ const WITH_AGGREGATED: &str =
 /// `application/vnd.kubernetes.protobuf, */*` (what the HPA controller sends) and a table with
 /// plain JSON as fallback (what `kubectl get` sends) both get JSON.
 pub(super) fn json(headers: &HeaderMap) -> Result<(), ApiError> {
-    choose(headers, false)
-        .map(|_| ())
-        .ok_or_else(|| ApiError::not_acceptable(PLAIN))
+    choose(headers, false).map(|_| ()).ok_or_else(|| ApiError::not_acceptable(PLAIN))
 }
 
 /// Plain JSON or aggregated discovery, whichever the client prefers.
@@ -43,11 +41,7 @@ fn choose(headers: &HeaderMap, aggregated: bool) -> Option<Form> {
             any = true;
             continue;
         };
-        for clause in value
-            .split(',')
-            .map(str::trim)
-            .filter(|clause| !clause.is_empty())
-        {
+        for clause in value.split(',').map(str::trim).filter(|clause| !clause.is_empty()) {
             any = true;
             let Some((form, quality)) = offer(clause, aggregated) else {
                 continue;
@@ -58,11 +52,7 @@ fn choose(headers: &HeaderMap, aggregated: bool) -> Option<Form> {
             }
         }
     }
-    if any {
-        best.map(|(_, form)| form)
-    } else {
-        Some(Form::Json)
-    }
+    if any { best.map(|(_, form)| form) } else { Some(Form::Json) }
 }
 
 /// What we could write for one clause of an `Accept` header, and how much the client likes it.
@@ -80,11 +70,7 @@ fn offer(clause: &str, aggregated: bool) -> Option<(Form, f32)> {
         match name.trim() {
             // What is no number is taken as "not at all" rather than as "most of all".
             "q" => {
-                quality = value
-                    .parse::<f32>()
-                    .ok()
-                    .filter(|q| q.is_finite())
-                    .unwrap_or(0.0);
+                quality = value.parse::<f32>().ok().filter(|q| q.is_finite()).unwrap_or(0.0);
             }
             "g" => group = value,
             "v" => version = value,
@@ -102,15 +88,11 @@ fn offer(clause: &str, aggregated: bool) -> Option<(Form, f32)> {
 
 /// Whether the client already holds the document with this entity tag (quotes included).
 pub(super) fn is_held(headers: &HeaderMap, etag: &str) -> bool {
-    headers
-        .get_all(IF_NONE_MATCH)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .any(|held| {
-            held.split(',')
-                .map(str::trim)
-                .any(|held| held == "*" || held.trim_start_matches("W/") == etag)
-        })
+    headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok()).any(|held| {
+        held.split(',')
+            .map(str::trim)
+            .any(|held| held == "*" || held.trim_start_matches("W/") == etag)
+    })
 }
 
 #[cfg(test)]

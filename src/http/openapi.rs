@@ -84,11 +84,8 @@ fn operation() -> Value {
 }
 
 /// The parameters as (place, name, required).
-const PARAMETERS: [(&str, &str, bool); 3] = [
-    ("path", "namespace", true),
-    ("path", "metric", true),
-    ("query", "labelSelector", false),
-];
+const PARAMETERS: [(&str, &str, bool); 3] =
+    [("path", "namespace", true), ("path", "metric", true), ("query", "labelSelector", false)];
 
 static V2: LazyLock<Document> = LazyLock::new(|| {
     let parameters: Vec<Value> = PARAMETERS
@@ -136,10 +133,7 @@ static GROUP_V3: LazyLock<Document> = LazyLock::new(|| {
 });
 
 static INDEX_V3: LazyLock<Document> = LazyLock::new(|| {
-    let url = format!(
-        "/openapi/v3/apis/{GROUP}/{VERSION}?hash={}",
-        GROUP_V3.hash()
-    );
+    let url = format!("/openapi/v3/apis/{GROUP}/{VERSION}?hash={}", GROUP_V3.hash());
     Document::new(&json!({
         "paths": {format!("apis/{GROUP}/{VERSION}"): {"serverRelativeURL": url}},
     }))

@@ -43,9 +43,7 @@ pub(super) type Check = (&'static str, bool);
 /// Answers a probe: `ok`, or every check by name where the query asks for `verbose` or one fails.
 pub(super) fn probe(name: &str, checks: &[Check], query: &str) -> Response {
     let passed = checks.iter().all(|(_, holds)| *holds);
-    let verbose = query
-        .split('&')
-        .any(|pair| pair == "verbose" || pair.starts_with("verbose="));
+    let verbose = query.split('&').any(|pair| pair == "verbose" || pair.starts_with("verbose="));
     let mut text = String::new();
     if passed && !verbose {
         text.push_str("ok");
@@ -58,25 +56,15 @@ pub(super) fn probe(name: &str, checks: &[Check], query: &str) -> Response {
                 writeln!(text, "[-]{check} failed")
             };
         }
-        let _ = writeln!(
-            text,
-            "{name} check {}",
-            if passed { "passed" } else { "failed" }
-        );
+        let _ = writeln!(text, "{name} check {}", if passed { "passed" } else { "failed" });
     }
-    let code = if passed {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
+    let code = if passed { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     text_answer(code, text)
 }
 
 fn text_answer(code: StatusCode, text: String) -> Response {
     let mut response = answer(code, TEXT, text.into());
-    response
-        .headers_mut()
-        .insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 
@@ -105,8 +93,5 @@ pub(super) fn set_log_level(log_level: &LogLevel, body: &[u8]) -> Result<Respons
     (log_level.0)(level)
         .map_err(|error| ApiError::bad_request(format!("log level {level:?}: {error}")))?;
     tracing::warn!(level, "log level changed");
-    Ok(text_answer(
-        StatusCode::OK,
-        format!("log level is now {level}\n"),
-    ))
+    Ok(text_answer(StatusCode::OK, format!("log level is now {level}\n")))
 }

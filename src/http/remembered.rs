@@ -65,9 +65,7 @@ pub(super) struct Remembered<V> {
 
 impl<V> fmt::Debug for Remembered<V> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Remembered")
-            .field("capacity", &self.capacity)
-            .finish_non_exhaustive()
+        out.debug_struct("Remembered").field("capacity", &self.capacity).finish_non_exhaustive()
     }
 }
 
@@ -80,13 +78,7 @@ impl<V: Clone + Send + Sync + 'static> Remembered<V> {
         pause: Duration,
         at_once: Arc<Semaphore>,
     ) -> Self {
-        Self {
-            slots: Arc::default(),
-            capacity,
-            timeout,
-            pause,
-            at_once,
-        }
+        Self { slots: Arc::default(), capacity, timeout, pause, at_once }
     }
 
     /// A fresh answer, if there is one.
@@ -111,15 +103,10 @@ impl<V: Clone + Send + Sync + 'static> Remembered<V> {
         let (mut outcome, shared) = {
             let mut slots = lock(&self.slots);
             self.make_room(&mut slots, &key);
-            let slot = slots.entry(key).or_insert(Slot {
-                known: None,
-                under_way: None,
-            });
+            let slot = slots.entry(key).or_insert(Slot { known: None, under_way: None });
             // A review that ended between the look at `fresh` and this lock is good enough.
-            if let Some(known) = slot
-                .known
-                .as_ref()
-                .filter(|known| known.fresh_until > Instant::now())
+            if let Some(known) =
+                slot.known.as_ref().filter(|known| known.fresh_until > Instant::now())
             {
                 return Ok((known.clone(), Source::Shared));
             }
@@ -168,11 +155,8 @@ impl<V: Clone + Send + Sync + 'static> Remembered<V> {
             let outcome = match asked {
                 Ok(value) => {
                     let Lifetime { fresh, usable } = lifetime(&value);
-                    let known = Known {
-                        value,
-                        fresh_until: now + fresh,
-                        usable_until: now + usable,
-                    };
+                    let known =
+                        Known { value, fresh_until: now + fresh, usable_until: now + usable };
                     Ok((known, Source::Asked))
                 }
                 Err(error) => match slots.get(&key).and_then(|slot| slot.known.clone()) {
@@ -185,13 +169,7 @@ impl<V: Clone + Send + Sync + 'static> Remembered<V> {
             };
             match &outcome {
                 Ok((known, _)) => {
-                    slots.insert(
-                        key,
-                        Slot {
-                            known: Some(known.clone()),
-                            under_way: None,
-                        },
-                    );
+                    slots.insert(key, Slot { known: Some(known.clone()), under_way: None });
                 }
                 Err(_) => {
                     slots.remove(&key);
@@ -209,11 +187,8 @@ impl<V: Clone + Send + Sync + 'static> Remembered<V> {
             return;
         }
         let now = Instant::now();
-        let is_fresh = |slot: &Slot<V>| {
-            slot.known
-                .as_ref()
-                .is_some_and(|known| known.fresh_until > now)
-        };
+        let is_fresh =
+            |slot: &Slot<V>| slot.known.as_ref().is_some_and(|known| known.fresh_until > now);
         slots.retain(|_, slot| slot.under_way.is_some() || is_fresh(slot));
         // A whole batch, so that a full memory is not searched for each new answer.
         let surplus = (slots.len() + 1 + self.capacity / 16).saturating_sub(self.capacity);
@@ -221,11 +196,7 @@ impl<V: Clone + Send + Sync + 'static> Remembered<V> {
             .iter()
             .filter(|(_, slot)| slot.under_way.is_none())
             .map(|(key, _)| *key)
-            .take(if slots.len() < self.capacity {
-                0
-            } else {
-                surplus
-            })
+            .take(if slots.len() < self.capacity { 0 } else { surplus })
             .collect();
         for victim in victims {
             slots.remove(&victim);
@@ -250,22 +221,11 @@ mod tests {
     use super::*;
 
     const HOUR: Duration = Duration::from_hours(1);
-    const LONG: Lifetime = Lifetime {
-        fresh: HOUR,
-        usable: HOUR,
-    };
-    const SPENT: Lifetime = Lifetime {
-        fresh: Duration::ZERO,
-        usable: HOUR,
-    };
+    const LONG: Lifetime = Lifetime { fresh: HOUR, usable: HOUR };
+    const SPENT: Lifetime = Lifetime { fresh: Duration::ZERO, usable: HOUR };
 
     fn remembered(capacity: usize) -> Remembered<u32> {
-        Remembered::new(
-            capacity,
-            Duration::from_secs(10),
-            HOUR,
-            Arc::new(Semaphore::new(4)),
-        )
+        Remembered::new(capacity, Duration::from_secs(10), HOUR, Arc::new(Semaphore::new(4)))
     }
 
     fn key(n: u8) -> Digest {
@@ -301,13 +261,7 @@ mod tests {
             sources.push(source);
         }
         assert_eq!(asked.load(Ordering::SeqCst), 1);
-        assert_eq!(
-            sources
-                .iter()
-                .filter(|source| **source == Source::Asked)
-                .count(),
-            1
-        );
+        assert_eq!(sources.iter().filter(|source| **source == Source::Asked).count(), 1);
     }
 
     #[tokio::test]
@@ -332,9 +286,7 @@ mod tests {
     #[tokio::test]
     async fn a_failure_is_not_remembered() {
         let all = remembered(10);
-        let failed = all
-            .ask(key(1), || async { Err("down".to_owned()) }, |_| LONG)
-            .await;
+        let failed = all.ask(key(1), || async { Err("down".to_owned()) }, |_| LONG).await;
         assert_eq!(&*failed.unwrap_err(), "down");
         assert_eq!(all.len(), 0);
         let good = all.ask(key(1), || async { Ok(1) }, |_| LONG).await.unwrap();
@@ -344,9 +296,7 @@ mod tests {
     #[tokio::test]
     async fn an_old_answer_stands_in_for_a_failure_and_is_not_asked_again_at_once() {
         let all = remembered(10);
-        all.ask(key(1), || async { Ok(1) }, |_| SPENT)
-            .await
-            .unwrap();
+        all.ask(key(1), || async { Ok(1) }, |_| SPENT).await.unwrap();
         assert!(all.fresh(&key(1), Instant::now()).is_none());
         let failed = || async { Err("down".to_owned()) };
         let (known, source) = all.ask(key(1), failed, |_| LONG).await.unwrap();
@@ -356,16 +306,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_slow_review_is_given_up() {
-        let all = Remembered::<u32>::new(
-            10,
-            Duration::from_millis(1),
-            HOUR,
-            Arc::new(Semaphore::new(1)),
-        );
-        let error = all
-            .ask(key(1), std::future::pending, |_| LONG)
-            .await
-            .unwrap_err();
+        let all =
+            Remembered::<u32>::new(10, Duration::from_millis(1), HOUR, Arc::new(Semaphore::new(1)));
+        let error = all.ask(key(1), std::future::pending, |_| LONG).await.unwrap_err();
         assert!(error.contains("no answer within 1ms"), "{error}");
         assert_eq!(all.len(), 0);
     }

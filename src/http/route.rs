@@ -99,10 +99,7 @@ impl<'a> Route<'a> {
         // Four parts, of which the last is empty, are a path with a slash too many.
         let parts = rest.bytes().filter(|byte| *byte == b'/').count() + 1;
         if namespaced && parts == 3 && !third.is_empty() {
-            return Ok(Self::Metric {
-                namespace: second,
-                metric: third,
-            });
+            return Ok(Self::Metric { namespace: second, metric: third });
         }
         Ok(match (namespaced, parts) {
             (true, 2) => Self::NoObject {
@@ -157,12 +154,9 @@ impl<'a> Route<'a> {
         };
         match self {
             Self::Metric { namespace, metric } => resource(namespace, metric, "", ""),
-            Self::NoObject {
-                namespace,
-                resource: kind,
-                name,
-                subresource,
-            } => resource(namespace, kind, name, subresource),
+            Self::NoObject { namespace, resource: kind, name, subresource } => {
+                resource(namespace, kind, name, subresource)
+            }
             _ => Attributes::Path {
                 verb: match method.as_str() {
                     "GET" | "HEAD" => "get",
@@ -247,10 +241,8 @@ mod tests {
     fn only_a_namespace_and_a_metric_make_a_read() {
         let path = |rest: &str| format!("{PREFIX}{rest}");
         let read = path("namespaces/d/hirl%2Ddesired-replicas");
-        let metric = Route::Metric {
-            namespace: "d".into(),
-            metric: "hirl-desired-replicas".into(),
-        };
+        let metric =
+            Route::Metric { namespace: "d".into(), metric: "hirl-desired-replicas".into() };
         assert_eq!(Route::of(&read).unwrap(), metric);
         for rest in [
             "",
@@ -267,20 +259,9 @@ mod tests {
             "m/o",
         ] {
             let path = path(rest);
-            assert!(
-                matches!(Route::of(&path).unwrap(), Route::NoObject { .. }),
-                "{rest}"
-            );
+            assert!(matches!(Route::of(&path).unwrap(), Route::NoObject { .. }), "{rest}");
         }
-        for other in [
-            "/",
-            "",
-            "//apis",
-            "/apis/",
-            "/apis/other",
-            "/livez/",
-            "/openapi",
-        ] {
+        for other in ["/", "", "//apis", "/apis/", "/apis/other", "/livez/", "/openapi"] {
             assert_eq!(Route::of(other).unwrap(), Route::Other, "{other}");
         }
         assert!(Route::of(&path("namespaces/%zz/m")).is_err());
@@ -292,13 +273,7 @@ mod tests {
         let path = format!("{PREFIX}namespaces/d/m");
         let route = Route::of(&path).unwrap();
         let verb = |method: &Method, watching| match route.attributes(method, &path, watching) {
-            Attributes::Resource {
-                verb,
-                namespace: "d",
-                resource: "m",
-                name: "",
-                ..
-            } => verb,
+            Attributes::Resource { verb, namespace: "d", resource: "m", name: "", .. } => verb,
             other => panic!("{other:?}"),
         };
         assert_eq!(verb(&Method::GET, false), "list");
@@ -311,19 +286,10 @@ mod tests {
     fn a_query_is_decoded_as_a_form() {
         let read = |query| parameter(query, "labelSelector").unwrap();
         assert_eq!(read("limit=1&labelSelector=a%3Db").as_deref(), Some("a=b"));
-        assert_eq!(
-            read("labelSelector=env+in+%28a%2Cb%29").as_deref(),
-            Some("env in (a,b)")
-        );
-        assert_eq!(
-            read("labelSelector=a%20in%20(b)&x").as_deref(),
-            Some("a in (b)")
-        );
+        assert_eq!(read("labelSelector=env+in+%28a%2Cb%29").as_deref(), Some("env in (a,b)"));
+        assert_eq!(read("labelSelector=a%20in%20(b)&x").as_deref(), Some("a in (b)"));
         assert_eq!(read("label%53elector=a").as_deref(), Some("a"));
-        assert_eq!(
-            read("labelSelector=a&labelSelector=b").as_deref(),
-            Some("a")
-        );
+        assert_eq!(read("labelSelector=a&labelSelector=b").as_deref(), Some("a"));
         assert_eq!(read("labelSelector").as_deref(), Some(""));
         assert_eq!(read("labelselector=a"), None);
         assert!(parameter("labelSelector=%2", "labelSelector").is_err());

@@ -44,29 +44,22 @@ impl<'a> Selector<'a> {
     pub(super) fn parse(text: &'a str) -> Result<Self, BadSelector> {
         if text.len() > MAX_LENGTH {
             let what = format!("it has {} bytes, at most {MAX_LENGTH} are read", text.len());
-            return Err(BadSelector {
-                what,
-                at: MAX_LENGTH,
-            });
+            return Err(BadSelector { what, at: MAX_LENGTH });
         }
         Parser { text, at: 0 }.requirements().map(Self)
     }
 
     /// Whether an object with these labels is meant.
     pub(super) fn matches<'l>(&self, label: impl Fn(&str) -> Option<&'l str>) -> bool {
-        self.0
-            .iter()
-            .all(|requirement| requirement.test.holds(label(requirement.key)))
+        self.0.iter().all(|requirement| requirement.test.holds(label(requirement.key)))
     }
 
     /// The only value that `key` may have, where a requirement says so: a way to an index.
     pub(super) fn exact(&self, key: &str) -> Option<&'a str> {
-        self.0
-            .iter()
-            .find_map(|requirement| match requirement.test {
-                Test::Is(value) if requirement.key == key => Some(value),
-                _ => None,
-            })
+        self.0.iter().find_map(|requirement| match requirement.test {
+            Test::Is(value) if requirement.key == key => Some(value),
+            _ => None,
+        })
     }
 }
 
@@ -128,11 +121,7 @@ impl<'a> Parser<'a> {
         let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
         let is_special = |byte: &u8| matches!(byte, b'=' | b'!' | b'(' | b')' | b',' | b'>' | b'<');
         let bytes = self.text.as_bytes();
-        let start = self.at
-            + bytes[self.at..]
-                .iter()
-                .take_while(|byte| is_space(byte))
-                .count();
+        let start = self.at + bytes[self.at..].iter().take_while(|byte| is_space(byte)).count();
         let second = bytes.get(start + 1);
         let (token, length) = match (bytes.get(start), second) {
             (None, _) => (Token::End, 0),
@@ -168,10 +157,7 @@ impl<'a> Parser<'a> {
     }
 
     fn fail<T>(&self, what: impl Into<String>) -> Result<T, BadSelector> {
-        Err(BadSelector {
-            what: what.into(),
-            at: self.at,
-        })
+        Err(BadSelector { what: what.into(), at: self.at })
     }
 
     fn requirements(mut self) -> Result<Vec<Requirement<'a>>, BadSelector> {
@@ -199,25 +185,18 @@ impl<'a> Parser<'a> {
         let key = match self.next() {
             Token::Word(key) => key,
             found => {
-                return self.fail(format!(
-                    "found '{found}', expected: !, identifier, or 'end of string'"
-                ));
+                return self
+                    .fail(format!("found '{found}', expected: !, identifier, or 'end of string'"));
             }
         };
         if !is_key(key) {
             return self.fail(format!("{key:?} is not a label key"));
         }
         if absent {
-            return Ok(Requirement {
-                key,
-                test: Test::Absent,
-            });
+            return Ok(Requirement { key, test: Test::Absent });
         }
         if matches!(self.peek(), Token::End | Token::Comma) {
-            return Ok(Requirement {
-                key,
-                test: Test::Exists,
-            });
+            return Ok(Requirement { key, test: Test::Exists });
         }
         let test = match self.next() {
             Token::Equal => Test::Is(self.value()?),
@@ -227,9 +206,7 @@ impl<'a> Parser<'a> {
             Token::Word("in") => Test::In(self.values()?),
             Token::Word("notin") => Test::NotIn(self.values()?),
             found => {
-                return self.fail(format!(
-                    "found '{found}', expected: in, notin, =, ==, !=, >, <"
-                ));
+                return self.fail(format!("found '{found}', expected: in, notin, =, ==, !=, >, <"));
             }
         };
         Ok(Requirement { key, test })
@@ -248,9 +225,7 @@ impl<'a> Parser<'a> {
 
     fn number(&mut self) -> Result<i64, BadSelector> {
         let value = self.value()?;
-        value
-            .parse()
-            .or_else(|_| self.fail(format!("{value:?} is not an integer")))
+        value.parse().or_else(|_| self.fail(format!("{value:?} is not an integer")))
     }
 
     fn checked(&self, value: &'a str) -> Result<&'a str, BadSelector> {
@@ -306,9 +281,7 @@ fn is_value(value: &str) -> bool {
     bytes.len() <= 63
         && at_end(bytes.first())
         && at_end(bytes.last())
-        && bytes
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
+        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
 }
 
 fn is_subdomain(prefix: &str) -> bool {
@@ -331,10 +304,7 @@ mod tests {
     const LABELS: [(&str, &str); 3] = [("a", "b"), ("env", "prod"), ("n", "7")];
 
     fn label(key: &str) -> Option<&'static str> {
-        LABELS
-            .iter()
-            .find(|(name, _)| *name == key)
-            .map(|(_, value)| *value)
+        LABELS.iter().find(|(name, _)| *name == key).map(|(_, value)| *value)
     }
 
     #[test]

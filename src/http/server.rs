@@ -81,9 +81,7 @@ pub struct Server {
 
 impl std::fmt::Debug for Server {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Server")
-            .field("address", &self.address)
-            .finish_non_exhaustive()
+        out.debug_struct("Server").field("address", &self.address).finish_non_exhaustive()
     }
 }
 
@@ -96,17 +94,12 @@ impl Server {
     ) -> Result<Self, StartError> {
         settings.validate().map_err(StartError::Settings)?;
         let instruments = Arc::clone(&state.instruments);
-        let files = Files {
-            certificate: settings.cert_file.clone(),
-            key: settings.key_file.clone(),
-        };
+        let files =
+            Files { certificate: settings.cert_file.clone(), key: settings.key_file.clone() };
         let reloader = Reloader::start(files, Arc::clone(&instruments))?;
         let service = Arc::new(Service::new(&settings, peer, state));
         service.peers().reload().map_err(StartError::PeerCa)?;
-        let listen = |source| StartError::Listen {
-            address: settings.listen,
-            source,
-        };
+        let listen = |source| StartError::Listen { address: settings.listen, source };
         let listener = open_port(settings.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         Ok(Self {
@@ -152,15 +145,7 @@ impl Server {
     /// Answers until `cancel`; then says "not ready" for a while, stops accepting, and lets open
     /// requests end.
     pub async fn run(self, cancel: CancellationToken) {
-        let Self {
-            listener,
-            address,
-            service,
-            mut reloader,
-            limits,
-            places,
-            ..
-        } = self;
+        let Self { listener, address, service, mut reloader, limits, places, .. } = self;
         let configs = reloader.configs();
         let connections = TaskTracker::new();
         let drain = CancellationToken::new();
@@ -208,10 +193,7 @@ impl Server {
         drain.cancel();
         connections.close();
         // Each connection ends itself within the drain time; the handshake may come before it.
-        if timeout(limits.drain + limits.handshake, connections.wait())
-            .await
-            .is_err()
-        {
+        if timeout(limits.drain + limits.handshake, connections.wait()).await.is_err() {
             tracing::warn!(left = connections.len(), "connections cut off");
         }
         tracing::info!("stopped answering");
@@ -225,9 +207,7 @@ async fn open_port(address: SocketAddr) -> io::Result<TcpListener> {
             if address.ip() == Ipv6Addr::UNSPECIFIED
                 && error.kind() != io::ErrorKind::AddrInUse =>
         {
-            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port()))
-                .await
-                .map_err(|_| error)
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await.map_err(|_| error)
         }
         bound => bound,
     }
@@ -250,10 +230,7 @@ struct Activity {
 
 impl Activity {
     fn touch(&self) {
-        self.last.store(
-            (self.opened.elapsed().as_millis() as u64).max(1),
-            Ordering::Relaxed,
-        );
+        self.last.store((self.opened.elapsed().as_millis() as u64).max(1), Ordering::Relaxed);
     }
 
     /// When the connection will have been idle for too long: before its first request that is
@@ -276,10 +253,7 @@ impl Open {
     async fn serve_counted(&self, stream: TcpStream, config: Arc<ServerConfig>) {
         // Without it small answers wait for acknowledgements; a failure only costs time.
         let _ = stream.set_nodelay(true);
-        let handshake = timeout(
-            self.limits.handshake,
-            TlsAcceptor::from(config).accept(stream),
-        );
+        let handshake = timeout(self.limits.handshake, TlsAcceptor::from(config).accept(stream));
         let stream = match handshake.await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return self.no_handshake(&error),
@@ -289,16 +263,9 @@ impl Open {
         let is_http2 = session.alpn_protocol() == Some(b"h2");
         let chain = session.peer_certificates().unwrap_or_default();
         let connection = Arc::new(Connection::new(
-            chain
-                .iter()
-                .cloned()
-                .map(CertificateDer::into_owned)
-                .collect(),
+            chain.iter().cloned().map(CertificateDer::into_owned).collect(),
         ));
-        let activity = Arc::new(Activity {
-            opened: Instant::now(),
-            last: AtomicU64::new(0),
-        });
+        let activity = Arc::new(Activity { opened: Instant::now(), last: AtomicU64::new(0) });
         let answer = {
             let (service, activity) = (Arc::clone(&self.service), Arc::clone(&activity));
             service_fn(move |request: Request<Incoming>| {
@@ -318,16 +285,14 @@ impl Open {
                 .max_header_list_size(self.limits.max_header_bytes)
                 .keep_alive_interval(self.limits.ping)
                 .keep_alive_timeout(self.limits.header);
-            self.drive(builder.serve_connection(io, answer), &activity)
-                .await;
+            self.drive(builder.serve_connection(io, answer), &activity).await;
         } else {
             let mut builder = http1::Builder::new();
             builder
                 .timer(TokioTimer::new())
                 .header_read_timeout(self.limits.header)
                 .max_buf_size(self.limits.max_header_bytes as usize);
-            self.drive(builder.serve_connection(io, answer), &activity)
-                .await;
+            self.drive(builder.serve_connection(io, answer), &activity).await;
         }
     }
 
@@ -370,8 +335,6 @@ impl Open {
         let random = ring::rand::SystemRandom::new();
         // Without randomness every connection gets the shortest age, which is no harm.
         let _ = ring::rand::SecureRandom::fill(&random, &mut byte);
-        self.limits
-            .age
-            .mul_f64(0.9 + 0.2 * f64::from(byte[0]) / 255.0)
+        self.limits.age.mul_f64(0.9 + 0.2 * f64::from(byte[0]) / 255.0)
     }
 }

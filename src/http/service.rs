@@ -98,10 +98,9 @@ impl Service {
             peers: Peers::new(peer),
             log_level: state.log_level,
             audit: Audit::default(),
-            answered_ok: instruments.requests.get_or_create_owned(&AnswerLabel {
-                code: 200,
-                reason: "OK",
-            }),
+            answered_ok: instruments
+                .requests
+                .get_or_create_owned(&AnswerLabel { code: 200, reason: "OK" }),
             instruments,
             window: state.decision_interval.as_secs(),
             deadline: span(settings.deadline_seconds),
@@ -161,10 +160,7 @@ impl Service {
     {
         let arrived = Instant::now();
         let (parts, body) = request.into_parts();
-        let target_bytes = parts
-            .uri
-            .path_and_query()
-            .map_or(0, |target| target.as_str().len());
+        let target_bytes = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
         if target_bytes > self.max_target_bytes {
             return ApiError::target_too_long(self.max_target_bytes).response();
         }
@@ -192,14 +188,8 @@ impl Service {
         }
         let answered = match &route {
             Route::Metric { namespace, metric } => {
-                let read = Read {
-                    namespace,
-                    metric,
-                    query,
-                    method: &parts.method,
-                };
-                self.metric(&route, &read, &parts, connection, arrived)
-                    .await
+                let read = Read { namespace, metric, query, method: &parts.method };
+                self.metric(&route, &read, &parts, connection, arrived).await
             }
             Route::Decision => self.decision(&parts, connection),
             _ => Box::pin(self.other(&route, &parts, body, connection)).await,
@@ -239,27 +229,23 @@ impl Service {
     ) -> Result<Response, ApiError> {
         let mut given = Given::default();
         let watching = route::is_watch(read.query).unwrap_or(false);
-        let (identity, answered) = match self
-            .admit(route, parts, parts.uri.path(), watching, connection)
-            .await
-        {
-            Ok(identity) => {
-                let answered = external_metrics::read(
-                    &self.board,
-                    self.window,
-                    &identity,
-                    read,
-                    &parts.headers,
-                    &mut given,
-                );
-                (Some(identity), answered)
-            }
-            Err((identity, error)) => (identity, Err(error)),
-        };
+        let (identity, answered) =
+            match self.admit(route, parts, parts.uri.path(), watching, connection).await {
+                Ok(identity) => {
+                    let answered = external_metrics::read(
+                        &self.board,
+                        self.window,
+                        &identity,
+                        read,
+                        &parts.headers,
+                        &mut given,
+                    );
+                    (Some(identity), answered)
+                }
+                Err((identity, error)) => (identity, Err(error)),
+            };
         let took = arrived.elapsed();
-        self.instruments
-            .request_duration
-            .observe(took.as_secs_f64());
+        self.instruments.request_duration.observe(took.as_secs_f64());
         match (&answered, given.age) {
             (Ok(_), Some(age)) => {
                 self.answered_ok.inc();
@@ -275,10 +261,7 @@ impl Service {
             namespace: read.namespace,
             metric: read.metric,
             query: read.query,
-            code: answered
-                .as_ref()
-                .map_or_else(ApiError::code, Response::status)
-                .as_u16(),
+            code: answered.as_ref().map_or_else(ApiError::code, Response::status).as_u16(),
             micros: took.as_micros() as u64,
         };
         self.audit.write(&parts.headers, &line, &given);
@@ -287,10 +270,7 @@ impl Service {
 
     fn decision(&self, parts: &Parts, connection: &Connection) -> Result<Response, ApiError> {
         if parts.method != Method::GET {
-            return Err(ApiError::method_not_allowed(
-                "decisions can only be read",
-                "GET",
-            ));
+            return Err(ApiError::method_not_allowed("decisions can only be read", "GET"));
         }
         decision::decision(&self.board, &self.peers, connection, &parts.headers)
     }
@@ -307,9 +287,7 @@ impl Service {
         B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
     {
         let path = route::decoded(parts.uri.path())?;
-        self.admit(route, parts, &path, false, connection)
-            .await
-            .map_err(|(_, error)| error)?;
+        self.admit(route, parts, &path, false, connection).await.map_err(|(_, error)| error)?;
         let headers = &parts.headers;
         match (route, &parts.method) {
             (Route::NoObject { .. } | Route::Other, _) => Err(ApiError::no_such_path()),
@@ -317,13 +295,12 @@ impl Service {
                 let level = self.read_body(body).await?;
                 probes::set_log_level(&self.log_level, &level)
             }
-            (Route::LogLevel, _) => Err(ApiError::method_not_allowed(
-                "the log level can only be set",
-                "PUT",
-            )),
-            (_, method) if !matches!(*method, Method::GET | Method::HEAD) => Err(
-                ApiError::method_not_allowed(format!("{path} can only be read"), "GET, HEAD"),
-            ),
+            (Route::LogLevel, _) => {
+                Err(ApiError::method_not_allowed("the log level can only be set", "PUT"))
+            }
+            (_, method) if !matches!(*method, Method::GET | Method::HEAD) => {
+                Err(ApiError::method_not_allowed(format!("{path} can only be read"), "GET, HEAD"))
+            }
             (Route::Groups, _) => discovery::groups(headers),
             (Route::Group, _) => discovery::one_group(headers),
             (Route::Resources, _) => discovery::resources(headers),
@@ -359,18 +336,13 @@ impl Service {
             Err(error) if error.is::<LengthLimitError>() => {
                 Err(ApiError::too_large(self.max_body_bytes))
             }
-            Err(error) => Err(ApiError::bad_request(format!(
-                "reading the body failed: {error}"
-            ))),
+            Err(error) => Err(ApiError::bad_request(format!("reading the body failed: {error}"))),
         }
     }
 
     fn readiness(&self) -> [probes::Check; 2] {
         [
-            (
-                "front-proxy-configuration",
-                self.authenticator.is_configured(),
-            ),
+            ("front-proxy-configuration", self.authenticator.is_configured()),
             ("not-stopping", !self.stopping.load(Ordering::Relaxed)),
         ]
     }
@@ -380,10 +352,7 @@ impl Service {
     }
 
     fn count(&self, error: &ApiError) {
-        let label = AnswerLabel {
-            code: error.code().as_u16(),
-            reason: error.reason(),
-        };
+        let label = AnswerLabel { code: error.code().as_u16(), reason: error.reason() };
         self.instruments.requests.get_or_create(&label).inc();
     }
 }

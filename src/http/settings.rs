@@ -129,9 +129,7 @@ impl Settings {
         ] {
             // A day bounds every span, so that sums of instants cannot overflow.
             if !(seconds > 0.0 && seconds <= 86_400.0) {
-                return Err(format!(
-                    "{name} must be above 0 and at most 86400, not {seconds}"
-                ));
+                return Err(format!("{name} must be above 0 and at most 86400, not {seconds}"));
             }
         }
         if !(0.0..=600.0).contains(&self.ready_delay_seconds) {

@@ -65,13 +65,7 @@ struct Empty {}
 
 impl ApiError {
     fn new(code: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            reason,
-            message: message.into(),
-            about: None,
-            allow: None,
-        }
+        Self { code, reason, message: message.into(), about: None, allow: None }
     }
 
     /// 400: the client can repair the request.
@@ -102,10 +96,7 @@ impl ApiError {
     /// 405; `allow` lists the methods that would be answered.
     pub(super) fn method_not_allowed(message: impl Into<String>, allow: &'static str) -> Self {
         let error = Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message);
-        Self {
-            allow: Some(allow),
-            ..error
-        }
+        Self { allow: Some(allow), ..error }
     }
 
     /// 406: the client accepts nothing that we can write.
@@ -142,11 +133,7 @@ impl ApiError {
 
     /// 503: no answer now; the HPA holds.
     pub(super) fn unavailable(message: impl Into<String>) -> Self {
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "ServiceUnavailable",
-            message,
-        )
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message)
     }
 
     /// 504: the deadline passed.
@@ -156,15 +143,8 @@ impl ApiError {
 
     /// The same error with the object that it is about: a resource (here: a metric) of `group`.
     pub(super) fn about(self, group: &'static str, kind: &str, name: &str) -> Self {
-        let about = About {
-            name: name.to_owned(),
-            group,
-            kind: kind.to_owned(),
-        };
-        Self {
-            about: Some(Box::new(about)),
-            ..self
-        }
+        let about = About { name: name.to_owned(), group, kind: kind.to_owned() };
+        Self { about: Some(Box::new(about)), ..self }
     }
 
     /// HTTP status.
@@ -195,10 +175,7 @@ impl ApiError {
         let headers = response.headers_mut();
         headers.insert(X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
         if let Some(allow) = self.allow {
-            headers.insert(
-                HeaderName::from_static("allow"),
-                HeaderValue::from_static(allow),
-            );
+            headers.insert(HeaderName::from_static("allow"), HeaderValue::from_static(allow));
         }
         response
     }

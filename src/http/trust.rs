@@ -86,10 +86,7 @@ impl Signers {
         let mut roots = RootCertStore::empty();
         let (_, unusable) = roots.add_parsable_certificates(certificates);
         if unusable > 0 {
-            tracing::warn!(
-                unusable,
-                "a CA bundle holds certificates that cannot be used"
-            );
+            tracing::warn!(unusable, "a CA bundle holds certificates that cannot be used");
         }
         WebPkiClientVerifier::builder_with_provider(Arc::new(roots), tls::provider())
             .build()
@@ -100,9 +97,7 @@ impl Signers {
     /// Whether the chain, leaf first, leads to one of them and is meant for clients.
     pub(super) fn signed(&self, chain: &[CertificateDer<'_>]) -> bool {
         chain.split_first().is_some_and(|(leaf, intermediates)| {
-            self.0
-                .verify_client_cert(leaf, intermediates, UnixTime::now())
-                .is_ok()
+            self.0.verify_client_cert(leaf, intermediates, UnixTime::now()).is_ok()
         })
     }
 }
@@ -153,9 +148,7 @@ impl Trust {
             return Proof::Refused;
         };
         let signed = |signers: &Option<Signers>| {
-            signers
-                .as_ref()
-                .is_some_and(|signers| signers.signed(chain))
+            signers.as_ref().is_some_and(|signers| signers.signed(chain))
         };
         let allowed = &self.front_proxy.allowed_names;
         let name = common_name(&leaf);
@@ -183,12 +176,7 @@ impl Trust {
 
 /// The last common name, as Go reads it; `None` when there is none or it is empty.
 fn common_name<'a>(certificate: &'a X509Certificate<'_>) -> Option<&'a str> {
-    let name = certificate
-        .subject()
-        .iter_common_name()
-        .last()?
-        .as_str()
-        .ok()?;
+    let name = certificate.subject().iter_common_name().last()?.as_str().ok()?;
     (!name.is_empty()).then_some(name)
 }
 

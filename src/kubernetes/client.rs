@@ -69,8 +69,7 @@ pub async fn connect(
     let url = config.cluster_url.to_string();
     // kube picks its provider from the process default; ours is ring. It may be installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Client::try_from(config)
-        .map_err(|source| ClientError::Build { url, source: Box::new(source) })
+    Client::try_from(config).map_err(|source| ClientError::Build { url, source: Box::new(source) })
 }
 
 #[cfg(test)]

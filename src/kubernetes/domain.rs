@@ -1,10 +1,10 @@
 //! The `Domain` CRD: its schema for the API server, and its objects as domains of the core.
 #![expect(unreachable_pub, reason = "the schema derive copies each struct into a function body")]
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResource;
 use kube::CustomResourceExt;
 use kube::KubeSchema;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -169,17 +169,16 @@ impl DomainSpec {
             ("Active", None) => Mode::Active,
             ("Fallback", None) => Mode::Fallback,
             (other, None) => {
-                return Err(format!("mode {other:?} is not one of Shadow, Canary, Active, Fallback"));
+                return Err(format!(
+                    "mode {other:?} is not one of Shadow, Canary, Active, Fallback"
+                ));
             }
         };
         let domain = cluster::Domain {
             name: name.to_owned(),
             class: self.class.parse().map_err(|problem| format!("class {problem}"))?,
             weight: self.weight,
-            slo: Slo {
-                p99_seconds: seconds(&self.slo.p99)?,
-                error_ratio: self.slo.error_ratio,
-            },
+            slo: Slo { p99_seconds: seconds(&self.slo.p99)?, error_ratio: self.slo.error_ratio },
             floor_share: self.floor_share,
             mode,
         };
@@ -257,6 +256,10 @@ mod tests {
     #[test]
     fn the_manifest_is_the_crd_of_this_build() {
         let manifest = include_str!("../../manifests/base/domain-crd.yaml");
-        assert_eq!(manifest, crd_yaml().unwrap(), "write it anew: hirl crd > manifests/base/domain-crd.yaml");
+        assert_eq!(
+            manifest,
+            crd_yaml().unwrap(),
+            "write it anew: hirl crd > manifests/base/domain-crd.yaml"
+        );
     }
 }

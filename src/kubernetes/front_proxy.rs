@@ -132,10 +132,7 @@ mod tests {
     use super::*;
 
     fn data(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
-        entries
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect()
+        entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
     }
 
     #[test]
@@ -147,10 +144,7 @@ mod tests {
             ("requestheader-username-headers", r#"["X-Remote-User"]"#),
             ("requestheader-uid-headers", r#"["X-Remote-Uid"]"#),
             ("requestheader-group-headers", r#"["X-Remote-Group"]"#),
-            (
-                "requestheader-extra-headers-prefix",
-                r#"["X-Remote-Extra-"]"#,
-            ),
+            ("requestheader-extra-headers-prefix", r#"["X-Remote-Extra-"]"#),
         ]))
         .unwrap();
         assert_eq!(read.client_ca.as_deref(), Some("CLIENT"));
@@ -171,9 +165,7 @@ mod tests {
     #[test]
     fn a_broken_list_is_refused_by_name() {
         let broken = data(&[("requestheader-allowed-names", "front-proxy")]);
-        let error = FrontProxy::from_config_map(&broken)
-            .unwrap_err()
-            .to_string();
+        let error = FrontProxy::from_config_map(&broken).unwrap_err().to_string();
         assert!(error.contains("requestheader-allowed-names"), "{error}");
     }
 

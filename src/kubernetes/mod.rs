@@ -20,7 +20,7 @@ pub use front_proxy::{
     AUTHENTICATION_CONFIG_MAP, AUTHENTICATION_NAMESPACE, BadEntry, FrontProxy, watch_front_proxy,
 };
 pub use index::{DomainObject, Ownership};
-pub use lease::{Election, LeaseGuard, LeaseSettings, Leadership};
+pub use lease::{Election, Leadership, LeaseGuard, LeaseSettings};
 //pub use report::{ReadIntervals, Reporter};
 pub use reviews::{Access, Attributes, ReviewError, Reviews, User};
 pub use selector::{Operator, Requirement, Selector};

@@ -214,7 +214,8 @@ impl PodSpec {
             .init_containers
             .iter()
             .filter(|one| one.restart_policy.as_deref() == Some("Always"));
-        let parts = || self.containers.iter().chain(sidecars.clone()).map(|one| &one.resources.requests);
+        let parts =
+            || self.containers.iter().chain(sidecars.clone()).map(|one| &one.resources.requests);
         let whole = self.resources.as_ref().map(|all| &all.requests);
         let cpu = match whole.and_then(|all| all.cpu.as_ref()) {
             Some(text) => milli(Some(text)),

@@ -108,10 +108,7 @@ impl Reviews {
         token: &str,
     ) -> impl Future<Output = Result<Option<User>, ReviewError>> + Send + use<> {
         let review = TokenReview {
-            spec: TokenReviewSpec {
-                token: Some(token.to_owned()),
-                ..TokenReviewSpec::default()
-            },
+            spec: TokenReviewSpec { token: Some(token.to_owned()), ..TokenReviewSpec::default() },
             ..TokenReview::default()
         };
         let reviews = Api::<TokenReview>::all(self.client.clone());
@@ -119,10 +116,7 @@ impl Reviews {
             let answer = reviews
                 .create(&PostParams::default(), &review)
                 .await
-                .map_err(|source| ReviewError::Call {
-                    what: TOKEN_REVIEW,
-                    source,
-                })?;
+                .map_err(|source| ReviewError::Call { what: TOKEN_REVIEW, source })?;
             let status = answer.status.ok_or(ReviewError::NoStatus(TOKEN_REVIEW))?;
             let user = status.user.filter(|_| status.authenticated == Some(true));
             Ok(user.map(|user| User {
@@ -140,19 +134,14 @@ impl Reviews {
         user: &User,
         attributes: &Attributes<'_>,
     ) -> impl Future<Output = Result<Access, ReviewError>> + Send + use<> {
-        let review = SubjectAccessReview {
-            spec: spec(user, attributes),
-            ..SubjectAccessReview::default()
-        };
+        let review =
+            SubjectAccessReview { spec: spec(user, attributes), ..SubjectAccessReview::default() };
         let reviews = Api::<SubjectAccessReview>::all(self.client.clone());
         async move {
             let answer = reviews
                 .create(&PostParams::default(), &review)
                 .await
-                .map_err(|source| ReviewError::Call {
-                    what: ACCESS_REVIEW,
-                    source,
-                })?;
+                .map_err(|source| ReviewError::Call { what: ACCESS_REVIEW, source })?;
             let status = answer.status.ok_or(ReviewError::NoStatus(ACCESS_REVIEW))?;
             // A denial wins over an allowance, as in the API server itself.
             Ok(if status.allowed && status.denied != Some(true) {
@@ -167,15 +156,7 @@ impl Reviews {
 fn spec(user: &User, attributes: &Attributes<'_>) -> SubjectAccessReviewSpec {
     let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let (resource_attributes, non_resource_attributes) = match *attributes {
-        Attributes::Resource {
-            verb,
-            group,
-            version,
-            namespace,
-            resource,
-            subresource,
-            name,
-        } => {
+        Attributes::Resource { verb, group, version, namespace, resource, subresource, name } => {
             let resource = ResourceAttributes {
                 verb: text(verb),
                 group: text(group),
@@ -188,13 +169,9 @@ fn spec(user: &User, attributes: &Attributes<'_>) -> SubjectAccessReviewSpec {
             };
             (Some(resource), None)
         }
-        Attributes::Path { verb, path } => (
-            None,
-            Some(NonResourceAttributes {
-                verb: text(verb),
-                path: text(path),
-            }),
-        ),
+        Attributes::Path { verb, path } => {
+            (None, Some(NonResourceAttributes { verb: text(verb), path: text(path) }))
+        }
     };
     SubjectAccessReviewSpec {
         user: text(&user.name),

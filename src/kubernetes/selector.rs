@@ -94,7 +94,10 @@ mod tests {
             ("{}", true),
             (r#"{"matchLabels":{"app":"web"}}"#, true),
             (r#"{"matchLabels":{"app":"web","tier":"back"}}"#, false),
-            (r#"{"matchExpressions":[{"key":"app","operator":"In","values":["api","web"]}]}"#, true),
+            (
+                r#"{"matchExpressions":[{"key":"app","operator":"In","values":["api","web"]}]}"#,
+                true,
+            ),
             (r#"{"matchExpressions":[{"key":"app","operator":"NotIn","values":["web"]}]}"#, false),
             (r#"{"matchExpressions":[{"key":"zone","operator":"NotIn","values":["a"]}]}"#, true),
             (r#"{"matchExpressions":[{"key":"zone","operator":"In","values":["a"]}]}"#, false),

@@ -43,19 +43,13 @@ impl Settings {
         let positive = [
             ("observation.leadSeconds", self.lead_seconds),
             ("observation.trendSeconds", self.trend_seconds),
-            (
-                "observation.costHalfLifeSeconds",
-                self.cost_half_life_seconds,
-            ),
+            ("observation.costHalfLifeSeconds", self.cost_half_life_seconds),
         ];
         if let Some((name, value)) = positive.into_iter().find(|(_, value)| !(*value > 0.0)) {
             return Err(format!("{name} must be above 0, not {value}"));
         }
         if !(0.0..=1.0).contains(&self.trend_fit) {
-            return Err(format!(
-                "observation.trendFit must be 0 to 1, not {}",
-                self.trend_fit
-            ));
+            return Err(format!("observation.trendFit must be 0 to 1, not {}", self.trend_fit));
         }
         Ok(())
     }
@@ -128,11 +122,7 @@ impl Observer {
     /// An observer without history. `freshness` says how old each signal may be.
     #[must_use]
     pub fn new(settings: Settings, freshness: Freshness) -> Self {
-        Self {
-            settings,
-            freshness,
-            memory: PerApp::default(),
-        }
+        Self { settings, freshness, memory: PerApp::default() }
     }
 
     /// What the snapshot says at `now`.
@@ -141,29 +131,13 @@ impl Observer {
         let mut domains = vec![DomainTally::default(); catalog.domains.len()];
         let memory = self.memory.align(catalog);
         let apps =
-            catalog
-                .apps
-                .iter()
-                .zip(&snapshot.apps)
-                .zip(memory)
-                .map(|((app, state), memory)| {
-                    let seen = see(
-                        &self.settings,
-                        &self.freshness,
-                        snapshot,
-                        app,
-                        state,
-                        memory,
-                        now,
-                    );
-                    domains[app.domain].add(&seen, state);
-                    seen
-                });
+            catalog.apps.iter().zip(&snapshot.apps).zip(memory).map(|((app, state), memory)| {
+                let seen = see(&self.settings, &self.freshness, snapshot, app, state, memory, now);
+                domains[app.domain].add(&seen, state);
+                seen
+            });
         let apps = apps.collect();
-        Observation {
-            apps,
-            domains: domains.iter().map(DomainTally::close).collect(),
-        }
+        Observation { apps, domains: domains.iter().map(DomainTally::close).collect() }
     }
 }
 
@@ -185,9 +159,7 @@ fn see(
     let errors = fresh(SignalKind::ErrorRatio);
 
     let requested = f64::from(state.ready) * state.cpu_request;
-    let utilisation = cpu
-        .filter(|_| requested > 0.0)
-        .map(|cores| cores / requested);
+    let utilisation = cpu.filter(|_| requested > 0.0).map(|cores| cores / requested);
     if let (Some(rps), Some(reading)) = (rps, state.signals[SignalKind::Rps].reading) {
         memory.trend.push(reading.at, rps, settings.trend_seconds);
     }
@@ -225,11 +197,8 @@ fn see(
         cpu,
         utilisation,
         rps,
-        rps_ahead: rps.map(|rps| {
-            memory
-                .trend
-                .ahead(rps, settings.lead_seconds, settings.trend_fit)
-        }),
+        rps_ahead: rps
+            .map(|rps| memory.trend.ahead(rps, settings.lead_seconds, settings.trend_fit)),
         cores_per_rps: memory.cores_per_rps,
         latency_ratio: p99.map(|seconds| seconds / slo.p99_seconds),
         error_ratio: errors.map(|ratio| ratio / slo.error_ratio),
@@ -287,10 +256,7 @@ impl DomainTally {
         self.rejected += u32::from(rejected);
         let rps = app.rps.unwrap_or(0.0);
         self.rps += rps;
-        let worst = app
-            .latency_ratio
-            .unwrap_or(0.0)
-            .max(app.error_ratio.unwrap_or(0.0));
+        let worst = app.latency_ratio.unwrap_or(0.0).max(app.error_ratio.unwrap_or(0.0));
         if worst > 1.0 {
             self.breaching_rps += rps;
         }
@@ -299,11 +265,7 @@ impl DomainTally {
     fn close(&self) -> DomainObservation {
         DomainObservation {
             rps: self.rps,
-            breaching_share: if self.rps > 0.0 {
-                self.breaching_rps / self.rps
-            } else {
-                0.0
-            },
+            breaching_share: if self.rps > 0.0 { self.breaching_rps / self.rps } else { 0.0 },
             rejected_share: f64::from(self.rejected) / f64::from(self.apps.max(1)),
         }
     }

@@ -10,10 +10,7 @@ fn snapshot(signals: Signals) -> Snapshot {
         name: "payments".into(),
         class: Class::P0,
         weight: 1.0,
-        slo: Slo {
-            p99_seconds: 0.2,
-            error_ratio: 0.01,
-        },
+        slo: Slo { p99_seconds: 0.2, error_ratio: 0.01 },
         floor_share: 0.0,
         mode: Mode::Active,
     };
@@ -28,10 +25,7 @@ fn snapshot(signals: Signals) -> Snapshot {
     };
     Snapshot {
         at: NOW,
-        catalog: Arc::new(Catalog {
-            domains: vec![domain],
-            apps,
-        }),
+        catalog: Arc::new(Catalog { domains: vec![domain], apps }),
         apps: vec![state],
         pools: Vec::new(),
     }
@@ -52,9 +46,8 @@ fn healthy() -> Signals {
 }
 
 fn observe(signals: Signals) -> AppObservation {
-    Observer::new(Settings::default(), Freshness::default())
-        .observe(&snapshot(signals), NOW)
-        .apps[0]
+    Observer::new(Settings::default(), Freshness::default()).observe(&snapshot(signals), NOW).apps
+        [0]
 }
 
 #[test]
@@ -84,10 +77,7 @@ fn no_traffic_is_no_fault_but_an_absent_latency_is() {
     signals[SignalKind::P99] = Signal::missing(Fault::Idle);
     assert!(observe(signals).sound);
     signals[SignalKind::P99] = Signal::missing(Fault::Absent);
-    assert_eq!(
-        observe(signals).missing,
-        Some((SignalKind::P99, Fault::Absent))
-    );
+    assert_eq!(observe(signals).missing, Some((SignalKind::P99, Fault::Absent)));
 }
 
 #[test]

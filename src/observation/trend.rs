@@ -20,8 +20,7 @@ impl Trend {
         }
         // Closer samples than this would push the older half of the window out of the buffer.
         let spacing = window_seconds / CAPACITY as f64;
-        self.samples
-            .retain(|(old, _)| at.seconds_since(*old) <= window_seconds);
+        self.samples.retain(|(old, _)| at.seconds_since(*old) <= window_seconds);
         if let [.., (before, _), (last_at, last_value)] = self.samples.as_mut_slice()
             && last_at.seconds_since(*before) < spacing
         {
@@ -51,11 +50,7 @@ impl Trend {
         if self.samples.len() < 4 {
             return None;
         }
-        let points = || {
-            self.samples
-                .iter()
-                .map(|(at, value)| (at.seconds_since(first), *value))
-        };
+        let points = || self.samples.iter().map(|(at, value)| (at.seconds_since(first), *value));
         let mean_x = points().map(|(x, _)| x).sum::<f64>() / count;
         let mean_y = points().map(|(_, y)| y).sum::<f64>() / count;
         let (mut xx, mut xy, mut yy) = (0.0, 0.0, 0.0);
@@ -85,28 +80,19 @@ mod tests {
     fn a_ramp_is_extended_and_a_fall_is_not() {
         let ahead = trend(&[100.0, 110.0, 120.0, 130.0, 140.0]).ahead(140.0, 60.0, 0.6);
         assert!((ahead - 200.0).abs() < 1e-9, "{ahead}");
-        assert_eq!(
-            trend(&[140.0, 130.0, 120.0, 110.0]).ahead(110.0, 60.0, 0.6),
-            110.0
-        );
+        assert_eq!(trend(&[140.0, 130.0, 120.0, 110.0]).ahead(110.0, 60.0, 0.6), 110.0);
     }
 
     #[test]
     fn noise_constants_and_short_histories_have_no_trend() {
-        assert_eq!(
-            trend(&[100.0, 130.0, 95.0, 128.0, 99.0]).ahead(99.0, 60.0, 0.6),
-            99.0
-        );
+        assert_eq!(trend(&[100.0, 130.0, 95.0, 128.0, 99.0]).ahead(99.0, 60.0, 0.6), 99.0);
         assert_eq!(trend(&[100.0; 5]).ahead(100.0, 60.0, 0.6), 100.0);
         assert_eq!(trend(&[100.0, 200.0, 300.0]).ahead(300.0, 60.0, 0.6), 300.0);
     }
 
     #[test]
     fn the_extension_at_most_doubles() {
-        assert_eq!(
-            trend(&[0.0, 100.0, 200.0, 300.0]).ahead(300.0, 600.0, 0.6),
-            600.0
-        );
+        assert_eq!(trend(&[0.0, 100.0, 200.0, 300.0]).ahead(300.0, 600.0, 0.6), 600.0);
     }
 
     #[test]

@@ -42,18 +42,14 @@ pub fn divide(claims: &[Claim], reserve: f64) -> Vec<f64> {
 }
 
 fn of(claims: &[Claim], class: Class) -> impl Iterator<Item = (usize, &Claim)> {
-    claims
-        .iter()
-        .enumerate()
-        .filter(move |(_, claim)| claim.class == class)
+    claims.iter().enumerate().filter(move |(_, claim)| claim.class == class)
 }
 
 /// Fills unmet demand in proportion to weight; gives what is left when nobody wants more. Each
 /// round satisfies at least one claim, so there are at most as many rounds as claims.
 fn fill(claims: &[Claim], shares: &mut [f64], mut left: f64) -> f64 {
-    let mut hungry: Vec<usize> = (0..claims.len())
-        .filter(|&index| claims[index].demand > shares[index])
-        .collect();
+    let mut hungry: Vec<usize> =
+        (0..claims.len()).filter(|&index| claims[index].demand > shares[index]).collect();
     while left > 1e-12 && !hungry.is_empty() {
         let weights: f64 = hungry.iter().map(|&index| claims[index].weight).sum();
         // The largest step per weight that overfills nobody.
@@ -77,40 +73,22 @@ mod tests {
     use super::*;
 
     fn claim(class: Class, weight: f64, floor: f64, demand: f64) -> Claim {
-        Claim {
-            class,
-            weight,
-            floor,
-            demand,
-        }
+        Claim { class, weight, floor, demand }
     }
 
     #[test]
     fn demand_is_met_while_there_is_room_and_the_rest_follows_weight() {
-        let shares = divide(
-            &[
-                claim(Class::P0, 1.0, 0.1, 0.3),
-                claim(Class::P3, 0.5, 0.05, 0.1),
-            ],
-            0.05,
-        );
+        let shares =
+            divide(&[claim(Class::P0, 1.0, 0.1, 0.3), claim(Class::P3, 0.5, 0.05, 0.1)], 0.05);
         // 0.55 is left over: two thirds to the first.
-        assert!(
-            (shares[0] - (0.3 + 0.55 * 2.0 / 3.0)).abs() < 1e-9,
-            "{shares:?}"
-        );
+        assert!((shares[0] - (0.3 + 0.55 * 2.0 / 3.0)).abs() < 1e-9, "{shares:?}");
         assert!((shares[1] - (0.1 + 0.55 / 3.0)).abs() < 1e-9, "{shares:?}");
     }
 
     #[test]
     fn under_shortage_weight_decides_above_the_floors() {
-        let shares = divide(
-            &[
-                claim(Class::P0, 1.0, 0.1, 0.9),
-                claim(Class::P3, 0.25, 0.1, 0.9),
-            ],
-            0.0,
-        );
+        let shares =
+            divide(&[claim(Class::P0, 1.0, 0.1, 0.9), claim(Class::P3, 0.25, 0.1, 0.9)], 0.0);
         assert!((shares[0] - (0.1 + 0.8 * 0.8)).abs() < 1e-9, "{shares:?}");
         assert!((shares[1] - (0.1 + 0.8 * 0.2)).abs() < 1e-9, "{shares:?}");
     }
@@ -126,10 +104,7 @@ mod tests {
             0.1,
         );
         assert!((shares[1] - 0.6).abs() < 1e-9, "{shares:?}");
-        assert!(
-            (shares[0] - 0.15).abs() < 1e-9 && (shares[2] - 0.15).abs() < 1e-9,
-            "{shares:?}"
-        );
+        assert!((shares[0] - 0.15).abs() < 1e-9 && (shares[2] - 0.15).abs() < 1e-9, "{shares:?}");
     }
 
     proptest! {

@@ -110,10 +110,7 @@ mod tests {
     fn whole_counts_survive_floating_point() {
         for count in 1..5000_u32 {
             let aim = 0.7 * 0.25;
-            assert_eq!(
-                ceil_replicas(f64::from(count) * aim / aim),
-                f64::from(count)
-            );
+            assert_eq!(ceil_replicas(f64::from(count) * aim / aim), f64::from(count));
         }
     }
 }

@@ -109,9 +109,7 @@ impl Reasons {
 
     /// The reasons, in the order in which they act.
     pub fn iter(self) -> impl Iterator<Item = Reason> {
-        Reason::ALL
-            .into_iter()
-            .filter(move |reason| self.has(*reason))
+        Reason::ALL.into_iter().filter(move |reason| self.has(*reason))
     }
 }
 
@@ -147,9 +145,7 @@ impl Serialize for Reasons {
 
 impl<'de> Deserialize<'de> for Reasons {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Vec::<Reason>::deserialize(deserializer)?
-            .into_iter()
-            .collect())
+        Ok(Vec::<Reason>::deserialize(deserializer)?.into_iter().collect())
     }
 }
 
@@ -179,9 +175,7 @@ mod tests {
 
     #[test]
     fn a_set_of_reasons_survives_json_in_the_order_of_acting() {
-        let reasons: Reasons = [Reason::Rounded, Reason::Cpu, Reason::Budget]
-            .into_iter()
-            .collect();
+        let reasons: Reasons = [Reason::Rounded, Reason::Cpu, Reason::Budget].into_iter().collect();
         let text = serde_json::to_string(&reasons).unwrap();
         assert_eq!(text, r#"["cpu","budget","rounded"]"#);
         assert_eq!(serde_json::from_str::<Reasons>(&text).unwrap(), reasons);

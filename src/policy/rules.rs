@@ -49,12 +49,7 @@ impl Settings {
     /// One sentence that says what is wrong, if anything is.
     pub fn validate(&self) -> Result<(), String> {
         for (name, value, low, high) in [
-            (
-                "stabilizationSeconds",
-                self.stabilization_seconds,
-                0.0,
-                3600.0,
-            ),
+            ("stabilizationSeconds", self.stabilization_seconds, 0.0, 3600.0),
             ("latencyGain", self.latency_gain, 0.0, 10.0),
             ("latencyMinLoad", self.latency_min_load, 0.0, 2.0),
             ("trafficLimit", self.traffic_limit, 1.0, 100.0),
@@ -63,9 +58,7 @@ impl Settings {
             ("budgetSeconds", self.budget_seconds, 1.0, 3600.0),
         ] {
             if !(low..=high).contains(&value) {
-                return Err(format!(
-                    "policy.{name} must be {low} to {high}, not {value}"
-                ));
+                return Err(format!("policy.{name} must be {low} to {high}, not {value}"));
             }
         }
         Ok(())
@@ -90,11 +83,7 @@ impl Rules {
     /// The rule without memory.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self {
-            settings,
-            peaks: PerApp::default(),
-            budgets: None,
-        }
+        Self { settings, peaks: PerApp::default(), budgets: None }
     }
 
     /// Divides the shared CPU; every [`Settings::budget_seconds`], and when domains change.
@@ -120,9 +109,7 @@ impl Rules {
             let mut minimum = vec![0.0; domains.len()];
             for ((app, state), asked) in snapshot.catalog.apps.iter().zip(&snapshot.apps).zip(apps)
             {
-                let wanted = asked
-                    .replicas
-                    .unwrap_or_else(|| f64::from(state.spec_replicas));
+                let wanted = asked.replicas.unwrap_or_else(|| f64::from(state.spec_replicas));
                 let wanted = wanted.clamp(
                     f64::from(app.min_replicas),
                     f64::from(app.max_replicas.max(app.min_replicas)),
@@ -136,10 +123,7 @@ impl Rules {
             }
         }
         let shares = budget::divide(&claims, self.settings.reserve_share);
-        self.budgets = Some(Budgets {
-            divided_at: now,
-            shares: shares.clone(),
-        });
+        self.budgets = Some(Budgets { divided_at: now, shares: shares.clone() });
         shares
     }
 }
@@ -153,22 +137,13 @@ impl Policy for Rules {
     ) -> Proposal {
         let settings = &self.settings;
         let peaks = self.peaks.align(&snapshot.catalog);
-        let apps = snapshot
-            .catalog
-            .apps
-            .iter()
-            .zip(&snapshot.apps)
-            .zip(&observation.apps)
-            .zip(peaks);
+        let apps =
+            snapshot.catalog.apps.iter().zip(&snapshot.apps).zip(&observation.apps).zip(peaks);
         let apps: Vec<AppProposal> = apps
             .map(|(((app, state), seen), peak)| ask(settings, app, state, seen, peak, now))
             .collect();
         let shares = self.shares(snapshot, &apps, now);
-        Proposal {
-            apps,
-            shares,
-            reserve: self.settings.reserve_share,
-        }
+        Proposal { apps, shares, reserve: self.settings.reserve_share }
     }
 }
 
@@ -198,13 +173,11 @@ fn ask(
         }
     }
     // A broken promise raises beyond what CPU explains, but only where CPU is part of the story.
-    let loaded = seen
-        .utilisation
-        .is_some_and(|used| used >= settings.latency_min_load * app.target_cpu);
-    for (ratio, reason) in [
-        (seen.latency_ratio, Reason::Latency),
-        (seen.error_ratio, Reason::Errors),
-    ] {
+    let loaded =
+        seen.utilisation.is_some_and(|used| used >= settings.latency_min_load * app.target_cpu);
+    for (ratio, reason) in
+        [(seen.latency_ratio, Reason::Latency), (seen.error_ratio, Reason::Errors)]
+    {
         let Some(ratio) = ratio.filter(|ratio| loaded && *ratio > 1.0) else {
             continue;
         };
@@ -224,10 +197,7 @@ fn ask(
     if kept > wanted {
         reasons.add(Reason::Stabilised);
     }
-    AppProposal {
-        replicas: Some(kept),
-        reasons,
-    }
+    AppProposal { replicas: Some(kept), reasons }
 }
 
 #[cfg(test)]
@@ -237,17 +207,10 @@ mod tests {
 
     fn ask_once(seen: AppObservation) -> (f64, String) {
         let app = App::fixture(AppId::new("bank", "web"), 0);
-        let state = AppState {
-            spec_replicas: 10,
-            ready: 10,
-            cpu_request: 1.0,
-            ..AppState::default()
-        };
+        let state =
+            AppState { spec_replicas: 10, ready: 10, cpu_request: 1.0, ..AppState::default() };
         let asked = ask(
-            &Settings {
-                stabilization_seconds: 0.0,
-                ..Settings::default()
-            },
+            &Settings { stabilization_seconds: 0.0, ..Settings::default() },
             &app,
             &state,
             &seen,
@@ -281,27 +244,18 @@ mod tests {
     #[test]
     fn rising_traffic_leads_cpu_within_its_limit() {
         assert_eq!(
-            ask_once(AppObservation {
-                rps_ahead: Some(150.0),
-                ..at(7.0)
-            }),
+            ask_once(AppObservation { rps_ahead: Some(150.0), ..at(7.0) }),
             (15.0, "traffic".into())
         );
         assert_eq!(
-            ask_once(AppObservation {
-                rps_ahead: Some(9e9),
-                ..at(7.0)
-            }),
+            ask_once(AppObservation { rps_ahead: Some(9e9), ..at(7.0) }),
             (30.0, "traffic".into())
         );
     }
 
     #[test]
     fn latency_raises_a_loaded_app_and_not_an_idle_one() {
-        let slow = |cpu: f64| AppObservation {
-            latency_ratio: Some(1.6),
-            ..at(cpu)
-        };
+        let slow = |cpu: f64| AppObservation { latency_ratio: Some(1.6), ..at(cpu) };
         assert_eq!(ask_once(slow(7.0)), (13.0, "latency".into()));
         // 20 % of the request: its callee is slow, more pods would not help.
         assert_eq!(ask_once(slow(2.0)), (3.0, "cpu".into()));
@@ -311,32 +265,11 @@ mod tests {
     fn without_cpu_or_a_request_the_rule_has_no_answer() {
         let app = App::fixture(AppId::new("bank", "web"), 0);
         let mut ask_with = |cpu_request: f64, seen: AppObservation| {
-            let state = AppState {
-                ready: 3,
-                cpu_request,
-                ..AppState::default()
-            };
+            let state = AppState { ready: 3, cpu_request, ..AppState::default() };
             let peak = &mut Stabiliser::default();
-            ask(
-                &Settings::default(),
-                &app,
-                &state,
-                &seen,
-                peak,
-                Timestamp::default(),
-            )
-            .replicas
+            ask(&Settings::default(), &app, &state, &seen, peak, Timestamp::default()).replicas
         };
-        assert_eq!(
-            ask_with(
-                1.0,
-                AppObservation {
-                    cpu: None,
-                    ..at(1.0)
-                }
-            ),
-            None
-        );
+        assert_eq!(ask_with(1.0, AppObservation { cpu: None, ..at(1.0) }), None);
         assert_eq!(ask_with(0.0, at(1.0)), None);
     }
 }

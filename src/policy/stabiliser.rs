@@ -29,21 +29,14 @@ impl Stabiliser {
                 *peak = peak.max(wanted);
             }
             newest => {
-                let peak = if newest.is_none() {
-                    wanted.max(standing)
-                } else {
-                    wanted
-                };
+                let peak = if newest.is_none() { wanted.max(standing) } else { wanted };
                 self.buckets.rotate_right(1);
                 self.buckets[0] = Some((now, now, peak));
             }
         }
         let recent = self.buckets.iter().flatten();
         let recent = recent.filter(|(_, newest, _)| now.seconds_since(*newest) <= window_seconds);
-        recent
-            .map(|(_, _, peak)| *peak)
-            .fold(wanted, f64::max)
-            .min(wanted.max(standing))
+        recent.map(|(_, _, peak)| *peak).fold(wanted, f64::max).min(wanted.max(standing))
     }
 }
 
@@ -55,12 +48,7 @@ mod tests {
     fn a_peak_holds_for_the_window_and_then_goes() {
         let mut stabiliser = Stabiliser::default();
         let mut at = |second: u32, wanted: f64, standing: f64| {
-            stabiliser.hold(
-                Timestamp::from_seconds(f64::from(second)),
-                wanted,
-                standing,
-                120.0,
-            )
+            stabiliser.hold(Timestamp::from_seconds(f64::from(second)), wanted, standing, 120.0)
         };
         assert_eq!(at(0, 10.0, 2.0), 10.0);
         for second in (10..=120).step_by(10) {
@@ -70,11 +58,7 @@ mod tests {
             assert_eq!(at(second, 3.0, 10.0), 3.0, "at {second} s");
         }
         assert_eq!(at(300, 12.0, 10.0), 12.0);
-        assert_eq!(
-            at(310, 4.0, 6.0),
-            6.0,
-            "a peak does not lift what stands lower"
-        );
+        assert_eq!(at(310, 4.0, 6.0), 6.0, "a peak does not lift what stands lower");
     }
 
     #[test]

@@ -24,12 +24,7 @@ pub enum Rung {
 
 impl Rung {
     /// Every rung, best first.
-    pub const ALL: [Self; 4] = [
-        Self::Policy,
-        Self::HpaEquivalent,
-        Self::LastGood,
-        Self::Withheld,
-    ];
+    pub const ALL: [Self; 4] = [Self::Policy, Self::HpaEquivalent, Self::LastGood, Self::Withheld];
 
     /// The name in logs and metric labels.
     #[must_use]

@@ -30,11 +30,7 @@ pub fn reachable(app: &App, standing: u32, wanted: u32) -> u32 {
         return standing;
     }
     let beyond = (f64::from(standing) * (1.0 + app.tolerance_up)).floor() as u32 + 1;
-    if beyond <= app.max_replicas {
-        beyond
-    } else {
-        wanted
-    }
+    if beyond <= app.max_replicas { beyond } else { wanted }
 }
 
 #[cfg(test)]
@@ -68,11 +64,7 @@ mod tests {
             (0, 5, false),
             (7, 7, false),
         ] {
-            assert_eq!(
-                ignores(&app(0.1), standing, wanted),
-                ignored,
-                "{standing} -> {wanted}"
-            );
+            assert_eq!(ignores(&app(0.1), standing, wanted), ignored, "{standing} -> {wanted}");
             assert!(
                 !ignores(&app(0.0), standing, wanted),
                 "{standing} -> {wanted} without tolerance"
@@ -85,16 +77,6 @@ mod tests {
         assert_eq!(reachable(&app(0.1), 100, 105), 111);
         assert_eq!(reachable(&app(0.1), 100, 95), 100);
         assert_eq!(reachable(&app(0.1), 100, 120), 120);
-        assert_eq!(
-            reachable(
-                &App {
-                    max_replicas: 105,
-                    ..app(0.1)
-                },
-                100,
-                104
-            ),
-            104
-        );
+        assert_eq!(reachable(&App { max_replicas: 105, ..app(0.1) }, 100, 104), 104);
     }
 }

@@ -12,8 +12,7 @@ use crate::testbed::run;
 use crate::testbed::wait::until;
 
 const GROUP: &str = "external.metrics.k8s.io";
-const AGGREGATED: &str =
-    "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 #[test]
 fn the_apiservice_is_available_and_lists_one_placeholder() -> Result<()> {
@@ -36,7 +35,8 @@ fn the_apiservice_is_available_and_lists_one_placeholder() -> Result<()> {
 fn aggregated_discovery_has_our_resource_and_knows_its_etag() -> Result<()> {
     run(async {
         let stage = Stage::shared().await?;
-        let admin = stage.plane().pki().cluster.issue(&Leaf::client("admin", &["system:masters"]))?;
+        let admin =
+            stage.plane().pki().cluster.issue(&Leaf::client("admin", &["system:masters"]))?;
         let direct = stage.hirl.requests(Some(&admin))?;
         let first = direct.get("/apis", &[("accept", AGGREGATED)]).await?;
         ensure!(first.status == 200, "{}", first.status);
@@ -45,7 +45,12 @@ fn aggregated_discovery_has_our_resource_and_knows_its_etag() -> Result<()> {
         let etag = first.header("etag").context("no ETag")?;
         let again = [("accept", AGGREGATED), ("if-none-match", etag)];
         let second = direct.get("/apis", &again).await?;
-        ensure!(second.status == 304 && second.body.is_empty(), "{} {}", second.status, second.body);
+        ensure!(
+            second.status == 304 && second.body.is_empty(),
+            "{} {}",
+            second.status,
+            second.body
+        );
 
         // The API server merges every minute.
         until("the API server to list our resource as current", 2 * SOON, async || {
@@ -168,7 +173,12 @@ fn selectors_choose_as_kubernetes_does_and_two_matches_are_refused() -> Result<(
                     ensure!(items["items"][0]["metricLabels"]["target"] == name, "{selector}");
                 }
                 Err(status) => {
-                    ensure!(answer.status == status, "{selector}: {} {}", answer.status, answer.body);
+                    ensure!(
+                        answer.status == status,
+                        "{selector}: {} {}",
+                        answer.status,
+                        answer.body
+                    );
                     ensure!(answer.json()?["kind"] == "Status", "{selector}: {}", answer.body);
                 }
             }
@@ -186,7 +196,8 @@ fn everything_that_is_not_a_metric_read_is_a_status() -> Result<()> {
         let stage = Stage::shared().await?;
         stage.namespace("statuses", &[]).await?;
         stage.app("statuses", "web", 2, |hpa| hpa).await?;
-        let admin = stage.plane().pki().cluster.issue(&Leaf::client("admin", &["system:masters"]))?;
+        let admin =
+            stage.plane().pki().cluster.issue(&Leaf::client("admin", &["system:masters"]))?;
         let direct = stage.hirl.requests(Some(&admin))?;
         for path in [
             format!("{V}/namespaces/statuses/unknown"),
@@ -197,7 +208,10 @@ fn everything_that_is_not_a_metric_read_is_a_status() -> Result<()> {
             let answer = direct.get(&path, &[]).await?;
             ensure!(answer.status == 404, "{path}: {}", answer.status);
             let status = answer.json()?;
-            ensure!(status["kind"] == "Status" && status["reason"] == "NotFound", "{path}: {status}");
+            ensure!(
+                status["kind"] == "Status" && status["reason"] == "NotFound",
+                "{path}: {status}"
+            );
         }
         let path = metric_path("statuses", "target%3Dweb");
         let watch = direct.get(&format!("{path}&watch=true"), &[]).await?;
@@ -233,7 +247,11 @@ fn nobody_is_believed_but_the_front_proxy() -> Result<()> {
         let pki = stage.plane().pki();
         let same_name = pki.cluster.issue(&Leaf::client("front-proxy-client", &[]))?;
         let answer = stage.hirl.requests(Some(&same_name))?.get(&path, &forged).await?;
-        ensure!(answer.status == 403 && answer.body.contains("front-proxy-client"), "{}", answer.body);
+        ensure!(
+            answer.status == 403 && answer.body.contains("front-proxy-client"),
+            "{}",
+            answer.body
+        );
         let other_name = pki.front_proxy.issue(&Leaf::client("somebody", &[]))?;
         let answer = stage.hirl.requests(Some(&other_name))?.get(&path, &forged).await?;
         ensure!(answer.status == 401 || answer.status == 403, "{}", answer.status);

@@ -26,7 +26,8 @@ fn spec(team: &str, mode: &str) -> Value {
 
 async fn apply(stage: &Stage, object: &Value) -> Result<String> {
     let name = object["metadata"]["name"].as_str().context("no name")?;
-    let file = stage.plane().scratch().write(&format!("domain-{name}.json"), &object.to_string())?;
+    let file =
+        stage.plane().scratch().write(&format!("domain-{name}.json"), &object.to_string())?;
     stage.plane().kubectl(&["apply", "-f", &file.display().to_string()]).await
 }
 
@@ -64,7 +65,8 @@ fn the_api_server_refuses_a_domain_that_makes_no_sense() -> Result<()> {
 }
 
 #[test]
-fn an_app_belongs_to_the_domain_of_its_namespace_and_shadow_publishes_the_plain_hpa() -> Result<()> {
+fn an_app_belongs_to_the_domain_of_its_namespace_and_shadow_publishes_the_plain_hpa() -> Result<()>
+{
     run(async {
         let stage = Stage::shared().await?;
         stage.namespace("member", &[("team", "member")]).await?;
@@ -111,7 +113,11 @@ fn a_namespace_in_two_domains_is_refused_visibly() -> Result<()> {
         until("reads to be refused by name", SOON, async || {
             let answer = stage.read("disputed", "web").await?;
             ensure!(answer.status == 503, "{}", answer.status);
-            ensure!(answer.body.contains("disputed-a") && answer.body.contains("disputed-b"), "{}", answer.body);
+            ensure!(
+                answer.body.contains("disputed-a") && answer.body.contains("disputed-b"),
+                "{}",
+                answer.body
+            );
             Ok(())
         })
         .await?;
@@ -147,7 +153,10 @@ fn hpas_that_would_misread_the_number_get_none() -> Result<()> {
             (target("Value", "value", "1"), "type Value"),
             (target("AverageValue", "averageValue", "2"), "averageValue is 2"),
         ] {
-            let hpa = Autoscaler { metrics: vec![metric], ..Autoscaler::following("refused", "web", 1, 50) };
+            let hpa = Autoscaler {
+                metrics: vec![metric],
+                ..Autoscaler::following("refused", "web", 1, 50)
+            };
             objects::apply_namespaced(&client, &hpa.object()?).await?;
             until("the read to be refused with its reason", SOON, async || {
                 let answer = stage.read("refused", "web").await?;

@@ -32,7 +32,8 @@ fn a_follower_serves_the_same_and_takes_over_with_a_higher_epoch() -> Result<()>
         let mut stage = Stage::start(Options::default()).await?;
         stage.namespace("failover", &[]).await?;
         stage.app("failover", "web", 6, |hpa| hpa).await?;
-        let admin = stage.plane().pki().cluster.issue(&Leaf::client("admin", &["system:masters"]))?;
+        let admin =
+            stage.plane().pki().cluster.issue(&Leaf::client("admin", &["system:masters"]))?;
         let url = stage.testbed.prometheus.url();
         let mut second = Hirl::start(stage.plane(), "second", |place| config(place, &url))?;
         second.ready().await?;

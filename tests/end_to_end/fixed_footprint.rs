@@ -65,8 +65,13 @@ fn model_servers_scale_down_under_ours_and_never_under_a_memory_target() -> Resu
 
         // Three pods each, hardly any traffic.
         let deployment = |namespace, name| {
-            Workload { replicas: 3, cpu: "500m", memory: "512Mi", ..Workload::small(namespace, name) }
-                .deployment()
+            Workload {
+                replicas: 3,
+                cpu: "500m",
+                memory: "512Mi",
+                ..Workload::small(namespace, name)
+            }
+            .deployment()
         };
         for model in &MODELS {
             stage.testbed.twin.add(twin("models", model, 2.0));
@@ -75,7 +80,9 @@ fn model_servers_scale_down_under_ours_and_never_under_a_memory_target() -> Resu
         let churn = &MODELS[0];
         stage.testbed.twin.add(twin("stock", churn, 2.0));
         objects::apply_namespaced(&client, &deployment("stock", churn.name)?).await?;
-        for (namespace, model) in MODELS.iter().map(|model| ("models", model)).chain([("stock", churn)]) {
+        for (namespace, model) in
+            MODELS.iter().map(|model| ("models", model)).chain([("stock", churn)])
+        {
             objects::ready(&client, namespace, model.name, 3, SOON).await?;
         }
 
@@ -103,7 +110,10 @@ fn model_servers_scale_down_under_ours_and_never_under_a_memory_target() -> Resu
             objects::scaled_to(&client, "models", model.name, 1, limit).await?;
         }
         let seconds = started.elapsed().as_secs_f64();
-        println!("3 -> 1 under ours after {seconds:.0} s, {:.1} min uncompressed", seconds * 15.0 / 60.0);
+        println!(
+            "3 -> 1 under ours after {seconds:.0} s, {:.1} min uncompressed",
+            seconds * 15.0 / 60.0
+        );
         throughout("3 under memory", Duration::from_secs(10), async || {
             let standing = objects::spec_replicas(&client, "stock", churn.name).await?;
             ensure!(standing == 3, "the stock HPA stands at {standing}");

@@ -172,7 +172,11 @@ fn nonsense_from_prometheus_moves_nothing() -> Result<()> {
             throughout(format!("{name}: 5 replicas"), whole, async || {
                 ensure!(objects::spec_replicas(&client, namespace, name).await? == 5);
                 let answer = stage.read(namespace, name).await?;
-                ensure!(answer.status == 503 || answer.json()?["items"][0]["value"] == "5", "{}", answer.body);
+                ensure!(
+                    answer.status == 503 || answer.json()?["items"][0]["value"] == "5",
+                    "{}",
+                    answer.body
+                );
                 Ok(())
             })
             .await?;
@@ -184,8 +188,8 @@ fn nonsense_from_prometheus_moves_nothing() -> Result<()> {
 }
 
 #[test]
-fn with_a_cpu_metric_beside_ours_a_failure_of_ours_holds_a_fall_and_lets_a_rise_through() -> Result<()>
-{
+fn with_a_cpu_metric_beside_ours_a_failure_of_ours_holds_a_fall_and_lets_a_rise_through()
+-> Result<()> {
     run(async {
         let stage = Stage::shared().await?;
         let namespace = "beside";

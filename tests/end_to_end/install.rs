@@ -19,7 +19,11 @@ async fn hirl(stage: &Stage, arguments: &[&str]) -> Result<Output> {
 }
 
 fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 #[test]
@@ -41,9 +45,15 @@ fn a_plain_hpa_is_adopted_and_given_back_by_the_printed_patches() -> Result<()> 
         ensure!(patch.status.success(), "{}", said(&patch));
         apply_patch(stage, &patch).await?;
         let adopted = stage.admin()?.get(path, &[]).await?.json()?;
-        ensure!(adopted["spec"]["metrics"][0]["external"]["metric"]["name"] == objects::METRIC, "{adopted}");
+        ensure!(
+            adopted["spec"]["metrics"][0]["external"]["metric"]["name"] == objects::METRIC,
+            "{adopted}"
+        );
         ensure!(adopted["spec"]["behavior"]["scaleUp"]["tolerance"] == "0", "{}", adopted["spec"]);
-        ensure!(adopted["metadata"]["annotations"]["hirl-scale.io/target-cpu"] == "60", "{adopted}");
+        ensure!(
+            adopted["metadata"]["annotations"]["hirl-scale.io/target-cpu"] == "60",
+            "{adopted}"
+        );
         until("the adopted HPA to be served", SOON, async || {
             let answer = stage.read("adopt", "web").await?;
             ensure!(answer.status == 200, "{}", answer.body);
@@ -80,8 +90,12 @@ fn lint_finds_the_memory_trap_on_a_live_cluster_and_check_is_content() -> Result
             memory_per_rps: 0.0,
             ..App::web("lint", "bankchurn", Traffic::Constant(1.0))
         });
-        let workload =
-            Workload { replicas: 3, memory: "512Mi", cpu: "500m", ..Workload::small("lint", "bankchurn") };
+        let workload = Workload {
+            replicas: 3,
+            memory: "512Mi",
+            cpu: "500m",
+            ..Workload::small("lint", "bankchurn")
+        };
         objects::apply_namespaced(&client, &workload.deployment()?).await?;
         objects::ready(&client, "lint", "bankchurn", 3, SOON).await?;
         let plain = Autoscaler::plain("lint", "bankchurn", 1, 5, &[("cpu", 50), ("memory", 80)]);
@@ -120,7 +134,8 @@ fn malformed_input_is_one_sentence_and_an_exit_code() -> Result<()> {
         let broken = scratch.write("broken.yaml", "telemetry:\n  url: [\n")?;
         let unknown = scratch.write("unknown.yaml", "telemetri: {}\n")?;
         let kubeconfig = scratch.write("broken-kubeconfig", "clusters: 7\n")?;
-        let manifest = scratch.write("broken-hpa.yaml", "kind: HorizontalPodAutoscaler\nspec: [\n")?;
+        let manifest =
+            scratch.write("broken-hpa.yaml", "kind: HorizontalPodAutoscaler\nspec: [\n")?;
         let [broken, unknown, kubeconfig, manifest] =
             [&broken, &unknown, &kubeconfig, &manifest].map(|path| path.display().to_string());
         for arguments in [
@@ -135,7 +150,11 @@ fn malformed_input_is_one_sentence_and_an_exit_code() -> Result<()> {
         ] {
             let output = hirl(stage, arguments).await?;
             let text = String::from_utf8_lossy(&output.stderr).into_owned();
-            ensure!(output.status.code() == Some(2), "{arguments:?}: {:?} {text}", output.status.code());
+            ensure!(
+                output.status.code() == Some(2),
+                "{arguments:?}: {:?} {text}",
+                output.status.code()
+            );
             ensure!(!text.contains("panicked"), "{arguments:?}: {text}");
             ensure!(text.trim().lines().count() <= 3, "{arguments:?}: {text}");
         }

@@ -58,7 +58,8 @@ fn a_recorded_day_is_followed_and_every_move_was_ours() -> Result<()> {
             let answer = stage.read("replay", "site").await?;
             if answer.status == 200 {
                 let list = answer.json()?;
-                let value = list["items"][0]["value"].as_str().unwrap_or_default().parse::<u32>()?;
+                let value =
+                    list["items"][0]["value"].as_str().unwrap_or_default().parse::<u32>()?;
                 ensure!(value > 0, "told 0");
                 told.insert(value);
             }
@@ -79,7 +80,10 @@ fn a_recorded_day_is_followed_and_every_move_was_ours() -> Result<()> {
         // The controller may read between two of our looks, so a count that it saw and we did not
         // must at least lie inside what was told.
         let (low, high) = (told.first().copied(), told.last().copied());
-        ensure!(stood.first().copied() >= low && stood.last().copied() <= high, "{stood:?} {told:?}");
+        ensure!(
+            stood.first().copied() >= low && stood.last().copied() <= high,
+            "{stood:?} {told:?}"
+        );
         // When traffic stands still, so do both, at the same number.
         stage.testbed.twin.set_traffic("replay", "site", Traffic::Constant(500.0))?;
         until("the Deployment to stand where it was told to", SOON, async || {

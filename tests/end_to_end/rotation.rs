@@ -95,7 +95,8 @@ fn certificates_and_cas_rotate_under_load_without_a_failed_read() -> Result<()> 
         let load = Load::start(stage.admin()?, metric_path("rotation", "target%3Dweb"));
         let reloads = async |count: f64| {
             until(format!("{count} reloads"), SOON, async || {
-                let seen = stage.metric("hirl_serving_cert_reloads_total{outcome=\"loaded\"}").await?;
+                let seen =
+                    stage.metric("hirl_serving_cert_reloads_total{outcome=\"loaded\"}").await?;
                 ensure!(seen.unwrap_or_default() >= count, "{seen:?}");
                 Ok(())
             })
@@ -104,9 +105,12 @@ fn certificates_and_cas_rotate_under_load_without_a_failed_read() -> Result<()> 
 
         // 1. A new serving pair of the same CA, three times.
         for round in 1..=3_u32 {
-            let before = stage.metric("hirl_serving_cert_reloads_total{outcome=\"loaded\"}").await?;
+            let before =
+                stage.metric("hirl_serving_cert_reloads_total{outcome=\"loaded\"}").await?;
             stage.hirl.replace_serving(&Hirl::serving_identity(plane)?)?;
-            reloads(before.unwrap_or_default() + 1.0).await.with_context(|| format!("round {round}"))?;
+            reloads(before.unwrap_or_default() + 1.0)
+                .await
+                .with_context(|| format!("round {round}"))?;
             load.more(100).await?;
         }
 
@@ -128,7 +132,8 @@ fn certificates_and_cas_rotate_under_load_without_a_failed_read() -> Result<()> 
         plane.replace_front_proxy_authorities(&both)?;
         published_front_proxy(&stage, &both).await?;
         load.more(100).await?;
-        plane.replace_front_proxy_client(&proxy.issue(&Leaf::client("front-proxy-client", &[]))?)?;
+        plane
+            .replace_front_proxy_client(&proxy.issue(&Leaf::client("front-proxy-client", &[]))?)?;
         load.more(300).await?;
         plane.replace_front_proxy_authorities(proxy.pem())?;
         published_front_proxy(&stage, proxy.pem()).await?;
@@ -168,7 +173,8 @@ fn a_wrong_certificate_is_reported_and_mended_without_a_restart_and_a_broken_one
         broken.key.clone_from(&good.key);
         stage.hirl.replace_serving(&broken)?;
         until("the broken pair to be refused", SOON, async || {
-            let refused = stage.metric("hirl_serving_cert_reloads_total{outcome=\"refused\"}").await?;
+            let refused =
+                stage.metric("hirl_serving_cert_reloads_total{outcome=\"refused\"}").await?;
             ensure!(refused.unwrap_or_default() >= 1.0, "{refused:?}");
             Ok(())
         })

@@ -71,7 +71,8 @@ async fn trial(controllers: Controllers, count: usize, span: Duration) -> Result
     let rate = reads / started.elapsed().as_secs_f64();
     let errors = failures(&stage).await? - failed_before;
     let series = "hirl_external_metrics_request_duration_seconds";
-    let fast = stage.metric(&format!("{series}_bucket{{le=\"0.005\"}}")).await?.context("no histogram")?;
+    let fast =
+        stage.metric(&format!("{series}_bucket{{le=\"0.005\"}}")).await?.context("no histogram")?;
     let all = stage.metric(&format!("{series}_count")).await?.context("no histogram")?;
 
     let mut intervals = Vec::new();
@@ -109,7 +110,10 @@ fn resident_mib(process: u32) -> Result<f64> {
 fn print(title: &str, seen: &Seen) {
     let at = |share: f64| {
         let index = (seen.intervals.len() as f64 * share) as usize;
-        seen.intervals.get(index.min(seen.intervals.len().saturating_sub(1))).copied().unwrap_or(f64::NAN)
+        seen.intervals
+            .get(index.min(seen.intervals.len().saturating_sub(1)))
+            .copied()
+            .unwrap_or(f64::NAN)
     };
     println!(
         "{title}: {} HPAs, {:.1} reads/s, interval p50 {:.2} s, p99 {:.2} s, max {:.2} s; {} errors; \
@@ -143,7 +147,8 @@ fn scale_1550_hpas_at_real_time() -> Result<()> {
         return Ok(());
     }
     run(async {
-        let raised = Controllers { concurrent_syncs: 25, qps: 400.0, burst: 800, ..Controllers::stock() };
+        let raised =
+            Controllers { concurrent_syncs: 25, qps: 400.0, burst: 800, ..Controllers::stock() };
         let seen = trial(raised, 1550, Duration::from_secs(600)).await?;
         print("25 workers, 400/800 QPS", &seen);
         ensure!(seen.errors == 0.0, "{} reads failed", seen.errors);

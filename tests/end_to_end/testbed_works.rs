@@ -20,23 +20,14 @@ fn a_plain_cpu_hpa_follows_the_twins_load_and_prometheus_sees_it() -> Result<()>
         let client = testbed.plane.client();
         let (namespace, name) = ("testbed-works", "web");
         objects::apply(&client, &objects::namespace(namespace, &[])?).await?;
-        objects::apply(
-            &client,
-            &objects::node("testbed-works-1", "general", 16, "64Gi")?,
-        )
-        .await?;
-        let workload = Workload {
-            replicas: 2,
-            ..Workload::small(namespace, name)
-        };
+        objects::apply(&client, &objects::node("testbed-works-1", "general", 16, "64Gi")?).await?;
+        let workload = Workload { replicas: 2, ..Workload::small(namespace, name) };
         objects::create_all(&client, vec![workload.deployment()?]).await?;
         objects::ready(&client, namespace, name, 2, SOON).await?;
 
         // 100 requests per second cost 0.5 cores: of 100 milli-cores requested, 70 % are 70, so
         // a plain HPA wants ceil(504 / 70) = 8 pods (each idles at 2).
-        testbed
-            .twin
-            .add(App::web(namespace, name, Traffic::Constant(100.0)));
+        testbed.twin.add(App::web(namespace, name, Traffic::Constant(100.0)));
         let hpa = Autoscaler {
             behavior: objects::immediate(Some("0")),
             ..Autoscaler::plain(namespace, name, 1, 20, &[("cpu", 70)])
@@ -59,9 +50,7 @@ fn a_plain_cpu_hpa_follows_the_twins_load_and_prometheus_sees_it() -> Result<()>
         .await?;
 
         // A fifth of the traffic: ceil((100 + 8 * 2) / 70) = 2.
-        testbed
-            .twin
-            .set_traffic(namespace, name, Traffic::Constant(20.0))?;
+        testbed.twin.set_traffic(namespace, name, Traffic::Constant(20.0))?;
         objects::ready(&client, namespace, name, 2, SOON).await
     })
 }

@@ -6,13 +6,8 @@ use anyhow::{Result, bail};
 
 /// Programs that a folder must hold all of to count as a control plane: parts of different
 /// versions are not mixed.
-const CONTROL_PLANE: [&str; 5] = [
-    "etcd",
-    "kube-apiserver",
-    "kube-controller-manager",
-    "kube-scheduler",
-    "kubectl",
-];
+const CONTROL_PLANE: [&str; 5] =
+    ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"];
 
 /// All programs.
 #[derive(Debug, Clone)]
@@ -56,14 +51,8 @@ impl Binaries {
 fn folders() -> Result<Vec<PathBuf>> {
     let mut folders = Vec::new();
     if let Some(folder) = std::env::var_os("HIRL_TESTBED_BIN").map(PathBuf::from) {
-        if let Some(missing) = CONTROL_PLANE
-            .iter()
-            .find(|name| !folder.join(name).is_file())
-        {
-            bail!(
-                "HIRL_TESTBED_BIN is {}, which holds no {missing}",
-                folder.display()
-            );
+        if let Some(missing) = CONTROL_PLANE.iter().find(|name| !folder.join(name).is_file()) {
+            bail!("HIRL_TESTBED_BIN is {}, which holds no {missing}", folder.display());
         }
         folders.push(folder);
     }
@@ -83,11 +72,7 @@ fn folders() -> Result<Vec<PathBuf>> {
 }
 
 fn find(folders: &[PathBuf], name: &str) -> Result<PathBuf> {
-    match folders
-        .iter()
-        .map(|folder| folder.join(name))
-        .find(|path| path.is_file())
-    {
+    match folders.iter().map(|folder| folder.join(name)).find(|path| path.is_file()) {
         Some(path) => Ok(path),
         None => bail!("the testbed has no {name}: run `make testbed` (needs Go 1.26, once)"),
     }

@@ -102,9 +102,7 @@ pub struct Kubelets {
 
 impl Default for Kubelets {
     fn default() -> Self {
-        Self {
-            ready_after: Duration::from_millis(200),
-        }
+        Self { ready_after: Duration::from_millis(200) }
     }
 }
 
@@ -204,13 +202,7 @@ impl ControlPlane {
     pub fn kubeconfig_for(&self, name: &str, user: &str, groups: &[&str]) -> Result<PathBuf> {
         let identity = self.pki.cluster.issue(&Leaf::client(user, groups))?;
         let identity = identity.write(&self.scratch, name)?;
-        kubeconfig(
-            &self.scratch,
-            &self.files.cluster_ca,
-            &identity,
-            self.port,
-            name,
-        )
+        kubeconfig(&self.scratch, &self.files.cluster_ca, &identity, self.port, name)
     }
 
     /// Somebody who asks the API server as `identity`, or as nobody.
@@ -221,14 +213,9 @@ impl ControlPlane {
     /// Runs kubectl as the administrator; its output if it succeeds.
     pub async fn kubectl(&self, arguments: &[&str]) -> Result<String> {
         let mut command = Command::new(&self.binaries.kubectl);
-        command
-            .arg("--kubeconfig")
-            .arg(self.kubeconfig())
-            .args(arguments);
+        command.arg("--kubeconfig").arg(self.kubeconfig()).args(arguments);
         // A cache of its own: what another cluster on the same port once offered must not count.
-        command
-            .arg("--cache-dir")
-            .arg(self.scratch.path().join("kubectl-cache"));
+        command.arg("--cache-dir").arg(self.scratch.path().join("kubectl-cache"));
         let output = tokio::task::spawn_blocking(move || command.output())
             .await
             .context("running kubectl")?
@@ -264,9 +251,7 @@ impl ControlPlane {
         self.options.controllers = controllers;
         if let Some(flags) = &self.options.controllers {
             let (mut process, probe) = self.spawn_controllers(flags)?;
-            process
-                .ready(START, async || healthy(&probe, "/healthz").await)
-                .await?;
+            process.ready(START, async || healthy(&probe, "/healthz").await).await?;
             self.controllers = Some(process);
         }
         Ok(())
@@ -297,24 +282,17 @@ impl ControlPlane {
     /// Replaces the file with the front proxy's CAs (PEM). The API server rereads it and publishes
     /// it within a minute, without a restart.
     pub fn replace_front_proxy_authorities(&self, authorities: &str) -> Result<()> {
-        self.scratch
-            .write("front-proxy-ca.crt", authorities)
-            .map(|_| ())
+        self.scratch.write("front-proxy-ca.crt", authorities).map(|_| ())
     }
 
     /// Replaces the certificate that the API server presents to aggregated servers. It rereads the
     /// files within a minute, without a restart.
     pub fn replace_front_proxy_client(&self, identity: &Identity) -> Result<()> {
-        identity
-            .write(&self.scratch, "front-proxy-client")
-            .map(|_| ())
+        identity.write(&self.scratch, "front-proxy-client").map(|_| ())
     }
 
     async fn apiserver_ready(&mut self) -> Result<()> {
-        let admin = self
-            .pki
-            .cluster
-            .issue(&Leaf::client("admin", &["system:masters"]))?;
+        let admin = self.pki.cluster.issue(&Leaf::client("admin", &["system:masters"]))?;
         let requests = self.requests(Some(&admin))?;
         self.apiserver
             .ready(START, async || {
@@ -351,9 +329,7 @@ impl ControlPlane {
         ];
         for (started, place) in parts {
             if let Some((mut process, probe)) = started {
-                process
-                    .ready(START, async || healthy(&probe, "/healthz").await)
-                    .await?;
+                process.ready(START, async || healthy(&probe, "/healthz").await).await?;
                 *place = Some(process);
             }
         }
@@ -365,11 +341,7 @@ impl ControlPlane {
             self.kubeconfig_for("controller-manager", "system:kube-controller-manager", &[])?;
         let port = free_port()?;
         let mut command = Command::new(&self.binaries.controller_manager);
-        for flag in [
-            "kubeconfig",
-            "authentication-kubeconfig",
-            "authorization-kubeconfig",
-        ] {
+        for flag in ["kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"] {
             command.arg(format!("--{flag}={}", kubeconfig.display()));
         }
         let seconds = |span: Duration| format!("{}ms", span.as_millis());
@@ -394,11 +366,8 @@ impl ControlPlane {
             .arg(format!("--kube-api-qps={}", flags.qps))
             .arg(format!("--kube-api-burst={}", flags.burst));
         let process = Process::spawn(&self.scratch, "kube-controller-manager", command)?;
-        let probe = Requests::tls(
-            format!("https://127.0.0.1:{port}"),
-            self.pki.cluster.pem(),
-            None,
-        )?;
+        let probe =
+            Requests::tls(format!("https://127.0.0.1:{port}"), self.pki.cluster.pem(), None)?;
         Ok((process, probe))
     }
 
@@ -416,27 +385,20 @@ impl ControlPlane {
         )?;
         let port = free_port()?;
         let mut command = Command::new(&self.binaries.scheduler);
-        command
-            .arg(flag("config", &config))
-            .args(self.serve_on(port));
+        command.arg(flag("config", &config)).args(self.serve_on(port));
         for name in ["authentication-kubeconfig", "authorization-kubeconfig"] {
             command.arg(flag(name, &kubeconfig));
         }
         let process = Process::spawn(&self.scratch, "kube-scheduler", command)?;
-        let probe = Requests::tls(
-            format!("https://127.0.0.1:{port}"),
-            self.pki.cluster.pem(),
-            None,
-        )?;
+        let probe =
+            Requests::tls(format!("https://127.0.0.1:{port}"), self.pki.cluster.pem(), None)?;
         Ok((process, probe))
     }
 
     fn spawn_kubelets(&self, options: &Kubelets) -> Result<(Process, Requests)> {
         let kubeconfig = self.kubeconfig_for("kwok", "kwok", &["system:masters"])?;
-        let stages = include_str!("parts/stages.yaml").replace(
-            "READY_MILLISECONDS",
-            &options.ready_after.as_millis().to_string(),
-        );
+        let stages = include_str!("parts/stages.yaml")
+            .replace("READY_MILLISECONDS", &options.ready_after.as_millis().to_string());
         let stages = self.scratch.write("stages.yaml", &stages)?;
         let port = free_port()?;
         let mut command = Command::new(&self.binaries.kwok);
@@ -448,10 +410,7 @@ impl ControlPlane {
             .arg("--node-lease-duration-seconds=40")
             .arg(format!("--server-address=127.0.0.1:{port}"));
         let process = Process::spawn(&self.scratch, "kwok", command)?;
-        Ok((
-            process,
-            Requests::plain(format!("http://127.0.0.1:{port}"))?,
-        ))
+        Ok((process, Requests::plain(format!("http://127.0.0.1:{port}"))?))
     }
 
     /// Flags of a component that serves its own health.
@@ -481,23 +440,13 @@ impl Files {
         let proxy = Leaf::client("front-proxy-client", &[]);
         Ok(Self {
             cluster_ca: scratch.write("cluster-ca.crt", pki.cluster.pem())?,
-            serving: pki
-                .cluster
-                .issue(&serving)?
-                .write(scratch, "kube-apiserver")?,
+            serving: pki.cluster.issue(&serving)?.write(scratch, "kube-apiserver")?,
             requestheader_ca: scratch.write("front-proxy-ca.crt", pki.front_proxy.pem())?,
-            proxy_client: pki
-                .front_proxy
-                .issue(&proxy)?
-                .write(scratch, "front-proxy-client")?,
-            token_key: scratch.write(
-                "service-accounts.key",
-                &pki.service_accounts.serialize_pem(),
-            )?,
-            token_public_key: scratch.write(
-                "service-accounts.pub",
-                &pki.service_accounts.public_key_pem(),
-            )?,
+            proxy_client: pki.front_proxy.issue(&proxy)?.write(scratch, "front-proxy-client")?,
+            token_key: scratch
+                .write("service-accounts.key", &pki.service_accounts.serialize_pem())?,
+            token_public_key: scratch
+                .write("service-accounts.pub", &pki.service_accounts.public_key_pem())?,
         })
     }
 }
@@ -508,25 +457,17 @@ async fn start_etcd(binaries: &Binaries, scratch: &Arc<Scratch>) -> Result<(Proc
     command
         .arg(flag("data-dir", &scratch.path().join("etcd")))
         .arg(format!("--listen-client-urls=http://127.0.0.1:{clients}"))
-        .arg(format!(
-            "--advertise-client-urls=http://127.0.0.1:{clients}"
-        ))
+        .arg(format!("--advertise-client-urls=http://127.0.0.1:{clients}"))
         .arg(format!("--listen-peer-urls=http://127.0.0.1:{peers}"))
-        .arg(format!(
-            "--initial-advertise-peer-urls=http://127.0.0.1:{peers}"
-        ))
-        .arg(format!(
-            "--initial-cluster=default=http://127.0.0.1:{peers}"
-        ))
+        .arg(format!("--initial-advertise-peer-urls=http://127.0.0.1:{peers}"))
+        .arg(format!("--initial-cluster=default=http://127.0.0.1:{peers}"))
         // Nothing here has to survive a power cut.
         .arg("--unsafe-no-fsync")
         .arg(format!("--quota-backend-bytes={}", 4_u64 << 30))
         .arg("--log-level=warn");
     let mut process = Process::spawn(scratch, "etcd", command)?;
     let probe = Requests::plain(format!("http://127.0.0.1:{clients}"))?;
-    process
-        .ready(START, async || healthy(&probe, "/health").await)
-        .await?;
+    process.ready(START, async || healthy(&probe, "/health").await).await?;
     Ok((process, clients))
 }
 
@@ -549,18 +490,12 @@ fn spawn_apiserver(
         .arg("--service-account-issuer=https://kubernetes.default.svc")
         .arg(flag("service-account-key-file", &files.token_public_key))
         .arg(flag("service-account-signing-key-file", &files.token_key))
-        .arg(flag(
-            "requestheader-client-ca-file",
-            &files.requestheader_ca,
-        ))
+        .arg(flag("requestheader-client-ca-file", &files.requestheader_ca))
         .arg("--requestheader-allowed-names=front-proxy-client")
         .arg("--requestheader-extra-headers-prefix=X-Remote-Extra-")
         .arg("--requestheader-group-headers=X-Remote-Group")
         .arg("--requestheader-username-headers=X-Remote-User")
-        .arg(flag(
-            "proxy-client-cert-file",
-            &files.proxy_client.certificate,
-        ))
+        .arg(flag("proxy-client-cert-file", &files.proxy_client.certificate))
         .arg(flag("proxy-client-key-file", &files.proxy_client.key))
         .arg("--authorization-mode=Node,RBAC")
         .arg("--service-cluster-ip-range=10.0.0.0/16")
@@ -597,10 +532,7 @@ fn write_kubeconfig(
     user: &str,
     groups: &[&str],
 ) -> Result<PathBuf> {
-    let identity = pki
-        .cluster
-        .issue(&Leaf::client(user, groups))?
-        .write(scratch, user)?;
+    let identity = pki.cluster.issue(&Leaf::client(user, groups))?.write(scratch, user)?;
     kubeconfig(scratch, &files.cluster_ca, &identity, port, user)
 }
 

@@ -67,10 +67,7 @@ impl Hirl {
             kubeconfig: plane.kubeconfig_for(
                 name,
                 "system:serviceaccount:hirl-system:hirl",
-                &[
-                    "system:serviceaccounts",
-                    "system:serviceaccounts:hirl-system",
-                ],
+                &["system:serviceaccounts", "system:serviceaccounts:hirl-system"],
             )?,
             serving,
             serving_ca: scratch.write("serving-ca.crt", plane.pki().serving.pem())?,
@@ -78,21 +75,12 @@ impl Hirl {
         let config = scratch.write(&format!("{name}.yaml"), &config(&site))?;
         let process = spawn(&scratch, &site, &config)?;
         let authority = plane.pki().serving.pem().to_owned();
-        Ok(Self {
-            process,
-            site,
-            config,
-            scratch,
-            authority,
-        })
+        Ok(Self { process, site, config, scratch, authority })
     }
 
     /// A serving certificate with the right names.
     pub fn serving_identity(plane: &ControlPlane) -> Result<Identity> {
-        plane.pki().serving.issue(&Leaf::server(
-            "hirl",
-            &[SERVER_NAME, "localhost", "127.0.0.1"],
-        ))
+        plane.pki().serving.issue(&Leaf::server("hirl", &[SERVER_NAME, "localhost", "127.0.0.1"]))
     }
 
     /// Points `external.metrics.k8s.io` at this instance and waits until it is available.
@@ -117,12 +105,7 @@ impl Hirl {
         self.process
             .ready(START, async || {
                 let answer = requests.get("/readyz", &[]).await?;
-                ensure!(
-                    answer.status.is_success(),
-                    "{}: {}",
-                    answer.status,
-                    answer.body
-                );
+                ensure!(answer.status.is_success(), "{}: {}", answer.status, answer.body);
                 Ok(())
             })
             .await
@@ -145,9 +128,7 @@ impl Hirl {
 
     /// Replaces its serving certificate on disk.
     pub fn replace_serving(&self, identity: &Identity) -> Result<()> {
-        identity
-            .write(&self.scratch, &format!("{}-serving", self.site.name))
-            .map(|_| ())
+        identity.write(&self.scratch, &format!("{}-serving", self.site.name)).map(|_| ())
     }
 
     /// The process: its log, `pause` (SIGSTOP), `kill` (SIGKILL), `terminate` (SIGTERM).
@@ -177,15 +158,8 @@ fn binary() -> Result<PathBuf> {
         return Ok(path.into());
     }
     let own = std::env::current_exe().context("looking for the hirl program")?;
-    let folder = own
-        .ancestors()
-        .nth(2)
-        .context("the example has no folder")?;
+    let folder = own.ancestors().nth(2).context("the example has no folder")?;
     let path = folder.join("hirl");
-    ensure!(
-        path.is_file(),
-        "{} does not exist: run `cargo build` first",
-        path.display()
-    );
+    ensure!(path.is_file(), "{} does not exist: run `cargo build` first", path.display());
     Ok(path)
 }

@@ -77,20 +77,14 @@ impl Testbed {
         let twin = Twin::start(&plane, options.twin).await?;
         let prometheus =
             Prometheus::start(plane.scratch(), options.scrape_interval, twin.address()).await?;
-        Ok(Self {
-            twin,
-            prometheus,
-            plane,
-        })
+        Ok(Self { twin, prometheus, plane })
     }
 
     /// The testbed that tests share, started by the first of them. Tests keep apart by namespace.
     /// One that restarts or reconfigures parts starts its own.
     pub async fn shared() -> Result<&'static Self> {
         static SHARED: OnceCell<Testbed> = OnceCell::const_new();
-        SHARED
-            .get_or_try_init(|| Self::start(Options::default()))
-            .await
+        SHARED.get_or_try_init(|| Self::start(Options::default())).await
     }
 }
 

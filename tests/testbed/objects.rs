@@ -49,14 +49,7 @@ pub struct Workload<'a> {
 impl<'a> Workload<'a> {
     /// One replica that requests 100 milli-cores and 64 Mi.
     pub fn small(namespace: &'a str, name: &'a str) -> Self {
-        Self {
-            namespace,
-            name,
-            replicas: 1,
-            cpu: "100m",
-            memory: "64Mi",
-            annotations: &[],
-        }
+        Self { namespace, name, replicas: 1, cpu: "100m", memory: "64Mi", annotations: &[] }
     }
 
     /// Its Deployment.
@@ -262,11 +255,7 @@ where
         + Serialize
         + Debug,
 {
-    let namespace = item
-        .meta()
-        .namespace
-        .as_deref()
-        .context("an object without a namespace")?;
+    let namespace = item.meta().namespace.as_deref().context("an object without a namespace")?;
     apply_in(&Api::namespaced(client.clone(), namespace), item).await
 }
 
@@ -274,18 +263,10 @@ async fn apply_in<K>(api: &Api<K>, item: &K) -> Result<()>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Serialize + Debug,
 {
-    let name = item
-        .meta()
-        .name
-        .as_deref()
-        .context("an object without a name")?;
-    api.patch(
-        name,
-        &PatchParams::apply(MANAGER).force(),
-        &Patch::Apply(item),
-    )
-    .await
-    .with_context(|| format!("applying {} {name}", K::kind(&())))?;
+    let name = item.meta().name.as_deref().context("an object without a name")?;
+    api.patch(name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(item))
+        .await
+        .with_context(|| format!("applying {} {name}", K::kind(&())))?;
     Ok(())
 }
 
@@ -300,12 +281,7 @@ where
 {
     futures::stream::iter(items)
         .map(|item| async move {
-            let namespace = item
-                .meta()
-                .namespace
-                .as_deref()
-                .unwrap_or_default()
-                .to_owned();
+            let namespace = item.meta().namespace.as_deref().unwrap_or_default().to_owned();
             let name = item.meta().name.clone().unwrap_or_default();
             let api: Api<K> = Api::namespaced(client.clone(), &namespace);
             api.create(&PostParams::default(), &item)
@@ -321,38 +297,26 @@ where
 /// Waits until the `APIService` called `name` is available.
 pub async fn available(client: &Client, name: &str, within: Duration) -> Result<()> {
     let api: Api<APIService> = Api::all(client.clone());
-    until(
-        format_args!("APIService {name} to be available"),
-        within,
-        async || {
-            let found = api.get(name).await?;
-            let conditions = found
-                .status
-                .and_then(|status| status.conditions)
-                .unwrap_or_default();
-            let condition = conditions
-                .iter()
-                .find(|condition| condition.type_ == "Available");
-            let condition = condition.context("it has no condition Available")?;
-            ensure!(
-                condition.status == "True",
-                "{}: {}",
-                condition.reason.as_deref().unwrap_or_default(),
-                condition.message.as_deref().unwrap_or_default()
-            );
-            Ok(())
-        },
-    )
+    until(format_args!("APIService {name} to be available"), within, async || {
+        let found = api.get(name).await?;
+        let conditions = found.status.and_then(|status| status.conditions).unwrap_or_default();
+        let condition = conditions.iter().find(|condition| condition.type_ == "Available");
+        let condition = condition.context("it has no condition Available")?;
+        ensure!(
+            condition.status == "True",
+            "{}: {}",
+            condition.reason.as_deref().unwrap_or_default(),
+            condition.message.as_deref().unwrap_or_default()
+        );
+        Ok(())
+    })
     .await
 }
 
 /// `spec.replicas` of a Deployment: what its HPA asked for last.
 pub async fn spec_replicas(client: &Client, namespace: &str, name: &str) -> Result<u32> {
     let api: Api<Deployment> = Api::namespaced(client.clone(), namespace);
-    let found = api
-        .get(name)
-        .await
-        .with_context(|| format!("reading {namespace}/{name}"))?;
+    let found = api.get(name).await.with_context(|| format!("reading {namespace}/{name}"))?;
     let replicas = found.spec.and_then(|spec| spec.replicas).unwrap_or(1);
     u32::try_from(replicas).context("a negative replica count")
 }
@@ -360,14 +324,8 @@ pub async fn spec_replicas(client: &Client, namespace: &str, name: &str) -> Resu
 /// Ready pods of a Deployment.
 pub async fn ready_replicas(client: &Client, namespace: &str, name: &str) -> Result<u32> {
     let api: Api<Deployment> = Api::namespaced(client.clone(), namespace);
-    let found = api
-        .get(name)
-        .await
-        .with_context(|| format!("reading {namespace}/{name}"))?;
-    let ready = found
-        .status
-        .and_then(|status| status.ready_replicas)
-        .unwrap_or(0);
+    let found = api.get(name).await.with_context(|| format!("reading {namespace}/{name}"))?;
+    let ready = found.status.and_then(|status| status.ready_replicas).unwrap_or(0);
     u32::try_from(ready).context("a negative replica count")
 }
 
@@ -379,15 +337,11 @@ pub async fn scaled_to(
     replicas: u32,
     within: Duration,
 ) -> Result<()> {
-    until(
-        format_args!("{namespace}/{name} at {replicas} replicas"),
-        within,
-        async || {
-            let now = spec_replicas(client, namespace, name).await?;
-            ensure!(now == replicas, "it stands at {now}");
-            Ok(())
-        },
-    )
+    until(format_args!("{namespace}/{name} at {replicas} replicas"), within, async || {
+        let now = spec_replicas(client, namespace, name).await?;
+        ensure!(now == replicas, "it stands at {now}");
+        Ok(())
+    })
     .await
 }
 
@@ -399,15 +353,11 @@ pub async fn ready(
     replicas: u32,
     within: Duration,
 ) -> Result<()> {
-    until(
-        format_args!("{replicas} ready pods of {namespace}/{name}"),
-        within,
-        async || {
-            let now = ready_replicas(client, namespace, name).await?;
-            ensure!(now == replicas, "{now} are ready");
-            Ok(())
-        },
-    )
+    until(format_args!("{replicas} ready pods of {namespace}/{name}"), within, async || {
+        let now = ready_replicas(client, namespace, name).await?;
+        ensure!(now == replicas, "{now} are ready");
+        Ok(())
+    })
     .await
 }
 
@@ -419,17 +369,9 @@ pub async fn hpa_condition(
     condition: &str,
 ) -> Result<(String, String)> {
     let api: Api<HorizontalPodAutoscaler> = Api::namespaced(client.clone(), namespace);
-    let found = api
-        .get(name)
-        .await
-        .with_context(|| format!("reading HPA {namespace}/{name}"))?;
-    let conditions = found
-        .status
-        .and_then(|status| status.conditions)
-        .unwrap_or_default();
-    let found = conditions
-        .into_iter()
-        .find(|found| found.type_ == condition);
+    let found = api.get(name).await.with_context(|| format!("reading HPA {namespace}/{name}"))?;
+    let conditions = found.status.and_then(|status| status.conditions).unwrap_or_default();
+    let found = conditions.into_iter().find(|found| found.type_ == condition);
     let found = found.with_context(|| format!("HPA {namespace}/{name} has no {condition} yet"))?;
     Ok((found.status, found.reason.unwrap_or_default()))
 }

@@ -75,21 +75,14 @@ impl<'a> Leaf<'a> {
 
     /// A server under these names and addresses.
     pub fn server(common_name: &'a str, names: &'a [&'a str]) -> Self {
-        Self {
-            names,
-            ..Self::client(common_name, &[])
-        }
+        Self { names, ..Self::client(common_name, &[]) }
     }
 
     /// The same, ended an hour ago.
     #[must_use]
     pub fn expired(self) -> Self {
         let end = SystemTime::now() - Duration::from_hours(1);
-        Self {
-            not_before: end - VALIDITY,
-            not_after: end,
-            ..self
-        }
+        Self { not_before: end - VALIDITY, not_after: end, ..self }
     }
 }
 
@@ -110,14 +103,9 @@ impl Authority {
         let now = SystemTime::now();
         set_validity(&mut params, now - SLACK, now + VALIDITY);
         let key = new_key()?;
-        let certificate = params
-            .self_signed(&key)
-            .with_context(|| format!("making the CA {name}"))?
-            .pem();
-        Ok(Self {
-            certificate,
-            issuer: Issuer::new(params, key),
-        })
+        let certificate =
+            params.self_signed(&key).with_context(|| format!("making the CA {name}"))?.pem();
+        Ok(Self { certificate, issuer: Issuer::new(params, key) })
     }
 
     /// Its certificate, PEM.
@@ -131,15 +119,10 @@ impl Authority {
         let names: Vec<String> = leaf.names.iter().map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(names)
             .with_context(|| format!("the names of {}", leaf.common_name))?;
-        params
-            .distinguished_name
-            .push(DnType::CommonName, leaf.common_name);
+        params.distinguished_name.push(DnType::CommonName, leaf.common_name);
         // Kubernetes wants one attribute per group, and rcgen keeps one value per type: the same
         // type under its number makes a second one possible.
-        let kinds = [
-            DnType::OrganizationName,
-            DnType::CustomDnType(vec![2, 5, 4, 10]),
-        ];
+        let kinds = [DnType::OrganizationName, DnType::CustomDnType(vec![2, 5, 4, 10])];
         ensure!(
             leaf.organisations.len() <= kinds.len(),
             "{} has too many groups",
@@ -148,24 +131,17 @@ impl Authority {
         for (kind, &organisation) in kinds.into_iter().zip(leaf.organisations) {
             params.distinguished_name.push(kind, organisation);
         }
-        params.key_usages = vec![
-            KeyUsagePurpose::DigitalSignature,
-            KeyUsagePurpose::KeyEncipherment,
-        ];
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
+        params.key_usages =
+            vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
         set_validity(&mut params, leaf.not_before, leaf.not_after);
         let key = new_key()?;
         let certificate = params
             .signed_by(&key, &self.issuer)
             .with_context(|| format!("signing the certificate of {}", leaf.common_name))?;
-        Ok(Identity {
-            certificate: certificate.pem(),
-            key: key.serialize_pem(),
-        })
+        Ok(Identity { certificate: certificate.pem(), key: key.serialize_pem() })
     }
 }
 
@@ -201,11 +177,7 @@ fn new_key() -> Result<KeyPair> {
 fn set_validity(params: &mut CertificateParams, from: SystemTime, until: SystemTime) {
     // Whole seconds are all that certificates hold.
     let seconds = |time: SystemTime| {
-        Duration::from_secs(
-            time.duration_since(UNIX_EPOCH)
-                .unwrap_or_default()
-                .as_secs(),
-        )
+        Duration::from_secs(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs())
     };
     params.not_before = date_time_ymd(1970, 1, 1) + seconds(from);
     params.not_after = date_time_ymd(1970, 1, 1) + seconds(until);

@@ -47,12 +47,7 @@ impl Process {
             .spawn()
             .with_context(|| format!("starting {}", Path::new(&program).display()))?;
         scratch.guard(child.id());
-        Ok(Self {
-            name: name.to_owned(),
-            child,
-            log,
-            scratch: Arc::clone(scratch),
-        })
+        Ok(Self { name: name.to_owned(), child, log, scratch: Arc::clone(scratch) })
     }
 
     /// What it is called in messages.
@@ -77,18 +72,12 @@ impl Process {
         let log = self.log().unwrap_or_else(|error| format!("{error:#}"));
         let lines: Vec<&str> = log.lines().collect();
         let from = lines.len().saturating_sub(TAIL);
-        format!(
-            "the end of {}:\n{}",
-            self.log.display(),
-            lines[from..].join("\n")
-        )
+        format!("the end of {}:\n{}", self.log.display(), lines[from..].join("\n"))
     }
 
     /// How it ended; `None` while it runs.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
-        self.child
-            .try_wait()
-            .with_context(|| format!("looking at {}", self.name))
+        self.child.try_wait().with_context(|| format!("looking at {}", self.name))
     }
 
     /// Waits until `probe` succeeds. A process that ends meanwhile, or is too late, is a failure
@@ -136,9 +125,7 @@ impl Process {
     pub fn kill(&mut self) -> Result<()> {
         if self.ended()?.is_none() {
             self.signal(Signal::KILL)?;
-            self.child
-                .wait()
-                .with_context(|| format!("waiting for {}", self.name))?;
+            self.child.wait().with_context(|| format!("waiting for {}", self.name))?;
         }
         self.scratch.release(self.id());
         Ok(())
@@ -150,11 +137,9 @@ impl Process {
             self.signal(Signal::TERM)?;
         }
         let name = self.name.clone();
-        let status = until(
-            format_args!("{name} to end after SIGTERM"),
-            within,
-            async || self.ended()?.context("it still runs"),
-        )
+        let status = until(format_args!("{name} to end after SIGTERM"), within, async || {
+            self.ended()?.context("it still runs")
+        })
         .await?;
         self.scratch.release(self.id());
         Ok(status)
@@ -176,10 +161,7 @@ pub fn free_port() -> Result<u16> {
     loop {
         let listener =
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("looking for a free port")?;
-        let port = listener
-            .local_addr()
-            .context("looking for a free port")?
-            .port();
+        let port = listener.local_addr().context("looking for a free port")?.port();
         if given.insert(port) {
             return Ok(port);
         }

@@ -47,12 +47,7 @@ impl Prometheus {
         let port = free_port()?;
         let requests = Requests::plain(format!("http://127.0.0.1:{port}"))?;
         let process = spawn(scratch, port)?;
-        let mut prometheus = Self {
-            process,
-            scratch: Arc::clone(scratch),
-            port,
-            requests,
-        };
+        let mut prometheus = Self { process, scratch: Arc::clone(scratch), port, requests };
         prometheus.ready().await?;
         Ok(prometheus)
     }
@@ -86,16 +81,9 @@ impl Prometheus {
             let _ = write!(encoded, "%{byte:02X}");
             encoded
         });
-        let answer = self
-            .requests
-            .get(&format!("/api/v1/query?query={encoded}"), &[])
-            .await?;
+        let answer = self.requests.get(&format!("/api/v1/query?query={encoded}"), &[]).await?;
         let json = answer.json()?;
-        ensure!(
-            json["status"] == "success",
-            "Prometheus refused {promql:?}: {}",
-            answer.body
-        );
+        ensure!(json["status"] == "success", "Prometheus refused {promql:?}: {}", answer.body);
         serde_json::from_value(json["data"]["result"].clone())
             .with_context(|| format!("reading the result of {promql:?}"))
     }
@@ -103,23 +91,14 @@ impl Prometheus {
     /// The only value of an instant query.
     pub async fn value(&self, promql: &str) -> Result<f64> {
         let series = self.query(promql).await?;
-        ensure!(
-            series.len() == 1,
-            "{promql:?} gave {} series, not one",
-            series.len()
-        );
-        let text = series[0]["value"][1]
-            .as_str()
-            .context("an instant vector")?;
-        text.parse()
-            .with_context(|| format!("{promql:?} gave {text:?}"))
+        ensure!(series.len() == 1, "{promql:?} gave {} series, not one", series.len());
+        let text = series[0]["value"][1].as_str().context("an instant vector")?;
+        text.parse().with_context(|| format!("{promql:?} gave {text:?}"))
     }
 
     async fn ready(&mut self) -> Result<()> {
         let requests = &self.requests;
-        self.process
-            .ready(START, async || requests.text("/-/ready").await.map(|_| ()))
-            .await
+        self.process.ready(START, async || requests.text("/-/ready").await.map(|_| ())).await
     }
 }
 
@@ -127,14 +106,8 @@ fn spawn(scratch: &Arc<Scratch>, port: u16) -> Result<Process> {
     let path = scratch.path();
     let mut command = Command::new(Binaries::find()?.prometheus);
     command
-        .arg(format!(
-            "--config.file={}",
-            path.join("prometheus.yaml").display()
-        ))
-        .arg(format!(
-            "--storage.tsdb.path={}",
-            path.join("prometheus").display()
-        ))
+        .arg(format!("--config.file={}", path.join("prometheus.yaml").display()))
+        .arg(format!("--storage.tsdb.path={}", path.join("prometheus").display()))
         .arg(format!("--web.listen-address=127.0.0.1:{port}"))
         .arg("--log.level=warn");
     Process::spawn(scratch, "prometheus", command)

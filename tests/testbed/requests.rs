@@ -65,9 +65,7 @@ impl Requests {
     ) -> Result<Self> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(authority.as_bytes()) {
-            roots
-                .add(certificate.context("reading a CA")?)
-                .context("reading a CA")?;
+            roots.add(certificate.context("reading a CA")?).context("reading a CA")?;
         }
         Self::over(base.into(), roots, identity)
     }
@@ -91,10 +89,7 @@ impl Requests {
             .https_or_http()
             .enable_all_versions()
             .build();
-        Ok(Self {
-            client: Client::builder(TokioExecutor::new()).build(connector),
-            base,
-        })
+        Ok(Self { client: Client::builder(TokioExecutor::new()).build(connector), base })
     }
 
     /// A GET of `path` (with its query), whatever the status of the answer.
@@ -105,12 +100,7 @@ impl Requests {
     /// The body of a GET that must succeed.
     pub async fn text(&self, path: &str) -> Result<String> {
         let answer = self.get(path, &[]).await?;
-        ensure!(
-            answer.status.is_success(),
-            "{path} answered {}: {}",
-            answer.status,
-            answer.body
-        );
+        ensure!(answer.status.is_success(), "{path} answered {}: {}", answer.status, answer.body);
         Ok(answer.body)
     }
 

@@ -56,10 +56,7 @@ impl Scratch {
             .process_group(0)
             .spawn()
             .context("starting /bin/sh to clean up afterwards")?;
-        let scratch = Arc::new(Self {
-            path,
-            guardian: Mutex::new(guardian),
-        });
+        let scratch = Arc::new(Self { path, guardian: Mutex::new(guardian) });
         all().push(Arc::downgrade(&scratch));
         if std::env::var_os("HIRL_TESTBED_KEEP").is_some() {
             scratch.keep();
@@ -113,10 +110,7 @@ impl Drop for Scratch {
         if std::thread::panicking() {
             self.keep();
         }
-        let guardian = self
-            .guardian
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner);
+        let guardian = self.guardian.get_mut().unwrap_or_else(PoisonError::into_inner);
         drop(guardian.stdin.take());
         let _ = guardian.wait();
     }

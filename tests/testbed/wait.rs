@@ -18,19 +18,14 @@ pub async fn until<T>(
     let deadline = Instant::now() + within;
     loop {
         // A probe that hangs must not outlive the deadline.
-        let left = deadline
-            .saturating_duration_since(Instant::now())
-            .max(PAUSE);
+        let left = deadline.saturating_duration_since(Instant::now()).max(PAUSE);
         let reason = match tokio::time::timeout(left, probe()).await {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(reason)) => format!("{reason:#}"),
             Err(_) => "the last attempt did not return".to_owned(),
         };
         if Instant::now() >= deadline {
-            bail!(
-                "waited {} s for {what}; last seen: {reason}",
-                within.as_secs()
-            );
+            bail!("waited {} s for {what}; last seen: {reason}", within.as_secs());
         }
         tokio::time::sleep(PAUSE).await;
     }

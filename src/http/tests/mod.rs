@@ -55,10 +55,7 @@ struct ApiServer {
 impl ApiServer {
     fn new() -> Self {
         let denies: Script = Arc::new(|_| Reply::Status(json!({"allowed": false})));
-        Self {
-            script: Arc::new(Mutex::new(denies)),
-            asked: Arc::default(),
-        }
+        Self { script: Arc::new(Mutex::new(denies)), asked: Arc::default() }
     }
 
     fn answers(&self, script: impl Fn(&Value) -> Reply + Send + Sync + 'static) {
@@ -120,9 +117,7 @@ impl Authority {
     }
 
     fn below(&self, name: &str) -> Self {
-        Self::make(name, |params, key| {
-            params.signed_by(key, &self.issuer).unwrap()
-        })
+        Self::make(name, |params, key| params.signed_by(key, &self.issuer).unwrap())
     }
 
     fn make(
@@ -144,18 +139,12 @@ impl Authority {
     fn sign(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Signed {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ClientAuth,
-            ExtendedKeyUsagePurpose::ServerAuth,
-        ];
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
         change(&mut params);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        Signed {
-            pem: certificate.pem(),
-            key: key.serialize_pem(),
-            der: certificate.der().clone(),
-        }
+        Signed { pem: certificate.pem(), key: key.serialize_pem(), der: certificate.der().clone() }
     }
 
     /// A client certificate with a common name and organizations.
@@ -164,9 +153,7 @@ impl Authority {
             params.distinguished_name = rcgen::DistinguishedName::new();
             params.distinguished_name.push(DnType::CommonName, name);
             for group in groups {
-                params
-                    .distinguished_name
-                    .push(DnType::OrganizationName, *group);
+                params.distinguished_name.push(DnType::OrganizationName, *group);
             }
         })
     }
@@ -205,20 +192,14 @@ impl Answer {
     }
 
     fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .map_or("", |value| value.to_str().unwrap())
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
     /// The message of a `Status` with this code and reason, which must be complete.
     #[track_caller]
     fn status(&self, code: u16, reason: &str) -> String {
         let status = self.json();
-        assert_eq!(
-            (self.code, &status["reason"]),
-            (code, &json!(reason)),
-            "{status}"
-        );
+        assert_eq!((self.code, &status["reason"]), (code, &json!(reason)), "{status}");
         assert_eq!(status["kind"], "Status");
         assert_eq!(status["apiVersion"], "v1");
         assert_eq!(status["status"], "Failure");
@@ -226,11 +207,7 @@ impl Answer {
         assert!(status["metadata"].is_object());
         assert_eq!(self.header("content-type"), "application/json");
         assert_eq!(self.header("x-content-type-options"), "nosniff");
-        assert_eq!(
-            self.header("retry-after"),
-            "",
-            "client-go would sleep on it"
-        );
+        assert_eq!(self.header("retry-after"), "", "client-go would sleep on it");
         status["message"].as_str().unwrap().to_owned()
     }
 }
@@ -248,26 +225,14 @@ impl Rig {
         let (front_proxy, _) = watch::channel(None);
         let state = state(&api_server, &instruments, &published, &front_proxy);
         let service = Arc::new(Service::new(settings, peer::Settings::default(), state));
-        let rig = Self {
-            service,
-            api_server,
-            published,
-            front_proxy,
-            instruments,
-            proxies,
-            clients,
-        };
+        let rig =
+            Self { service, api_server, published, front_proxy, instruments, proxies, clients };
         rig.believe(|_| {});
         rig
     }
 
     fn state(&self) -> State {
-        state(
-            &self.api_server,
-            &self.instruments,
-            &self.published,
-            &self.front_proxy,
-        )
+        state(&self.api_server, &self.instruments, &self.published, &self.front_proxy)
     }
 
     /// Publishes whom to believe, with a change.
@@ -299,11 +264,7 @@ impl Rig {
         let response = self.service.answer(request, connection).await;
         let (parts, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
-        Answer {
-            code: parts.status.as_u16(),
-            headers: parts.headers,
-            body,
-        }
+        Answer { code: parts.status.as_u16(), headers: parts.headers, body }
     }
 
     async fn get(&self, target: &str, headers: &[(&str, &str)], connection: &Connection) -> Answer {
@@ -318,8 +279,7 @@ impl Rig {
     /// A read through the API server for a user.
     async fn read_as(&self, user: &str) -> Answer {
         let target = format!("{READ}?labelSelector=target%3Dweb");
-        self.get(&target, &[("x-remote-user", user)], &self.front_proxy())
-            .await
+        self.get(&target, &[("x-remote-user", user)], &self.front_proxy()).await
     }
 }
 
@@ -387,10 +347,7 @@ fn decided(replicas: Option<u32>, rung: Rung) -> AppDecision {
 
 /// Two healthy apps, one whose signals are gone and one that was refused.
 fn apps() -> Vec<(App, AppDecision)> {
-    let refused = App {
-        refusal: Some(Refusal::ValueTarget),
-        ..app("d", "refused-hpa", "refused")
-    };
+    let refused = App { refusal: Some(Refusal::ValueTarget), ..app("d", "refused-hpa", "refused") };
     let withheld = AppDecision {
         missing: Some((SignalKind::Cpu, Fault::Stale)),
         ..decided(None, Rung::Withheld)
@@ -400,10 +357,7 @@ fn apps() -> Vec<(App, AppDecision)> {
         (app("d", "dark-hpa", "dark"), withheld),
         (refused, decided(None, Rung::Withheld)),
         (app("d", "web-hpa", "web"), decided(Some(7), Rung::Policy)),
-        (
-            app("other", "web-hpa", "web"),
-            decided(Some(9), Rung::Policy),
-        ),
+        (app("other", "web-hpa", "web"), decided(Some(9), Rung::Policy)),
     ]
 }
 
@@ -413,10 +367,7 @@ fn decision(apps: Vec<(App, AppDecision)>) -> Decision {
         name: "bank".to_owned(),
         class: Class::P0,
         weight: 1.0,
-        slo: Slo {
-            p99_seconds: 0.5,
-            error_ratio: 0.01,
-        },
+        slo: Slo { p99_seconds: 0.5, error_ratio: 0.01 },
         floor_share: 0.0,
         mode: Mode::Active,
     };
@@ -424,10 +375,7 @@ fn decision(apps: Vec<(App, AppDecision)>) -> Decision {
         epoch: 3,
         sequence: 14,
         at: Timestamp::from_millis(1_763_769_335_678),
-        catalog: Arc::new(Catalog {
-            domains: vec![domain],
-            apps,
-        }),
+        catalog: Arc::new(Catalog { domains: vec![domain], apps }),
         apps: decided,
         domains: Vec::new(),
         reserve_share: 0.1,

@@ -31,18 +31,12 @@ async fn a_read_is_answered_with_exactly_one_item_of_the_documented_shape() {
 #[tokio::test]
 async fn a_new_decision_is_read_at_once() {
     let rig = Rig::new();
-    assert_eq!(
-        rig.read(&selected("target=web")).await.json()["items"][0]["value"],
-        "7"
-    );
+    assert_eq!(rig.read(&selected("target=web")).await.json()["items"][0]["value"], "7");
     rig.published.send_replace(Some(published(vec![(
         app("d", "web-hpa", "web"),
         decided(Some(8), Rung::Policy),
     )])));
-    assert_eq!(
-        rig.read(&selected("target=web")).await.json()["items"][0]["value"],
-        "8"
-    );
+    assert_eq!(rig.read(&selected("target=web")).await.json()["items"][0]["value"], "8");
     assert_eq!(rig.read(&selected("target=api")).await.code, 404);
 }
 
@@ -56,16 +50,11 @@ async fn every_form_that_json_satisfies_gets_json() {
     ] {
         let target = selected("target%3Dweb");
         let answer = rig.get(&target, &[("accept", accept)], &rig.master()).await;
-        assert_eq!(
-            (answer.code, answer.header("content-type")),
-            (200, "application/json")
-        );
+        assert_eq!((answer.code, answer.header("content-type")), (200, "application/json"));
         assert_eq!(answer.json()["items"][0]["value"], "7", "{accept}");
     }
     let only = [("accept", "application/vnd.kubernetes.protobuf")];
-    let refused = rig
-        .get(&selected("target%3Dweb"), &only, &rig.master())
-        .await;
+    let refused = rig.get(&selected("target%3Dweb"), &only, &rig.master()).await;
     let message = refused.status(406, "NotAcceptable");
     assert!(message.starts_with("only the following media types are accepted: application/json"));
 }
@@ -79,10 +68,7 @@ async fn selectors_choose_as_kubernetes_does() {
         ("target+in+%28web%2Cnone%29", "web-hpa"),
         ("target%20in%20(web)", "web-hpa"),
         ("target+notin+(web,dark,refused)", "api-hpa"),
-        (
-            "target!%3Dweb,target!%3Ddark,hpa+notin+(refused-hpa)",
-            "api-hpa",
-        ),
+        ("target!%3Dweb,target!%3Ddark,hpa+notin+(refused-hpa)", "api-hpa"),
         ("hpa=web-hpa,kind=Deployment,domain=bank,target", "web-hpa"),
         ("target=web,!policy", "web-hpa"),
     ] {
@@ -103,33 +89,18 @@ async fn several_apps_are_never_added_up_but_named() {
             assert!(message.contains(name), "{message}");
         }
     }
-    let many = (0..25).map(|n| {
-        (
-            app("d", &format!("hpa-{n:02}"), "web"),
-            decided(Some(1), Rung::Policy),
-        )
-    });
+    let many =
+        (0..25).map(|n| (app("d", &format!("hpa-{n:02}"), "web"), decided(Some(1), Rung::Policy)));
     rig.published.send_replace(Some(published(many.collect())));
-    let message = rig
-        .read(&selected("target=web"))
-        .await
-        .status(400, "BadRequest");
-    assert!(
-        message.contains("matches 25") && message.contains("and 15 more"),
-        "{message}"
-    );
+    let message = rig.read(&selected("target=web")).await.status(400, "BadRequest");
+    assert!(message.contains("matches 25") && message.contains("and 15 more"), "{message}");
     assert_eq!(message.matches("HPA hpa-").count(), 10, "{message}");
 }
 
 #[tokio::test]
 async fn a_selector_that_finds_nobody_is_not_found() {
     let rig = Rig::new();
-    for selector in [
-        "target%3Dnone",
-        "target%3Dweb,hpa%3Dother",
-        "!target",
-        "policy",
-    ] {
+    for selector in ["target%3Dnone", "target%3Dweb,hpa%3Dother", "!target", "policy"] {
         rig.read(&selected(selector)).await.status(404, "NotFound");
     }
     let elsewhere = READ.replace("namespaces/d/", "namespaces/empty/");
@@ -140,21 +111,11 @@ async fn a_selector_that_finds_nobody_is_not_found() {
 #[tokio::test]
 async fn a_broken_selector_is_a_bad_request_with_the_place() {
     let rig = Rig::new();
-    let message = rig
-        .read(&selected("a+in+("))
-        .await
-        .status(400, "BadRequest");
-    assert!(
-        message.contains("unable to parse") && message.contains("at byte 6"),
-        "{message}"
-    );
+    let message = rig.read(&selected("a+in+(")).await.status(400, "BadRequest");
+    assert!(message.contains("unable to parse") && message.contains("at byte 6"), "{message}");
     rig.read(&selected("a%3")).await.status(400, "BadRequest");
-    rig.read(&selected(&"a,".repeat(5000)))
-        .await
-        .status(400, "BadRequest");
-    rig.read(&selected(&"a".repeat(20_000)))
-        .await
-        .status(414, "BadRequest");
+    rig.read(&selected(&"a,".repeat(5000))).await.status(400, "BadRequest");
+    rig.read(&selected(&"a".repeat(20_000))).await.status(414, "BadRequest");
 }
 
 #[tokio::test]
@@ -170,9 +131,7 @@ async fn whatever_is_no_metric_is_not_found() {
         "/namespaces/d/hirl-desired-replicas/",
         "/",
     ] {
-        rig.read(&format!("{RESOURCES}{path}"))
-            .await
-            .status(404, "NotFound");
+        rig.read(&format!("{RESOURCES}{path}")).await.status(404, "NotFound");
     }
     for path in ["/", "/nothing", "/apis/other.io", "//", "/metrics/x"] {
         rig.read(path).await.status(404, "NotFound");
@@ -189,11 +148,7 @@ async fn only_a_plain_get_reads() {
     }
     for method in ["POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"] {
         let answer = rig.send(request(method, READ, &[]), &rig.master()).await;
-        assert_eq!(
-            (answer.code, answer.header("allow")),
-            (405, "GET"),
-            "{method}"
-        );
+        assert_eq!((answer.code, answer.header("allow")), (405, "GET"), "{method}");
         if method != "HEAD" {
             answer.status(405, "MethodNotAllowed");
         }
@@ -203,37 +158,21 @@ async fn only_a_plain_get_reads() {
 #[tokio::test]
 async fn without_a_number_the_reason_is_given_and_never_a_zero() {
     let rig = Rig::new();
-    let dark = rig
-        .read(&selected("target=dark"))
-        .await
-        .status(503, "ServiceUnavailable");
-    assert!(
-        dark.contains("HPA d/dark-hpa: signal cpu is stale"),
-        "{dark}"
-    );
+    let dark = rig.read(&selected("target=dark")).await.status(503, "ServiceUnavailable");
+    assert!(dark.contains("HPA d/dark-hpa: signal cpu is stale"), "{dark}");
     assert!(dark.contains("2025-11-21T23:50:00Z"), "{dark}");
-    let refused = rig
-        .read(&selected("target=refused"))
-        .await
-        .status(503, "ServiceUnavailable");
+    let refused = rig.read(&selected("target=refused")).await.status(503, "ServiceUnavailable");
     assert!(refused.contains("type Value") && refused.contains("ValueTargetUnsupported"));
 
-    rig.published
-        .send_replace(Some(published_with_age(apps(), 61)));
-    let old = rig
-        .read(&selected("target=web"))
-        .await
-        .status(503, "ServiceUnavailable");
+    rig.published.send_replace(Some(published_with_age(apps(), 61)));
+    let old = rig.read(&selected("target=web")).await.status(503, "ServiceUnavailable");
     assert!(
         old.contains("the last decision is 61.") && old.contains("the limit is 60.0 s"),
         "{old}"
     );
 
     rig.published.send_replace(None);
-    let none = rig
-        .read(&selected("target=web"))
-        .await
-        .status(503, "ServiceUnavailable");
+    let none = rig.read(&selected("target=web")).await.status(503, "ServiceUnavailable");
     assert!(none.contains("nothing has been decided yet"), "{none}");
 
     rig.published.send_replace(Some(published(apps())));
@@ -245,12 +184,7 @@ async fn reads_of_the_hpa_controller_are_timed_and_nobody_elses() {
     let rig = Rig::new();
     rig.api_server.allows_all();
     let target = READ.replace(METRIC, READ_INTERVAL_METRIC);
-    let intervals = async || {
-        rig.read(&target).await.json()["items"]
-            .as_array()
-            .unwrap()
-            .clone()
-    };
+    let intervals = async || rig.read(&target).await.json()["items"].as_array().unwrap().clone();
     for _ in 0..3 {
         assert_eq!(rig.read_as("somebody").await.code, 200);
     }
@@ -261,26 +195,16 @@ async fn reads_of_the_hpa_controller_are_timed_and_nobody_elses() {
     let read = intervals().await;
     assert_eq!(read.len(), 1, "{read:?}");
     assert_eq!(read[0]["metricLabels"]["hpa"], "web-hpa");
-    assert!(
-        read[0]["value"].as_str().unwrap().ends_with('m'),
-        "{read:?}"
-    );
+    assert!(read[0]["value"].as_str().unwrap().ends_with('m'), "{read:?}");
 
     // A later catalog keeps the clock of an app that is still there.
     rig.published.send_replace(Some(published(apps())));
     assert_eq!(intervals().await.len(), 1);
     let text = rig.read("/metrics").await;
-    assert!(
-        text.text()
-            .contains(r#"hirl_hpa_read_interval_seconds{namespace="d",hpa="web-hpa"}"#)
-    );
+    assert!(text.text().contains(r#"hirl_hpa_read_interval_seconds{namespace="d",hpa="web-hpa"}"#));
     rig.published.send_replace(Some(published(Vec::new())));
     let text = rig.read("/metrics").await;
-    assert!(
-        !text.text().contains("hirl_hpa_read_interval_seconds{"),
-        "{}",
-        text.text()
-    );
+    assert!(!text.text().contains("hirl_hpa_read_interval_seconds{"), "{}", text.text());
 }
 
 #[tokio::test]

@@ -27,27 +27,17 @@ struct Secret {
 
 impl Secret {
     fn new(pair: &Signed) -> Self {
-        let secret = Self {
-            folder: tempfile::tempdir().unwrap(),
-        };
+        let secret = Self { folder: tempfile::tempdir().unwrap() };
         secret.swap(&pair.pem, &pair.key);
         for file in ["tls.crt", "tls.key"] {
-            symlink(
-                Path::new("..data").join(file),
-                secret.folder.path().join(file),
-            )
-            .unwrap();
+            symlink(Path::new("..data").join(file), secret.folder.path().join(file)).unwrap();
         }
         secret
     }
 
     fn swap(&self, certificate: &str, key: &str) {
         let path = self.folder.path();
-        let version = tempfile::Builder::new()
-            .prefix("..v")
-            .tempdir_in(path)
-            .unwrap()
-            .keep();
+        let version = tempfile::Builder::new().prefix("..v").tempdir_in(path).unwrap().keep();
         std::fs::write(version.join("tls.crt"), certificate).unwrap();
         std::fs::write(version.join("tls.key"), key).unwrap();
         let _ = std::fs::remove_file(path.join("..new"));
@@ -87,25 +77,14 @@ impl Running {
             ..Settings::default()
         };
         change(&mut settings);
-        let server = Server::bind(settings, peer::Settings::default(), rig.state())
-            .await
-            .unwrap();
+        let server = Server::bind(settings, peer::Settings::default(), rig.state()).await.unwrap();
         let (address, stop) = (server.address(), CancellationToken::new());
         let ended = tokio::spawn(server.run(stop.clone()));
-        Self {
-            rig,
-            signer,
-            secret,
-            address,
-            stop,
-            ended,
-        }
+        Self { rig, signer, secret, address, stop, ended }
     }
 
     async fn connect(&self, alpn: &[&str], identity: Option<&Signed>) -> TlsStream<TcpStream> {
-        self.try_connect(alpn, identity, &self.signer.pem)
-            .await
-            .unwrap()
+        self.try_connect(alpn, identity, &self.signer.pem).await.unwrap()
     }
 
     async fn try_connect(
@@ -119,9 +98,7 @@ impl Running {
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         let stream = TcpStream::connect(self.address).await?;
         let name = ServerName::try_from(NAME).unwrap();
-        TlsConnector::from(Arc::new(config))
-            .connect(name, stream)
-            .await
+        TlsConnector::from(Arc::new(config)).connect(name, stream).await
     }
 
     async fn http2(&self, identity: Option<&Signed>) -> Http2 {
@@ -129,10 +106,7 @@ impl Running {
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
         let io = TokioIo::new(stream);
         let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
-        Http2 {
-            sender,
-            ended: tokio::spawn(async move { connection.await.is_ok() }),
-        }
+        Http2 { sender, ended: tokio::spawn(async move { connection.await.is_ok() }) }
     }
 }
 
@@ -144,24 +118,14 @@ struct Http2 {
 impl Http2 {
     async fn get(&mut self, target: &str, headers: &[(&str, &str)]) -> Answer {
         let target = format!("https://{NAME}{target}");
-        read(
-            self.sender
-                .send_request(request("GET", &target, headers))
-                .await
-                .unwrap(),
-        )
-        .await
+        read(self.sender.send_request(request("GET", &target, headers)).await.unwrap()).await
     }
 }
 
 async fn read(response: hyper::Response<hyper::body::Incoming>) -> Answer {
     let (parts, body) = response.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
-    Answer {
-        code: parts.status.as_u16(),
-        headers: parts.headers,
-        body,
-    }
+    Answer { code: parts.status.as_u16(), headers: parts.headers, body }
 }
 
 /// Tries again until it holds, for at most ten seconds.
@@ -184,10 +148,7 @@ async fn both_protocols_answer_and_certificates_tell_who_asks() {
     let proxy = running.rig.proxies.client("front-proxy-client", &[]);
     let mut client = running.http2(Some(&proxy)).await;
     let answer = client.get(&web(), &[("x-remote-user", "bob")]).await;
-    assert_eq!(
-        (answer.code, &answer.json()["items"][0]["value"]),
-        (200, &json!("7"))
-    );
+    assert_eq!((answer.code, &answer.json()["items"][0]["value"]), (200, &json!("7")));
     assert_eq!(running.rig.api_server.asked()[0]["spec"]["user"], "bob");
 
     // A certificate that nobody we believe has signed gets an answer, not a TLS alert.
@@ -241,10 +202,7 @@ async fn a_stolen_certificate_without_its_key_does_not_connect() {
         let name = ServerName::try_from(NAME).unwrap();
         // In TLS 1.3 a client learns of the refusal when it reads.
         let mut answer = Vec::new();
-        if let Ok(mut stream) = TlsConnector::from(Arc::new(config))
-            .connect(name, stream)
-            .await
-        {
+        if let Ok(mut stream) = TlsConnector::from(Arc::new(config)).connect(name, stream).await {
             let _ = stream.write_all(b"GET /livez HTTP/1.0\r\n\r\n").await;
             let _ = stream.read_to_end(&mut answer).await;
         }
@@ -265,12 +223,7 @@ async fn a_swapped_secret_is_served_to_new_connections_and_old_ones_live_on() {
         running.try_connect(&["h2"], None, &next.pem).await.is_ok()
     })
     .await;
-    assert!(
-        running
-            .try_connect(&["h2"], None, &running.signer.pem)
-            .await
-            .is_err()
-    );
+    assert!(running.try_connect(&["h2"], None, &running.signer.pem).await.is_err());
     assert_eq!(old.get("/livez", &[]).await.code, 200);
 }
 
@@ -296,19 +249,13 @@ fn a_broken_pair_never_replaces_a_good_one() {
     ] {
         secret.swap(certificate, key);
         reloader.look();
-        assert!(
-            Arc::ptr_eq(&good, &configs.borrow()),
-            "{certificate} was taken"
-        );
+        assert!(Arc::ptr_eq(&good, &configs.borrow()), "{certificate} was taken");
     }
     std::fs::remove_file(secret.folder.path().join("..data")).unwrap();
     reloader.look();
     assert!(Arc::ptr_eq(&good, &configs.borrow()));
     let text = instruments.render();
-    assert!(
-        text.contains(r#"serving_cert_reloads_total{outcome="error"} 6"#),
-        "{text}"
-    );
+    assert!(text.contains(r#"serving_cert_reloads_total{outcome="error"} 6"#), "{text}");
 
     secret.swap(&second.pem, &second.key);
     reloader.look();
@@ -318,10 +265,7 @@ fn a_broken_pair_never_replaces_a_good_one() {
     reloader.look();
     assert!(Arc::ptr_eq(&taken, &configs.borrow()));
     let text = instruments.render();
-    assert!(
-        text.contains(r#"serving_cert_reloads_total{outcome="ok"} 1"#),
-        "{text}"
-    );
+    assert!(text.contains(r#"serving_cert_reloads_total{outcome="ok"} 1"#), "{text}");
     assert!(instruments.serving_cert_expiry.get() > 0.0);
 }
 
@@ -339,31 +283,18 @@ async fn a_server_without_a_usable_pair_says_why_it_does_not_start() {
             ..Settings::default()
         };
         change(&mut settings);
-        Server::bind(settings, peer::Settings::default(), rig.state())
-            .await
-            .unwrap_err()
+        Server::bind(settings, peer::Settings::default(), rig.state()).await.unwrap_err()
     };
     let missing = start(&|settings| settings.cert_file = "/nonexistent/tls.crt".into()).await;
-    assert!(matches!(
-        missing,
-        StartError::Certificate(CertificateError::File { .. })
-    ));
-    assert!(
-        missing.to_string().contains("/nonexistent/tls.crt"),
-        "{missing}"
-    );
+    assert!(matches!(missing, StartError::Certificate(CertificateError::File { .. })));
+    assert!(missing.to_string().contains("/nonexistent/tls.crt"), "{missing}");
     secret.swap(&one.pem, &other.key);
     let mismatch = start(&|_| {}).await.to_string();
     assert!(mismatch.contains("tls.key"), "{mismatch}");
     secret.swap(&one.key, &one.key);
     let nothing = start(&|_| {}).await.to_string();
-    assert!(
-        nothing.contains("tls.crt") && nothing.contains("no usable certificate"),
-        "{nothing}"
-    );
-    let setting = start(&|settings| settings.max_streams = 0)
-        .await
-        .to_string();
+    assert!(nothing.contains("tls.crt") && nothing.contains("no usable certificate"), "{nothing}");
+    let setting = start(&|settings| settings.max_streams = 0).await.to_string();
     assert!(setting.contains("http.maxStreams"), "{setting}");
 }
 
@@ -373,9 +304,7 @@ async fn a_chain_is_served_whole() {
     let root = Authority::new("root");
     let middle = root.below("middle");
     let leaf = middle.sign(&[NAME], |_| {});
-    running
-        .secret
-        .swap(&format!("{}{}", leaf.pem, middle.pem), &leaf.key);
+    running.secret.swap(&format!("{}{}", leaf.pem, middle.pem), &leaf.key);
     eventually("a client that knows the root alone connects", async || {
         let Ok(stream) = running.try_connect(&["h2"], None, &root.pem).await else {
             return false;
@@ -392,10 +321,7 @@ async fn an_old_connection_is_told_to_go_away_and_its_requests_are_answered() {
     let running = Running::start(|settings| settings.max_connection_age_seconds = 0.2).await;
     let mut client = running.http2(None).await;
     assert_eq!(client.get("/livez", &[]).await.code, 200);
-    assert!(
-        client.ended.await.unwrap(),
-        "the connection must end without an error"
-    );
+    assert!(client.ended.await.unwrap(), "the connection must end without an error");
 }
 
 #[tokio::test]
@@ -417,9 +343,7 @@ async fn silent_clients_are_let_go() {
         let _ = stream.read_to_end(&mut closed).await;
     }
     let mut half = running.connect(&["http/1.1"], None).await;
-    half.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\nx-slow: ")
-        .await
-        .unwrap();
+    half.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\nx-slow: ").await.unwrap();
     let mut closed = Vec::new();
     let _ = half.read_to_end(&mut closed).await;
     let mut idle = running.http2(None).await;
@@ -437,19 +361,11 @@ async fn connections_beyond_the_limit_are_closed_at_once() {
     let running = Running::start(|settings| settings.max_connections = 1).await;
     let mut first = running.http2(None).await;
     assert_eq!(first.get("/livez", &[]).await.code, 200);
-    assert!(
-        running
-            .try_connect(&["h2"], None, &running.signer.pem)
-            .await
-            .is_err()
-    );
+    assert!(running.try_connect(&["h2"], None, &running.signer.pem).await.is_err());
     assert_eq!(first.get("/livez", &[]).await.code, 200);
     drop(first);
     eventually("the place is free again", async || {
-        running
-            .try_connect(&["h2"], None, &running.signer.pem)
-            .await
-            .is_ok()
+        running.try_connect(&["h2"], None, &running.signer.pem).await.is_ok()
     })
     .await;
 }
@@ -488,10 +404,7 @@ async fn a_request_with_too_many_headers_is_refused_and_the_server_lives() {
     let huge = "x".repeat(100 << 10);
     let mut client = running.http2(None).await;
     let target = format!("https://{NAME}/livez");
-    let sent = client
-        .sender
-        .send_request(request("GET", &target, &[("x-huge", &huge)]))
-        .await;
+    let sent = client.sender.send_request(request("GET", &target, &[("x-huge", &huge)])).await;
     assert!(sent.map_or(true, |response| response.status() == 431));
     let mut stream = running.connect(&["http/1.1"], None).await;
     let head = format!("GET /livez HTTP/1.1\r\nhost: x\r\nx-huge: {huge}\r\n\r\n");
@@ -499,9 +412,6 @@ async fn a_request_with_too_many_headers_is_refused_and_the_server_lives() {
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;
     let answer = String::from_utf8_lossy(&answer).into_owned();
-    assert!(
-        answer.is_empty() || answer.starts_with("HTTP/1.1 431"),
-        "{answer}"
-    );
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
     assert_eq!(running.http2(None).await.get("/livez", &[]).await.code, 200);
 }

@@ -286,7 +286,9 @@ impl Index {
                         let spec = spec.map(|domain| (domain, selector));
                         (object.metadata, object.status.unwrap_or_default(), spec)
                     }
-                    Err(invalid) => (invalid.metadata, super::DomainStatus::default(), Err(invalid.error)),
+                    Err(invalid) => {
+                        (invalid.metadata, super::DomainStatus::default(), Err(invalid.error))
+                    }
                 };
                 let name = meta.name.unwrap_or_default();
                 let row = DomainRow {
@@ -488,8 +490,7 @@ impl Index {
         let mut apps = Vec::with_capacity(sorted.len());
         let mut planned = Vec::with_capacity(sorted.len());
         for (id, hpa) in sorted {
-            let (domain, contest) =
-                homes.get(&*id.namespace).cloned().unwrap_or((last, None));
+            let (domain, contest) = homes.get(&*id.namespace).cloned().unwrap_or((last, None));
             let shared = sharers[&(&*id.namespace, &*hpa.kind, &*hpa.name)]
                 .iter()
                 .find(|other| **other != id)

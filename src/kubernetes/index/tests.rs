@@ -137,9 +137,7 @@ fn only_an_hpa_that_names_our_metric_is_managed() {
 
 #[test]
 fn minimum_tolerance_and_target_cpu_come_from_the_hpa_where_it_states_them() {
-    let cpu = |percent: u32| {
-        json!({"resource": {"name": "cpu", "target": {"averageUtilization": percent}}})
-    };
+    let cpu = |percent: u32| json!({"resource": {"name": "cpu", "target": {"averageUtilization": percent}}});
     let ours = json!({"external": {
         "metric": {"name": "hirl-desired-replicas"}, "target": {"averageValue": "1"}}});
     for (change, wanted) in [
@@ -148,8 +146,14 @@ fn minimum_tolerance_and_target_cpu_come_from_the_hpa_where_it_states_them() {
             json!({"spec": {"behavior": {"scaleUp": {"tolerance": "0"}, "scaleDown": {"tolerance": "50m"}}}}),
             (2, 0.0, 0.05, 0.7),
         ),
-        (json!({"metadata": {"annotations": {"hirl-scale.io/target-cpu": "55"}}}), (2, 0.1, 0.1, 0.55)),
-        (json!({"metadata": {"annotations": {"hirl-scale.io/target-cpu": "55%"}}}), (2, 0.1, 0.1, 0.55)),
+        (
+            json!({"metadata": {"annotations": {"hirl-scale.io/target-cpu": "55"}}}),
+            (2, 0.1, 0.1, 0.55),
+        ),
+        (
+            json!({"metadata": {"annotations": {"hirl-scale.io/target-cpu": "55%"}}}),
+            (2, 0.1, 0.1, 0.55),
+        ),
         (json!({"spec": {"metrics": [ours.clone(), cpu(60)]}}), (2, 0.1, 0.1, 0.6)),
         (
             json!({"metadata": {"annotations": {"hirl-scale.io/target-cpu": "80"}},
@@ -179,9 +183,7 @@ fn every_refusal_has_its_cause() {
         json!({"spec": {"metrics": [{"external": {
             "metric": {"name": "hirl-desired-replicas"}, "target": target}}]}})
     };
-    let reference = |kind: &str, version: &str| {
-        json!({"spec": {"scaleTargetRef": {"kind": kind, "apiVersion": version}}})
-    };
+    let reference = |kind: &str, version: &str| json!({"spec": {"scaleTargetRef": {"kind": kind, "apiVersion": version}}});
     let fine = json!({});
     let at_zero = json!({"spec": {"replicas": 0}});
     for (hpa_change, target_change, wanted) in [
@@ -367,10 +369,8 @@ fn the_catalog_is_reused_until_an_edit_changes_it() {
 
 #[test]
 fn pools_hold_what_ready_and_schedulable_nodes_can_allocate() {
-    let mut index = Index::new(Settings {
-        shared_pools: vec!["general".to_owned()],
-        ..Settings::default()
-    });
+    let mut index =
+        Index::new(Settings { shared_pools: vec!["general".to_owned()], ..Settings::default() });
     let node = |name: &str, pool: &str, ready: &str, cordoned: bool| -> objects::Node {
         let labels = if pool.is_empty() { json!({}) } else { json!({"hirl-scale.io/pool": pool}) };
         read(json!({

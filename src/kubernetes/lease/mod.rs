@@ -168,8 +168,7 @@ impl Election {
     ) -> Self {
         let nobody = Leadership::Following { holder: None, address: None };
         let (published, leadership) = watch::channel(nobody);
-        let guard =
-            LeaseGuard { term: Arc::default(), renew_deadline: settings.renew_deadline() };
+        let guard = LeaseGuard { term: Arc::default(), renew_deadline: settings.renew_deadline() };
         let candidate = Candidate {
             api: Api::namespaced(client.clone(), &settings.namespace),
             settings: settings.clone(),
@@ -292,7 +291,12 @@ impl Candidate {
     }
 
     /// Writes the Lease as ours, guarded by the resource version that was read.
-    async fn write(&mut self, read: Option<Lease>, epoch: u64, begin: bool) -> Result<(), kube::Error> {
+    async fn write(
+        &mut self,
+        read: Option<Lease>,
+        epoch: u64,
+        begin: bool,
+    ) -> Result<(), kube::Error> {
         let existed = read.is_some();
         let mut lease = read.unwrap_or_else(|| Lease {
             metadata: ObjectMeta {

@@ -94,7 +94,9 @@ pub(super) fn next_step(
     let Some((last, since)) = &memory.last else { return Step::Take { epoch } };
     match (last.holder.as_deref(), leading) {
         (None, _) => Step::Take { epoch },
-        (Some(holder), Some(own)) if holder == identity && last.epoch == own && record.is_some() => {
+        (Some(holder), Some(own))
+            if holder == identity && last.epoch == own && record.is_some() =>
+        {
             Step::Renew { epoch: own }
         }
         // Ours by name, but not this term: this process lost it, or is new after a restart, or

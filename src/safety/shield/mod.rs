@@ -69,17 +69,10 @@ impl Settings {
             ("breachShare", self.breach_share, 0.0, 1.0),
             ("rejectedLimit", self.rejected_limit, 0.0, 1.0),
             ("lastGoodSeconds", self.last_good_seconds, 0.0, 3600.0),
-            (
-                "hpaStabilizationSeconds",
-                self.hpa_stabilization_seconds,
-                0.0,
-                3600.0,
-            ),
+            ("hpaStabilizationSeconds", self.hpa_stabilization_seconds, 0.0, 3600.0),
         ] {
             if !(low..=high).contains(&value) {
-                return Err(format!(
-                    "safety.{name} must be {low} to {high}, not {value}"
-                ));
+                return Err(format!("safety.{name} must be {low} to {high}, not {value}"));
             }
         }
         if self.up_pods == 0 || self.down_pods == 0 {
@@ -106,19 +99,14 @@ impl Shield {
     /// A shield without memory.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self {
-            settings,
-            memory: PerApp::default(),
-        }
+        Self { settings, memory: PerApp::default() }
     }
 
     /// Takes over from another decider: its numbers are the last supported ones.
     pub fn resume(&mut self, decision: &Decision) {
         let memory = self.memory.align(&decision.catalog);
         for (memory, decided) in memory.iter_mut().zip(&decision.apps) {
-            memory.supported = decided
-                .replicas
-                .map(|replicas| (replicas, decided.supported_at));
+            memory.supported = decided.replicas.map(|replicas| (replicas, decided.supported_at));
         }
     }
 
@@ -182,20 +170,12 @@ impl Shield {
     ) -> DomainDecision {
         let catalog = &snapshot.catalog;
         let seen = &observation.domains[domain];
-        let share = proposal
-            .shares
-            .get(domain)
-            .copied()
-            .filter(|share| share.is_finite());
+        let share = proposal.shares.get(domain).copied().filter(|share| share.is_finite());
         let share = share.unwrap_or(0.0).clamp(0.0, 1.0);
         let capacity = snapshot.shared_cpu();
         let budget = (capacity > 0.0).then_some(share * capacity);
         let in_breach = seen.breaching_share > self.settings.breach_share;
-        let band = if in_breach {
-            1.0 + self.settings.emergency_band
-        } else {
-            1.0
-        };
+        let band = if in_breach { 1.0 + self.settings.emergency_band } else { 1.0 };
 
         let mut growing: Vec<Growth> = Vec::new();
         let (mut standing, mut minimum) = (0.0, 0.0);
@@ -231,11 +211,7 @@ impl Shield {
                 let decided = &mut apps[growth.index];
                 decided.replicas = Some(growth.from + granted);
                 let cut = growth.from + granted < growth.to;
-                decided.reasons.add(if cut {
-                    Reason::Budget
-                } else {
-                    Reason::Emergency
-                });
+                decided.reasons.add(if cut { Reason::Budget } else { Reason::Emergency });
                 used -= f64::from(growth.to - growth.from - granted) * growth.cost;
             }
         }
@@ -243,11 +219,8 @@ impl Shield {
         let mut rungs = [0; Rung::ALL.len()];
         let mut refused = 0;
         for index in members {
-            let (app, state, decided) = (
-                &catalog.apps[index],
-                &snapshot.apps[index],
-                &mut apps[index],
-            );
+            let (app, state, decided) =
+                (&catalog.apps[index], &snapshot.apps[index], &mut apps[index]);
             refused += u32::from(app.refusal.is_some());
             rungs[decided.rung as usize] += u32::from(app.refusal.is_none());
             let Some(wanted) = decided.replicas else {
@@ -297,16 +270,11 @@ impl Growth {
 fn project(growing: &[Growth], free: f64) -> Vec<u32> {
     let asked: f64 = growing.iter().map(Growth::cores).sum();
     if asked <= free {
-        return growing
-            .iter()
-            .map(|growth| growth.to - growth.from)
-            .collect();
+        return growing.iter().map(|growth| growth.to - growth.from).collect();
     }
     let part = (free.max(0.0) / asked).clamp(0.0, 1.0);
-    let mut granted: Vec<u32> = growing
-        .iter()
-        .map(|growth| (f64::from(growth.to - growth.from) * part) as u32)
-        .collect();
+    let mut granted: Vec<u32> =
+        growing.iter().map(|growth| (f64::from(growth.to - growth.from) * part) as u32).collect();
     let mut left = free
         - growing
             .iter()
@@ -442,9 +410,8 @@ impl Case<'_> {
         }
         let settings = self.settings;
         let fastest = (current * settings.up_factor).max(current + f64::from(settings.up_pods));
-        let slowest = (current * settings.down_factor)
-            .min(current - f64::from(settings.down_pods))
-            .max(0.0);
+        let slowest =
+            (current * settings.down_factor).min(current - f64::from(settings.down_pods)).max(0.0);
         if wanted > fastest || wanted < slowest {
             reasons.add(Reason::Velocity);
             wanted = wanted.clamp(slowest, fastest);
@@ -471,9 +438,7 @@ impl Case<'_> {
             return None;
         }
         let without_pods = || (SignalKind::Cpu, Fault::Absent);
-        self.seen
-            .missing
-            .or_else(|| (rung >= Rung::LastGood).then(without_pods))
+        self.seen.missing.or_else(|| (rung >= Rung::LastGood).then(without_pods))
     }
 }
 

@@ -31,10 +31,7 @@ fn world(asked: f64) -> World {
     };
     state.signals[SignalKind::Cpu] = Signal::good(7.0, NOW);
     World {
-        settings: Settings {
-            hpa_stabilization_seconds: 0.0,
-            ..Settings::default()
-        },
+        settings: Settings { hpa_stabilization_seconds: 0.0, ..Settings::default() },
         mode: Mode::Active,
         app: App::fixture(AppId::new("bank", "web"), 0),
         state,
@@ -57,26 +54,15 @@ impl World {
             name: "payments".into(),
             class: Class::P0,
             weight: 1.0,
-            slo: Slo {
-                p99_seconds: 0.2,
-                error_ratio: 0.01,
-            },
+            slo: Slo { p99_seconds: 0.2, error_ratio: 0.01 },
             floor_share: 0.0,
             mode: self.mode,
         };
-        let shared = Pool {
-            name: "general".into(),
-            shared: true,
-            nodes: 10,
-            cpu: 100.0,
-            memory: 1e12,
-        };
+        let shared =
+            Pool { name: "general".into(), shared: true, nodes: 10, cpu: 100.0, memory: 1e12 };
         Snapshot {
             at: NOW,
-            catalog: Arc::new(Catalog {
-                domains: vec![domain],
-                apps: vec![self.app.clone()],
-            }),
+            catalog: Arc::new(Catalog { domains: vec![domain], apps: vec![self.app.clone()] }),
             apps: vec![self.state.clone()],
             pools: vec![shared],
         }
@@ -92,10 +78,7 @@ impl World {
             }],
         };
         let proposal = Proposal {
-            apps: vec![AppProposal {
-                replicas: self.asked,
-                reasons: Reasons::default(),
-            }],
+            apps: vec![AppProposal { replicas: self.asked, reasons: Reasons::default() }],
             shares: vec![self.share],
             reserve: 0.05,
         };
@@ -103,9 +86,7 @@ impl World {
     }
 
     fn review(&self) -> AppDecision {
-        self.review_with(&mut Shield::new(self.settings.clone()), NOW)
-            .apps
-            .remove(0)
+        self.review_with(&mut Shield::new(self.settings.clone()), NOW).apps.remove(0)
     }
 
     /// The published number and what shaped it.
@@ -133,74 +114,36 @@ fn changes_are_no_faster_than_allowed_and_stay_within_the_bounds_of_the_hpa() {
     assert_eq!(world(90.0).outcome(), (Some(30), "velocity".into()));
     assert_eq!(world(0.0).outcome(), (Some(5), "velocity".into()));
     let narrow = |min_replicas, max_replicas| World {
-        app: App {
-            min_replicas,
-            max_replicas,
-            ..world(0.0).app
-        },
+        app: App { min_replicas, max_replicas, ..world(0.0).app },
         ..world(12.0)
     };
     assert_eq!(narrow(1, 11).outcome(), (Some(11), "maximum".into()));
     assert_eq!(narrow(13, 20).outcome(), (Some(13), "minimum".into()));
-    assert_eq!(
-        narrow(0, 0).outcome(),
-        (Some(1), "maximum".into()),
-        "never 0"
-    );
+    assert_eq!(narrow(0, 0).outcome(), (Some(1), "maximum".into()), "never 0");
 }
 
 #[test]
 fn a_fall_needs_sound_evidence_a_finished_rollout_and_a_trustworthy_domain() {
-    let unsound = World {
-        seen: AppObservation {
-            sound: false,
-            ..world(0.0).seen
-        },
-        ..world(8.0)
-    };
+    let unsound = World { seen: AppObservation { sound: false, ..world(0.0).seen }, ..world(8.0) };
     assert_eq!(unsound.outcome(), (Some(10), "no_lowering".into()));
-    let rejected = World {
-        rejected_share: 0.06,
-        ..world(8.0)
-    };
+    let rejected = World { rejected_share: 0.06, ..world(8.0) };
     assert_eq!(rejected.outcome(), (Some(10), "no_lowering".into()));
-    let rolling = World {
-        state: AppState {
-            rolling_out: true,
-            ..world(0.0).state
-        },
-        ..world(8.0)
-    };
+    let rolling = World { state: AppState { rolling_out: true, ..world(0.0).state }, ..world(8.0) };
     assert_eq!(rolling.outcome(), (Some(10), "rollout".into()));
-    let unsound_rise = World {
-        asked: Some(12.0),
-        ..unsound
-    };
-    assert_eq!(
-        unsound_rise.outcome(),
-        (Some(12), String::new()),
-        "raising is allowed"
-    );
+    let unsound_rise = World { asked: Some(12.0), ..unsound };
+    assert_eq!(unsound_rise.outcome(), (Some(12), String::new()), "raising is allowed");
 }
 
 #[test]
 fn lost_evidence_goes_down_the_ladder_one_rung_at_a_time() {
     let mut shield = Shield::new(world(12.0).settings);
     let healthy = world(12.0);
-    assert_eq!(
-        healthy.review_with(&mut shield, NOW).apps[0].rung,
-        Rung::Policy
-    );
+    assert_eq!(healthy.review_with(&mut shield, NOW).apps[0].rung, Rung::Policy);
 
     // Latency is lost: CPU alone decides, as an HPA would.
     let latency = Some((SignalKind::P99, Fault::Stale));
-    let no_latency = World {
-        seen: AppObservation {
-            missing: latency,
-            ..healthy.seen
-        },
-        ..world(12.0)
-    };
+    let no_latency =
+        World { seen: AppObservation { missing: latency, ..healthy.seen }, ..world(12.0) };
     let decided = no_latency.review_with(&mut shield, NOW).apps.remove(0);
     assert_eq!(
         (decided.rung, decided.replicas, decided.missing),
@@ -210,32 +153,19 @@ fn lost_evidence_goes_down_the_ladder_one_rung_at_a_time() {
     // CPU is lost too: the last supported number, for a minute.
     let cpu = Some((SignalKind::Cpu, Fault::Unreachable));
     let blind = World {
-        seen: AppObservation {
-            missing: cpu,
-            ..AppObservation::default()
-        },
+        seen: AppObservation { missing: cpu, ..AppObservation::default() },
         asked: None,
         ..world(12.0)
     };
     let at = |shield: &mut Shield, seconds| {
-        let decided = blind
-            .review_with(shield, NOW.plus(Duration::from_secs(seconds)))
-            .apps
-            .remove(0);
+        let decided =
+            blind.review_with(shield, NOW.plus(Duration::from_secs(seconds))).apps.remove(0);
         (decided.rung, decided.replicas, decided.supported_at)
     };
     assert_eq!(at(&mut shield, 30), (Rung::LastGood, Some(10), NOW));
     assert_eq!(at(&mut shield, 60), (Rung::LastGood, Some(10), NOW));
-    assert_eq!(
-        at(&mut shield, 61),
-        (Rung::Withheld, None, NOW),
-        "holding does not renew itself"
-    );
-    assert_eq!(
-        healthy.review_with(&mut shield, NOW).apps[0].replicas,
-        Some(12),
-        "and it recovers"
-    );
+    assert_eq!(at(&mut shield, 61), (Rung::Withheld, None, NOW), "holding does not renew itself");
+    assert_eq!(healthy.review_with(&mut shield, NOW).apps[0].replicas, Some(12), "and it recovers");
 }
 
 #[test]
@@ -244,150 +174,65 @@ fn who_takes_over_holds_what_was_published_last() {
     let last = world(12.0).review_with(&mut first, NOW);
     let mut second = Shield::new(world(12.0).settings);
     second.resume(&last);
-    let blind = World {
-        seen: AppObservation::default(),
-        asked: None,
-        ..world(12.0)
-    };
-    let decided = blind
-        .review_with(&mut second, NOW.plus(Duration::from_secs(5)))
-        .apps
-        .remove(0);
+    let blind = World { seen: AppObservation::default(), asked: None, ..world(12.0) };
+    let decided = blind.review_with(&mut second, NOW.plus(Duration::from_secs(5))).apps.remove(0);
     assert_eq!((decided.rung, decided.replicas), (Rung::LastGood, Some(12)));
 }
 
 #[test]
 fn only_an_acting_mode_publishes_the_policy() {
-    let by = |mode| {
-        World {
-            mode,
-            ..world(12.0)
-        }
-        .review()
-    };
+    let by = |mode| World { mode, ..world(12.0) }.review();
     assert_eq!(by(Mode::Active).replicas, Some(12));
     for mode in [Mode::Shadow, Mode::Fallback, Mode::Canary(0)] {
         let decided = by(mode);
-        assert_eq!(
-            (decided.replicas, decided.rung),
-            (Some(10), Rung::HpaEquivalent),
-            "{mode}"
-        );
+        assert_eq!((decided.replicas, decided.rung), (Some(10), Rung::HpaEquivalent), "{mode}");
         assert!(decided.reasons.has(Reason::Mode));
-        assert_eq!(
-            decided.proposed,
-            Some(12.0),
-            "what the policy asked for stays visible"
-        );
+        assert_eq!(decided.proposed, Some(12.0), "what the policy asked for stays visible");
     }
     assert_eq!(by(Mode::Canary(100)).replicas, Some(12));
 }
 
 #[test]
 fn a_canary_takes_its_percentage_of_the_apps() {
-    let chosen = (0..2000)
-        .filter(|app| canary_bucket("bank", &format!("app-{app}")) < 25)
-        .count();
+    let chosen = (0..2000).filter(|app| canary_bucket("bank", &format!("app-{app}")) < 25).count();
     assert!((400..600).contains(&chosen), "{chosen} of 2000 at 25 %");
 }
 
 #[test]
 fn a_refused_app_has_no_number() {
-    let refused = World {
-        app: App {
-            refusal: Some(Refusal::ValueTarget),
-            ..world(0.0).app
-        },
-        ..world(12.0)
-    };
+    let refused =
+        World { app: App { refusal: Some(Refusal::ValueTarget), ..world(0.0).app }, ..world(12.0) };
     assert_eq!(refused.outcome(), (None, String::new()));
 }
 
 #[test]
 fn a_scale_up_is_cut_to_the_budget_and_a_breach_opens_the_emergency_band() {
-    let tight = World {
-        share: 0.12,
-        ..world(15.0)
-    };
+    let tight = World { share: 0.12, ..world(15.0) };
     assert_eq!(tight.outcome(), (Some(12), "budget".into()));
     // 10 % of 12 cores is 1.2: one more pod.
-    let breach = World {
-        share: 0.12,
-        breaching_share: 0.2,
-        ..world(15.0)
-    };
+    let breach = World { share: 0.12, breaching_share: 0.2, ..world(15.0) };
     assert_eq!(breach.outcome(), (Some(13), "budget".into()));
-    let inside_the_band = World {
-        share: 0.12,
-        breaching_share: 0.2,
-        ..world(13.0)
-    };
+    let inside_the_band = World { share: 0.12, breaching_share: 0.2, ..world(13.0) };
     assert_eq!(inside_the_band.outcome(), (Some(13), "emergency".into()));
 }
 
 #[test]
 fn a_budget_below_what_stands_stops_growth_and_kills_nothing() {
-    assert_eq!(
-        World {
-            share: 0.05,
-            ..world(15.0)
-        }
-        .outcome(),
-        (Some(10), "budget".into())
-    );
-    assert_eq!(
-        World {
-            share: 0.05,
-            ..world(9.0)
-        }
-        .outcome(),
-        (Some(9), String::new())
-    );
-    let below_minimum = World {
-        share: 0.0,
-        app: App {
-            min_replicas: 14,
-            ..world(0.0).app
-        },
-        ..world(15.0)
-    };
-    assert_eq!(
-        below_minimum.outcome(),
-        (Some(14), "budget".into()),
-        "lower bounds are kept"
-    );
+    assert_eq!(World { share: 0.05, ..world(15.0) }.outcome(), (Some(10), "budget".into()));
+    assert_eq!(World { share: 0.05, ..world(9.0) }.outcome(), (Some(9), String::new()));
+    let below_minimum =
+        World { share: 0.0, app: App { min_replicas: 14, ..world(0.0).app }, ..world(15.0) };
+    assert_eq!(below_minimum.outcome(), (Some(14), "budget".into()), "lower bounds are kept");
 }
 
 #[test]
 fn a_number_inside_the_dead_band_is_counted_and_not_bent() {
-    let app = App {
-        tolerance_up: 0.1,
-        tolerance_down: 0.1,
-        ..world(0.0).app
-    };
-    let decided = World {
-        app: app.clone(),
-        ..world(11.0)
-    }
-    .review();
-    assert_eq!(
-        (decided.replicas, decided.lost_to_tolerance),
-        (Some(11), true)
-    );
-    let rounding = Settings {
-        round_to_reachable: true,
-        ..world(0.0).settings
-    };
-    let decided = World {
-        app,
-        settings: rounding,
-        ..world(11.0)
-    }
-    .review();
-    assert_eq!(
-        (decided.replicas, decided.lost_to_tolerance),
-        (Some(12), false)
-    );
+    let app = App { tolerance_up: 0.1, tolerance_down: 0.1, ..world(0.0).app };
+    let decided = World { app: app.clone(), ..world(11.0) }.review();
+    assert_eq!((decided.replicas, decided.lost_to_tolerance), (Some(11), true));
+    let rounding = Settings { round_to_reachable: true, ..world(0.0).settings };
+    let decided = World { app, settings: rounding, ..world(11.0) }.review();
+    assert_eq!((decided.replicas, decided.lost_to_tolerance), (Some(12), false));
     assert!(decided.reasons.has(Reason::Rounded));
 }
 

@@ -15,61 +15,29 @@ type Read = fn(&Running) -> f64;
 
 /// The whole page.
 pub(super) fn render(state: &State) -> String {
-    let mut page = Page {
-        text: String::new(),
-    };
+    let mut page = Page { text: String::new() };
     // Every family in one piece, as the format wants it.
     page.family("istio_requests_total", "counter", state, requests);
-    page.family(
-        "istio_request_duration_milliseconds",
-        "histogram",
-        state,
-        durations,
-    );
-    page.family(
-        "container_cpu_usage_seconds_total",
-        "counter",
-        state,
-        |page, app| {
-            for (name, pod) in &app.pods {
-                page.container(
-                    "container_cpu_usage_seconds_total",
-                    app,
-                    name,
-                    pod.cpu_seconds,
-                );
-            }
-        },
-    );
-    page.family(
-        "container_memory_working_set_bytes",
-        "gauge",
-        state,
-        |page, app| {
-            for (name, pod) in &app.pods {
-                page.container("container_memory_working_set_bytes", app, name, pod.memory);
-            }
-        },
-    );
-    page.family(
-        "namespace_workload_pod:kube_pod_owner:relabel",
-        "gauge",
-        state,
-        |page, app| {
-            for name in app.pods.keys() {
-                let labels = format!(
-                    "namespace=\"{}\",workload=\"{}\",pod=\"{name}\",workload_type=\"deployment\"",
-                    app.app.namespace, app.app.workload
-                );
-                page.line(
-                    "namespace_workload_pod:kube_pod_owner:relabel",
-                    app,
-                    &labels,
-                    1.0,
-                );
-            }
-        },
-    );
+    page.family("istio_request_duration_milliseconds", "histogram", state, durations);
+    page.family("container_cpu_usage_seconds_total", "counter", state, |page, app| {
+        for (name, pod) in &app.pods {
+            page.container("container_cpu_usage_seconds_total", app, name, pod.cpu_seconds);
+        }
+    });
+    page.family("container_memory_working_set_bytes", "gauge", state, |page, app| {
+        for (name, pod) in &app.pods {
+            page.container("container_memory_working_set_bytes", app, name, pod.memory);
+        }
+    });
+    page.family("namespace_workload_pod:kube_pod_owner:relabel", "gauge", state, |page, app| {
+        for name in app.pods.keys() {
+            let labels = format!(
+                "namespace=\"{}\",workload=\"{}\",pod=\"{name}\",workload_type=\"deployment\"",
+                app.app.namespace, app.app.workload
+            );
+            page.line("namespace_workload_pod:kube_pod_owner:relabel", app, &labels, 1.0);
+        }
+    });
     let gauges: [(&str, Read); 5] = [
         ("twin_app_rps", |app| app.sample.rps),
         ("twin_app_cpu_cores", |app| app.sample.cpu),
@@ -79,10 +47,8 @@ pub(super) fn render(state: &State) -> String {
     ];
     for (name, read) in gauges {
         page.family(name, "gauge", state, |page, app| {
-            let labels = format!(
-                "namespace=\"{}\",workload=\"{}\"",
-                app.app.namespace, app.app.workload
-            );
+            let labels =
+                format!("namespace=\"{}\",workload=\"{}\"", app.app.namespace, app.app.workload);
             page.line(name, app, &labels, read(app));
         });
     }
@@ -100,21 +66,13 @@ fn durations(page: &mut Page, app: &Running) {
     let name = "istio_request_duration_milliseconds";
     let destination = destination(app);
     let mut total = 0.0;
-    let bounds = BOUNDS
-        .iter()
-        .map(ToString::to_string)
-        .chain(["+Inf".to_owned()]);
+    let bounds = BOUNDS.iter().map(ToString::to_string).chain(["+Inf".to_owned()]);
     for (count, bound) in app.buckets.iter().zip(bounds) {
         total += count;
         let labels = format!("{destination},le=\"{bound}\"");
         page.line(&format!("{name}_bucket"), app, &labels, total);
     }
-    page.line(
-        &format!("{name}_sum"),
-        app,
-        &destination,
-        app.latency_sum * 1000.0,
-    );
+    page.line(&format!("{name}_sum"), app, &destination, app.latency_sum * 1000.0);
     page.line(&format!("{name}_count"), app, &destination, total);
 }
 
@@ -159,16 +117,10 @@ impl Page {
             Some((Fault::Infinite, _)) => writeln!(self.text, "{name}{{{labels}}} +Inf"),
             Some((Fault::Duplicate, _)) => {
                 let first = writeln!(self.text, "{name}{{{labels}}} {value}");
-                first.and(writeln!(
-                    self.text,
-                    "{name}{{{labels},job=\"twin-copy\"}} {value}"
-                ))
+                first.and(writeln!(self.text, "{name}{{{labels},job=\"twin-copy\"}} {value}"))
             }
             Some((Fault::Frozen, since)) => {
-                let millis = since
-                    .duration_since(UNIX_EPOCH)
-                    .unwrap_or_default()
-                    .as_millis();
+                let millis = since.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
                 writeln!(self.text, "{name}{{{labels}}} {value} {millis}")
             }
         };

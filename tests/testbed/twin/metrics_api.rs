@@ -60,9 +60,7 @@ pub(super) fn serve(
                 // A caller that breaks off is its own problem.
                 if let Ok(stream) = acceptor.accept(stream).await {
                     let connection = Builder::new(TokioExecutor::new());
-                    let _ = connection
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await;
+                    let _ = connection.serve_connection(TokioIo::new(stream), service).await;
                 }
             });
         }
@@ -101,12 +99,7 @@ async fn pods(
         .pods
         .values()
         .filter(|pod| pod.namespace == namespace && matches(&wanted, &pod.labels))
-        .filter_map(|pod| {
-            Some((
-                pod,
-                state.apps.get(&(namespace.clone(), pod.workload.clone()))?,
-            ))
-        })
+        .filter_map(|pod| Some((pod, state.apps.get(&(namespace.clone(), pod.workload.clone()))?)))
         .filter_map(|(pod, app)| Some(item(pod, app.pods.get(&pod.name)?, at)))
         .collect();
     Json(json!({
@@ -141,9 +134,7 @@ fn nano(cores: f64) -> u64 {
 
 /// The label selector of a query, decoded; empty when there is none.
 fn label_selector(query: &str) -> String {
-    let value = query
-        .split('&')
-        .find_map(|pair| pair.strip_prefix("labelSelector="));
+    let value = query.split('&').find_map(|pair| pair.strip_prefix("labelSelector="));
     let mut bytes = value.unwrap_or_default().bytes();
     let mut decoded = Vec::new();
     while let Some(byte) = bytes.next() {
@@ -175,9 +166,7 @@ fn equalities(selector: &str) -> Option<BTreeMap<&str, &str>> {
 }
 
 fn matches(wanted: &BTreeMap<&str, &str>, labels: &BTreeMap<String, String>) -> bool {
-    wanted
-        .iter()
-        .all(|(key, value)| labels.get(*key).is_some_and(|label| label == value))
+    wanted.iter().all(|(key, value)| labels.get(*key).is_some_and(|label| label == value))
 }
 
 #[cfg(test)]
@@ -186,19 +175,13 @@ mod tests {
 
     #[test]
     fn a_selector_is_decoded() {
-        assert_eq!(
-            label_selector("limit=5&labelSelector=app%3Dweb%2Ctier+%3D"),
-            "app=web,tier ="
-        );
+        assert_eq!(label_selector("limit=5&labelSelector=app%3Dweb%2Ctier+%3D"), "app=web,tier =");
         assert_eq!(label_selector("limit=5"), "");
     }
 
     #[test]
     fn equalities_are_understood_and_nothing_else() {
-        assert_eq!(
-            equalities("app=web,tier==x").unwrap(),
-            [("app", "web"), ("tier", "x")].into()
-        );
+        assert_eq!(equalities("app=web,tier==x").unwrap(), [("app", "web"), ("tier", "x")].into());
         assert!(equalities("").unwrap().is_empty());
         for text in ["app!=web", "app in (a,b)", "!app", "app"] {
             assert!(equalities(text).is_none(), "{text}");

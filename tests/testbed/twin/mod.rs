@@ -52,12 +52,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            speed: 1.0,
-            begin: 0.0,
-            tick: Duration::from_secs(1),
-            metrics_api: true,
-        }
+        Self { speed: 1.0, begin: 0.0, tick: Duration::from_secs(1), metrics_api: true }
     }
 }
 
@@ -134,19 +129,12 @@ impl Twin {
 
         if options.metrics_api {
             let listener = listen().await?;
-            let port = listener
-                .local_addr()
-                .context("the twin's own address")?
-                .port();
-            let identity = plane.pki().serving.issue(&Leaf::server(
-                "load-twin",
-                &["load-twin.kube-system.svc", "localhost"],
-            ))?;
-            tasks.push(spawn(metrics_api::serve(
-                listener,
-                &identity,
-                Arc::clone(&state),
-            )?));
+            let port = listener.local_addr().context("the twin's own address")?.port();
+            let identity = plane
+                .pki()
+                .serving
+                .issue(&Leaf::server("load-twin", &["load-twin.kube-system.svc", "localhost"]))?;
+            tasks.push(spawn(metrics_api::serve(listener, &identity, Arc::clone(&state))?));
             let (service, registration) = objects::aggregated(
                 "metrics.k8s.io",
                 "v1beta1",
@@ -159,11 +147,7 @@ impl Twin {
             let patience = Duration::from_mins(1);
             objects::available(&client, "v1beta1.metrics.k8s.io", patience).await?;
         }
-        Ok(Self {
-            state,
-            address,
-            _tasks: tasks,
-        })
+        Ok(Self { state, address, _tasks: tasks })
     }
 
     /// Where Prometheus finds it.
@@ -225,11 +209,7 @@ fn scrape(state: &Mutex<State>) -> axum::response::Response {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
     state.advance();
-    (
-        [("content-type", "text/plain; version=0.0.4")],
-        exposition::render(&state),
-    )
-        .into_response()
+    ([("content-type", "text/plain; version=0.0.4")], exposition::render(&state)).into_response()
 }
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
@@ -237,9 +217,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 async fn listen() -> Result<TcpListener> {
-    TcpListener::bind(("127.0.0.1", 0))
-        .await
-        .context("listening on loopback")
+    TcpListener::bind(("127.0.0.1", 0)).await.context("listening on loopback")
 }
 
 fn spawn(task: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {

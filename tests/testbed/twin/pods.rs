@@ -15,9 +15,7 @@ use super::state::{Pod, State};
 /// Keeps the pods in `state` as they are on the API server, for ever.
 pub(super) async fn follow(client: Client, state: Arc<Mutex<State>>) {
     let pods: Api<core::Pod> = Api::all(client);
-    let mut events = watcher(pods, watcher::Config::default())
-        .default_backoff()
-        .boxed();
+    let mut events = watcher(pods, watcher::Config::default()).default_backoff().boxed();
     let mut listed = HashMap::new();
     while let Some(event) = events.next().await {
         match event {
@@ -42,10 +40,7 @@ pub(super) async fn follow(client: Client, state: Arc<Mutex<State>>) {
 
 fn key(pod: &core::Pod) -> (String, String) {
     let metadata = &pod.metadata;
-    (
-        metadata.namespace.clone().unwrap_or_default(),
-        metadata.name.clone().unwrap_or_default(),
-    )
+    (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
 }
 
 /// What the twin keeps of a pod; `None` for one that belongs to no Deployment or is going.
@@ -56,29 +51,16 @@ fn read(pod: &core::Pod) -> Option<((String, String), Pod)> {
     }
     let labels = metadata.labels.clone().unwrap_or_default();
     // A Deployment's pod belongs to a ReplicaSet that is called after both.
-    let owner = metadata
-        .owner_references
-        .as_ref()?
-        .iter()
-        .find(|owner| owner.kind == "ReplicaSet")?;
+    let owner =
+        metadata.owner_references.as_ref()?.iter().find(|owner| owner.kind == "ReplicaSet")?;
     let hash = labels.get("pod-template-hash")?;
     let workload = owner.name.strip_suffix(hash)?.strip_suffix('-')?.to_owned();
     let status = pod.status.as_ref();
     let running = status.and_then(|status| status.phase.as_deref()) == Some("Running");
-    let conditions = status
-        .and_then(|status| status.conditions.as_deref())
-        .unwrap_or_default();
-    let ready = conditions
-        .iter()
-        .any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    let conditions = status.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let ready =
+        conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
     let (namespace, name) = key(pod);
-    let kept = Pod {
-        namespace,
-        name,
-        workload,
-        labels,
-        running,
-        ready: running && ready,
-    };
+    let kept = Pod { namespace, name, workload, labels, running, ready: running && ready };
     Some((key(pod), kept))
 }

@@ -146,8 +146,7 @@ impl State {
     }
 
     pub(super) fn remove(&mut self, namespace: &str, workload: &str) {
-        self.apps
-            .remove(&(namespace.to_owned(), workload.to_owned()));
+        self.apps.remove(&(namespace.to_owned(), workload.to_owned()));
     }
 
     /// Changes one app, and works its load out again at once.
@@ -158,9 +157,7 @@ impl State {
         change: impl FnOnce(&mut Running),
     ) -> Result<()> {
         self.advance();
-        let app = self
-            .apps
-            .get_mut(&(namespace.to_owned(), workload.to_owned()));
+        let app = self.apps.get_mut(&(namespace.to_owned(), workload.to_owned()));
         change(app.with_context(|| format!("the twin has no app {namespace}/{workload}"))?);
         self.step();
         Ok(())
@@ -168,9 +165,7 @@ impl State {
 
     pub(super) fn sample(&self, namespace: &str, workload: &str) -> Result<Sample> {
         let app = self.apps.get(&(namespace.to_owned(), workload.to_owned()));
-        Ok(app
-            .with_context(|| format!("the twin has no app {namespace}/{workload}"))?
-            .sample)
+        Ok(app.with_context(|| format!("the twin has no app {namespace}/{workload}"))?.sample)
     }
 
     /// Lets the counters grow up to now at the present rates, so that a scrape between two steps
@@ -191,14 +186,10 @@ impl State {
         let now = self.begin + self.started.elapsed().as_secs_f64() * self.speed;
         let mut pods: HashMap<(&str, &str), Vec<&Pod>> = HashMap::new();
         for pod in self.pods.values().filter(|pod| pod.running) {
-            pods.entry((&pod.namespace, &pod.workload))
-                .or_default()
-                .push(pod);
+            pods.entry((&pod.namespace, &pod.workload)).or_default().push(pod);
         }
         for ((namespace, workload), app) in &mut self.apps {
-            let own = pods
-                .remove(&(namespace.as_str(), workload.as_str()))
-                .unwrap_or_default();
+            let own = pods.remove(&(namespace.as_str(), workload.as_str())).unwrap_or_default();
             app.step(now, &own);
         }
     }
@@ -302,27 +293,15 @@ impl Running {
                 *counter += rate * span;
             }
         };
-        let Sample {
-            rps,
-            p99,
-            mean_latency,
-            ..
-        } = self.sample;
-        let failing = if self.sample.error_ratio.is_finite() {
-            self.sample.error_ratio
-        } else {
-            0.0
-        };
+        let Sample { rps, p99, mean_latency, .. } = self.sample;
+        let failing =
+            if self.sample.error_ratio.is_finite() { self.sample.error_ratio } else { 0.0 };
         grow(&mut self.served, rps * (1.0 - failing));
         grow(&mut self.failed, rps * failing);
         grow(&mut self.latency_sum, rps * mean_latency);
         if p99 > 0.0 {
             let mut below = 0.0;
-            for (bucket, bound) in self
-                .buckets
-                .iter_mut()
-                .zip(BOUNDS.map(|bound| bound / 1000.0))
-            {
+            for (bucket, bound) in self.buckets.iter_mut().zip(BOUNDS.map(|bound| bound / 1000.0)) {
                 let share = share_within(bound, p99);
                 grow(bucket, rps * (share - below));
                 below = share;
@@ -374,10 +353,7 @@ mod tests {
         app.pin(Gauge::P99, f64::NAN);
         let (first, second) = (pod("a", true), pod("b", true));
         app.step(0.0, &[&first, &second]);
-        assert_eq!(
-            (app.sample.cpu, app.pods["a"].cpu, app.pods["b"].cpu),
-            (3.0, 1.5, 1.5)
-        );
+        assert_eq!((app.sample.cpu, app.pods["a"].cpu, app.pods["b"].cpu), (3.0, 1.5, 1.5));
         assert!(app.sample.p99.is_nan());
         app.unpin();
         app.step(1.0, &[&first, &second]);

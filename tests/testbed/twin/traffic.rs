@@ -100,9 +100,7 @@ impl Replay {
     }
 
     fn at(&self, seconds: f64) -> Option<f64> {
-        self.trace
-            .at(self.from + seconds)
-            .map(|value| value * self.scale)
+        self.trace.at(self.from + seconds).map(|value| value * self.scale)
     }
 }
 
@@ -158,19 +156,10 @@ impl Trace {
         for sample in &mut samples {
             sample.0 -= first;
         }
-        ensure!(
-            samples.is_sorted_by(|a, b| a.0 < b.0),
-            "its times do not ascend"
-        );
-        let mut steps: Vec<f64> = samples
-            .windows(2)
-            .map(|pair| pair[1].0 - pair[0].0)
-            .collect();
+        ensure!(samples.is_sorted_by(|a, b| a.0 < b.0), "its times do not ascend");
+        let mut steps: Vec<f64> = samples.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
         steps.sort_by(f64::total_cmp);
-        Ok(Self {
-            step: steps[steps.len() / 2],
-            samples,
-        })
+        Ok(Self { step: steps[steps.len() / 2], samples })
     }
 
     /// Seconds from the first sample to the end of the last.
@@ -201,10 +190,7 @@ impl Trace {
 }
 
 fn number(text: &str) -> Option<f64> {
-    text.trim()
-        .parse()
-        .ok()
-        .filter(|value: &f64| value.is_finite() && *value >= 0.0)
+    text.trim().parse().ok().filter(|value: &f64| value.is_finite() && *value >= 0.0)
 }
 
 /// Seconds since the epoch; a time without a zone is UTC.
@@ -284,10 +270,7 @@ mod tests {
 
     #[test]
     fn a_recording_is_scaled_to_its_peak() {
-        let text = (0..200)
-            .map(|value| value.to_string())
-            .collect::<Vec<_>>()
-            .join("\n");
+        let text = (0..200).map(|value| value.to_string()).collect::<Vec<_>>().join("\n");
         let replay = Replay::new(Arc::new(Trace::parse(&text).unwrap()), 1000.0, 0.0);
         let peak = replay.at(197.0).unwrap();
         assert!((peak - 1000.0).abs() < 1e-9, "{peak}");
@@ -300,20 +283,11 @@ mod tests {
             swing: 0.5,
             peak_at: 14.0 * 3600.0,
             noise: 0.05,
-            spikes: vec![Spike {
-                start: 3600.0,
-                ramp: 10.0,
-                length: 60.0,
-                factor: 3.0,
-            }],
+            spikes: vec![Spike { start: 3600.0, ramp: 10.0, length: 60.0, factor: 3.0 }],
             seed: 7,
         };
-        let curve: Vec<f64> = (0..24)
-            .map(|hour| daily.at(f64::from(hour) * 3600.0))
-            .collect();
-        let again: Vec<f64> = (0..24)
-            .map(|hour| daily.at(f64::from(hour) * 3600.0))
-            .collect();
+        let curve: Vec<f64> = (0..24).map(|hour| daily.at(f64::from(hour) * 3600.0)).collect();
+        let again: Vec<f64> = (0..24).map(|hour| daily.at(f64::from(hour) * 3600.0)).collect();
         assert_eq!(curve, again);
         assert!(curve[14] > 1.5 * curve[2], "{curve:?}");
         assert!(daily.at(3640.0) > 2.0 * daily.at(3500.0));

@@ -1,0 +1,232 @@
+//! What `manifests/` promises, read from its files.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::cli::lint;
+use crate::cli::objects::{Objects, yaml};
+
+use super::permissions::{SERVE, Scope};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests")
+}
+
+/// Every YAML file below a folder of the manifests, in order.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all.extend(files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "yaml") {
+            all.push(path);
+        }
+    }
+    all.sort();
+    all
+}
+
+fn objects(file: &Path) -> Vec<Value> {
+    let read = yaml::read(&file.display().to_string()).unwrap();
+    read.into_iter().map(|document| document.value).collect()
+}
+
+fn base() -> Vec<Value> {
+    let manifests = files(&root().join("base"));
+    let manifests = manifests.iter().filter(|file| !file.ends_with("config.yaml"));
+    manifests.flat_map(|file| objects(file)).collect()
+}
+
+fn of_kind<'a>(all: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    all.iter().filter(|object| object["kind"] == kind).collect()
+}
+
+fn strings(list: &Value) -> Vec<&str> {
+    list.as_array().map_or(Vec::new(), |items| items.iter().filter_map(Value::as_str).collect())
+}
+
+#[test]
+fn every_manifest_parses_and_every_kustomization_lists_its_folder() {
+    for folder in ["base", "overlays/own-ca", "overlays/cert-manager"] {
+        let folder = root().join(folder);
+        let kustomization = &objects(&folder.join("kustomization.yaml"))[0];
+        let mut listed: BTreeSet<String> =
+            strings(&kustomization["resources"]).into_iter().map(str::to_owned).collect();
+        for generator in kustomization["configMapGenerator"].as_array().into_iter().flatten() {
+            listed.extend(strings(&generator["files"]).into_iter().map(str::to_owned));
+        }
+        listed.remove("../../base");
+        let there: BTreeSet<String> = fs::read_dir(&folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| Path::new(name).extension().is_some_and(|it| it == "yaml"))
+            .filter(|name| name != "kustomization.yaml")
+            .collect();
+        assert_eq!(listed, there, "{}", folder.display());
+    }
+    for file in files(&root()) {
+        if !file.ends_with("config.yaml") {
+            assert!(!objects(&file).is_empty(), "{} holds nothing", file.display());
+        }
+    }
+}
+
+#[test]
+fn tls_is_verified_everywhere() {
+    for file in files(&root()) {
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(!text.contains("insecureSkipTLSVerify"), "{}", file.display());
+        assert!(!text.contains("PRIVATE KEY"), "{}", file.display());
+    }
+}
+
+/// Resources whose change starts, stops or moves pods.
+const WORKLOADS: [&str; 12] = [
+    "pods",
+    "deployments",
+    "statefulsets",
+    "replicasets",
+    "daemonsets",
+    "jobs",
+    "cronjobs",
+    "horizontalpodautoscalers",
+    "nodes",
+    "namespaces",
+    "replicationcontrollers",
+    "*",
+];
+
+#[test]
+fn no_role_writes_a_workload_or_reads_a_secret() {
+    let all = base();
+    let roles = [of_kind(&all, "ClusterRole"), of_kind(&all, "Role")].concat();
+    assert!(roles.len() > 3);
+    for role in roles {
+        for rule in role["rules"].as_array().unwrap() {
+            let name = &role["metadata"]["name"];
+            let writes = strings(&rule["verbs"])
+                .into_iter()
+                .any(|verb| !["get", "list", "watch"].contains(&verb));
+            for resource in strings(&rule["resources"]) {
+                let whole = resource.split('/').next().unwrap();
+                assert!(!(writes && WORKLOADS.contains(&whole)), "{name} writes {resource}");
+                assert_ne!(resource, "secrets", "{name} reads secrets");
+            }
+        }
+    }
+}
+
+/// Whether the roles that are bound to the server allow one verb.
+fn granted(all: &[Value], scope: Scope, group: &str, resource: &str, verb: &str) -> bool {
+    let rules: Vec<&Value> = match scope {
+        Scope::Cluster => of_kind(all, "ClusterRole"),
+        Scope::Own => of_kind(all, "Role"),
+        Scope::KubeSystem => Vec::new(),
+    }
+    .into_iter()
+    .filter(|role| role["metadata"]["name"] == "hirl")
+    .flat_map(|role| role["rules"].as_array().unwrap())
+    .collect();
+    rules.into_iter().any(|rule| {
+        strings(&rule["apiGroups"]).contains(&group)
+            && strings(&rule["resources"]).contains(&resource)
+            && strings(&rule["verbs"]).contains(&verb)
+    })
+}
+
+#[test]
+fn the_roles_grant_what_the_server_needs_and_no_more() {
+    let all = base();
+    let mut needed = BTreeSet::new();
+    for need in SERVE {
+        for verb in need.verbs {
+            // These two come with roles that every cluster has.
+            let delegated = ["tokenreviews", "subjectaccessreviews"].contains(&need.resource);
+            if delegated || need.scope == Scope::KubeSystem {
+                continue;
+            }
+            let what = format!("{verb} {}", need.resource);
+            assert!(
+                granted(&all, need.scope, need.group, need.resource, verb),
+                "no role allows to {what}"
+            );
+            needed.insert(what);
+        }
+    }
+    let own = [of_kind(&all, "ClusterRole"), of_kind(&all, "Role")].concat();
+    for role in own.into_iter().filter(|role| role["metadata"]["name"] == "hirl") {
+        for rule in role["rules"].as_array().unwrap() {
+            for resource in strings(&rule["resources"]) {
+                for verb in strings(&rule["verbs"]) {
+                    assert!(
+                        needed.contains(&format!("{verb} {resource}")),
+                        "{verb} {resource} is too much"
+                    );
+                }
+            }
+        }
+    }
+    let bound: Vec<&str> = of_kind(&all, "ClusterRoleBinding")
+        .into_iter()
+        .chain(of_kind(&all, "RoleBinding"))
+        .filter_map(|binding| binding["roleRef"]["name"].as_str())
+        .collect();
+    for role in ["hirl", "system:auth-delegator", "extension-apiserver-authentication-reader"] {
+        assert!(bound.contains(&role), "{role} is not bound");
+    }
+}
+
+#[test]
+fn the_pods_are_locked_down_spread_and_probed() {
+    let all = base();
+    let deployment = of_kind(&all, "Deployment")[0];
+    let pod = &deployment["spec"]["template"]["spec"];
+    assert_eq!(deployment["spec"]["replicas"], 2);
+    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+    assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+    assert_eq!(pod["priorityClassName"], "system-cluster-critical");
+    assert!(!pod["topologySpreadConstraints"].as_array().unwrap().is_empty());
+    for container in pod["containers"].as_array().unwrap() {
+        let security = &container["securityContext"];
+        assert_eq!(security["allowPrivilegeEscalation"], false);
+        assert_eq!(security["readOnlyRootFilesystem"], true);
+        assert_eq!(strings(&security["capabilities"]["drop"]), ["ALL"]);
+        assert!(container["resources"]["requests"]["cpu"].is_string());
+        assert!(container["resources"]["limits"]["memory"].is_string());
+        for (probe, path) in [("livenessProbe", "/livez"), ("readinessProbe", "/readyz")] {
+            assert_eq!(container[probe]["httpGet"]["path"], path);
+            assert_eq!(container[probe]["httpGet"]["scheme"], "HTTPS");
+        }
+    }
+    assert_eq!(of_kind(&all, "PodDisruptionBudget")[0]["spec"]["maxUnavailable"], 1);
+}
+
+#[test]
+fn one_label_joins_service_pods_budget_and_network_policy() {
+    let all = base();
+    let wanted = serde_json::json!({"app.kubernetes.io/name": "hirl"});
+    let find = |kind: &str| of_kind(&all, kind)[0];
+    assert_eq!(find("Service")["spec"]["selector"], wanted);
+    assert_eq!(find("Deployment")["spec"]["selector"]["matchLabels"], wanted);
+    assert_eq!(find("PodDisruptionBudget")["spec"]["selector"]["matchLabels"], wanted);
+    assert_eq!(find("NetworkPolicy")["spec"]["podSelector"]["matchLabels"], wanted);
+    let service = &find("APIService")["spec"]["service"];
+    assert_eq!(service["name"], find("Service")["metadata"]["name"]);
+    assert_eq!(service["port"], find("Service")["spec"]["ports"][0]["port"]);
+}
+
+#[test]
+fn the_example_hpas_are_clean_but_for_the_tolerance_of_old_clusters() {
+    for (file, findings) in [("hpa-1.35.yaml", vec![]), ("hpa-before-1.35.yaml", vec!["tolerance"])]
+    {
+        let path = root().join("examples").join(file);
+        let read = yaml::read(&path.display().to_string()).unwrap();
+        let objects = Objects::from_documents(read, "default").unwrap();
+        assert_eq!(objects.hpas.len(), 1);
+        assert_eq!(lint::names(&objects), findings, "{file}");
+    }
+}

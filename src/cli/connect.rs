@@ -1,0 +1,21 @@
+//! Which cluster a verb talks to.
+
+use std::path::PathBuf;
+
+use crate::kubernetes;
+
+/// Flags of every verb that talks to a cluster.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct ClusterArgs {
+    /// Kubeconfig file; without it $KUBECONFIG, ~/.kube/config or the pod's service account.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig; without it the current one.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) context: Option<String>,
+}
+
+/// A client for the cluster that the flags name.
+pub(crate) async fn connect(args: &ClusterArgs) -> anyhow::Result<kube::Client> {
+    Ok(kubernetes::connect(args.kubeconfig.clone(), args.context.clone()).await?)
+}
