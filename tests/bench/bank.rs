@@ -26,7 +26,7 @@ use crate::testbed::objects::{self, Autoscaler};
 use crate::{APPS, DOMAINS};
 
 /// Pods in all.
-pub const PODS: usize = 10_000;
+pub(crate) const PODS: usize = 10_000;
 /// Nodes of 32 cores that they run on.
 const NODES: usize = 300;
 /// CPU request of a pod over its containers, in cores.
@@ -38,17 +38,17 @@ const CONCURRENCY: usize = 64;
 
 /// One app of the bank.
 #[derive(Debug, Clone)]
-pub struct App {
+pub(crate) struct App {
     /// Its namespace; there is one a domain.
-    pub namespace: String,
+    pub(crate) namespace: String,
     /// Name of its Deployment and its HPA.
-    pub name: String,
+    pub(crate) name: String,
     /// Its pods, all ready.
-    pub pods: usize,
+    pub(crate) pods: usize,
 }
 
 /// Every app. The pods are spread as evenly as whole numbers allow.
-pub fn apps() -> Vec<App> {
+pub(crate) fn apps() -> Vec<App> {
     let pods = |index: usize| PODS * (index + 1) / APPS - PODS * index / APPS;
     let app = |index: usize| App {
         namespace: format!("bank-{}", index % DOMAINS),
@@ -59,7 +59,7 @@ pub fn apps() -> Vec<App> {
 }
 
 /// Creates everything.
-pub async fn build(plane: &ControlPlane, apps: &[App]) -> Result<()> {
+pub(crate) async fn build(plane: &ControlPlane, apps: &[App]) -> Result<()> {
     let client = plane.client();
     let mut domains = String::new();
     for index in 0..DOMAINS {
@@ -200,7 +200,7 @@ fn pod(app: &App, index: usize) -> Result<(Pod, Value)> {
 
 /// Where Prometheus finds the apps' load: around what their present count answers, changing from
 /// scrape to scrape so that every decision has something to do.
-pub async fn serve_load(
+pub(crate) async fn serve_load(
     apps: &[App],
 ) -> Result<(std::net::SocketAddr, AbortOnDropHandle<()>)> {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))

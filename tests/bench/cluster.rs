@@ -37,7 +37,7 @@ const SETTLED: f64 = 4.0;
 const PERIOD: Duration = Duration::from_secs(15);
 
 /// Brings everything up and prints what is seen.
-pub async fn run(report: &mut Report, args: &Args) -> Result<()> {
+pub(crate) async fn run(report: &mut Report, args: &Args) -> Result<()> {
     let folder = peer::fetch()?;
     let options =
         control_plane::Options { controllers: None, scheduler: false, kubelets: None, audit: false };

@@ -29,7 +29,7 @@ const REQUEST: f64 = 0.5;
 const COST: f64 = 0.004;
 
 /// Times the rule over a day-like load whose replicas follow each decision at once.
-pub fn run(report: &mut Report) -> Result<()> {
+pub(crate) fn run(report: &mut Report) -> Result<()> {
     report.title(&format!(
         "Decision pass: Pilot::decide with the rule, {APPS} apps in {DOMAINS} domains, one thread, {PASSES} passes"
     ));

@@ -26,33 +26,33 @@ const STREAMS: usize = 8;
 
 /// Where load goes, and as whom.
 #[derive(Debug, Clone)]
-pub struct Target {
+pub(crate) struct Target {
     /// Port on this machine.
-    pub port: u16,
+    pub(crate) port: u16,
     /// The CA of its certificate, PEM.
-    pub authority: String,
+    pub(crate) authority: String,
     /// Bearer token.
-    pub token: String,
+    pub(crate) token: String,
     /// What is read, in turn.
-    pub paths: Vec<String>,
+    pub(crate) paths: Vec<String>,
 }
 
 /// What came of it.
 #[derive(Debug, Default)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// Answers with 200.
-    pub good: u64,
+    pub(crate) good: u64,
     /// Everything else.
-    pub bad: u64,
+    pub(crate) bad: u64,
     /// How long it lasted.
-    pub seconds: f64,
+    pub(crate) seconds: f64,
     /// Milliseconds from request to answer, sorted.
-    pub latencies: Vec<f64>,
+    pub(crate) latencies: Vec<f64>,
 }
 
 /// What makes the load.
 #[derive(Debug)]
-pub enum Tool {
+pub(crate) enum Tool {
     /// The program, and the folder of libraries that it needs.
     H2load(PathBuf, PathBuf),
     /// [`own`].
@@ -61,13 +61,13 @@ pub enum Tool {
 
 impl Tool {
     /// Looks in `folder`, where `peer.sh` puts h2load.
-    pub fn find(folder: &Path) -> Self {
+    pub(crate) fn find(folder: &Path) -> Self {
         let program = folder.join("h2load");
         if program.is_file() { Self::H2load(program, folder.join("lib")) } else { Self::Own }
     }
 
     /// The command, as far as it says what is measured.
-    pub fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         let name = match self {
             Self::H2load(..) => "h2load",
             Self::Own => "(own client, like h2load)",
@@ -76,7 +76,7 @@ impl Tool {
     }
 
     /// Loads `target` for a while.
-    pub async fn run(&self, target: &Target, seconds: u64, folder: &Path) -> Result<Outcome> {
+    pub(crate) async fn run(&self, target: &Target, seconds: u64, folder: &Path) -> Result<Outcome> {
         match self {
             Self::H2load(program, libraries) => {
                 let mut command = Command::new(program);

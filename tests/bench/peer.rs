@@ -16,16 +16,16 @@ const METRIC: &str = "my-external-metric?labelSelector=foo%3Dbar";
 
 /// A running adapter.
 #[derive(Debug)]
-pub struct Peer {
+pub(crate) struct Peer {
     /// Its process.
-    pub process: Process,
+    pub(crate) process: Process,
     /// Where it listens.
-    pub port: u16,
+    pub(crate) port: u16,
 }
 
 impl Peer {
     /// Starts it with all rights and waits until it is ready.
-    pub async fn start(plane: &ControlPlane, program: &Path) -> Result<Self> {
+    pub(crate) async fn start(plane: &ControlPlane, program: &Path) -> Result<Self> {
         let identity = Hirl::serving_identity(plane)?.write(plane.scratch(), "peer-serving")?;
         let port = free_port()?;
         let mut command = Command::new(program);
@@ -47,7 +47,7 @@ impl Peer {
     }
 
     /// What is read of it: its one metric, in as many namespaces as ours.
-    pub fn paths(namespaces: usize) -> Vec<String> {
+    pub(crate) fn paths(namespaces: usize) -> Vec<String> {
         let path = |index| {
             format!("/apis/external.metrics.k8s.io/v1beta1/namespaces/bank-{index}/{METRIC}")
         };
@@ -56,7 +56,7 @@ impl Peer {
 }
 
 /// Builds the adapter and gets h2load, once; the folder that holds them.
-pub fn fetch() -> Result<PathBuf> {
+pub(crate) fn fetch() -> Result<PathBuf> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bench/peer.sh");
     let output = Command::new(script)
         .stderr(std::process::Stdio::inherit())

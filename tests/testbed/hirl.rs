@@ -116,6 +116,14 @@ impl Hirl {
         Requests::tls(self.url(), &self.authority, identity)
     }
 
+    /// One of its own metrics: the sum over the series that start with `name` and hold `label`.
+    pub async fn metric(&self, plane: &ControlPlane, name: &str, label: &str) -> Result<f64> {
+        let admin = plane.pki().cluster.issue(&Leaf::client("admin", &["system:masters"]))?;
+        let text = self.requests(Some(&admin))?.text("/metrics").await?;
+        let series = text.lines().filter(|line| line.starts_with(name) && line.contains(label));
+        Ok(series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+    }
+
     /// Where it listens.
     pub fn url(&self) -> String {
         format!("https://localhost:{}", self.site.port)
@@ -142,6 +150,44 @@ impl Hirl {
         self.process = spawn(&self.scratch, &self.site, &self.config)?;
         Ok(())
     }
+}
+
+/// Our CRD and exactly the rights that the manifests give.
+pub async fn install(plane: &ControlPlane) -> Result<()> {
+    let client = plane.client();
+    objects::apply(&client, &objects::namespace(SERVICE.0, &[])?).await?;
+    for file in ["domain-crd.yaml", "serviceaccount.yaml", "rbac.yaml"] {
+        let path = format!("{}/manifests/base/{file}", env!("CARGO_MANIFEST_DIR"));
+        plane.kubectl(&["apply", "--server-side", "-f", &path]).await?;
+    }
+    let crd = ["wait", "--for=condition=Established", "crd/domains.hirl-scale.io"];
+    plane.kubectl(&crd).await.map(|_| ())
+}
+
+/// The key `queries` of the section `telemetry`: every signal is a gauge of the twin.
+pub fn gauges() -> String {
+    let signal = |(name, series): (&str, &str)| {
+        let series = format!("{series}{{namespace=~\"{{namespaces}}\"}}");
+        format!("    {name}: {{query: '{series}', sample: '{series}'}}\n")
+    };
+    let signals = [
+        ("rps", "twin_app_rps"),
+        ("p99", "twin_app_p99_seconds"),
+        ("error_ratio", "twin_app_error_ratio"),
+        ("cpu", "twin_app_cpu_cores"),
+        ("memory", "twin_app_memory_bytes"),
+    ];
+    format!("  queries:\n{}", signals.map(signal).concat())
+}
+
+/// The section `http`: where an instance listens, and with what certificate.
+pub fn serving(site: &Site) -> String {
+    format!(
+        "http: {{listen: \"127.0.0.1:{}\", certFile: {}, keyFile: {}}}\n",
+        site.port,
+        site.serving.certificate.display(),
+        site.serving.key.display(),
+    )
 }
 
 fn spawn(scratch: &Arc<Scratch>, site: &Site, config: &std::path::Path) -> Result<Process> {
