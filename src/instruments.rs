@@ -137,6 +137,8 @@ pub struct Instruments {
     pub serving_cert_expiry: RealGauge,
     /// Attempts to reload the serving certificate by outcome.
     pub serving_cert_reloads: Family<OutcomeLabel, Counter>,
+    /// Log lines dropped because nobody read the log.
+    pub log_lines_dropped: Gauge,
     /// 1 while this replica decides.
     pub leader: Gauge,
     /// Epoch of the newest decision.
@@ -187,6 +189,7 @@ impl Default for Instruments {
             handshake_failures: Counter::default(),
             serving_cert_expiry: RealGauge::default(),
             serving_cert_reloads: Family::default(),
+            log_lines_dropped: Gauge::default(),
             leader: Gauge::default(),
             epoch: Gauge::default(),
             apiservice_owned: Gauge::default(),
@@ -321,6 +324,11 @@ impl Instruments {
             "serving_cert_reloads",
             "Reloads of the serving certificate by outcome",
             self.serving_cert_reloads.clone(),
+        );
+        registry.register(
+            "log_lines_dropped",
+            "Log lines dropped because nobody read the log",
+            self.log_lines_dropped.clone(),
         );
         registry.register(
             "leader_election_master_status",

@@ -7,10 +7,10 @@ use crate::kubernetes;
 /// Flags of every verb that talks to a cluster.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct ClusterArgs {
-    /// Kubeconfig file; without it $KUBECONFIG, ~/.kube/config or the pod's service account.
+    /// Kubeconfig file; without it $KUBECONFIG, ~/.kube/config or the pod's service account
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
-    /// Context of the kubeconfig; without it the current one.
+    /// Context of the kubeconfig; without it the current one
     #[arg(long, value_name = "NAME")]
     pub(crate) context: Option<String>,
 }

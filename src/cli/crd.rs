@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use crate::kubernetes;
 
 /// Prints the CRD.
-pub fn run() -> anyhow::Result<ExitCode> {
+pub(super) fn run() -> anyhow::Result<ExitCode> {
     super::print(&kubernetes::crd_yaml()?);
     Ok(ExitCode::SUCCESS)
 }

@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
 
-use super::logging::Logging;
+use super::connect::{ClusterArgs, connect};
+use super::logging::{LogArgs, Logging};
 use crate::config::Config;
 use crate::control::{Controller, LiveWorld, peer};
 use crate::http;
@@ -25,16 +26,12 @@ use crate::telemetry::Telemetry;
 
 /// Arguments of `hirl serve`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Configuration file (YAML); every field has a default
     #[arg(long, env = "HIRL_CONFIG")]
     config: Option<PathBuf>,
-    /// Kubeconfig; without it the usual places, then the Pod's service account
-    #[arg(long, env = "KUBECONFIG")]
-    kubeconfig: Option<PathBuf>,
-    /// Context of the kubeconfig
-    #[arg(long)]
-    context: Option<String>,
+    #[command(flatten)]
+    cluster: ClusterArgs,
     /// Name of this replica in the lease
     #[arg(long, env = "HIRL_IDENTITY", default_value_t = default_identity())]
     identity: String,
@@ -45,7 +42,7 @@ pub struct Args {
     #[arg(long)]
     print_config: bool,
     #[command(flatten)]
-    log: super::logging::Args,
+    log: LogArgs,
 }
 
 fn default_identity() -> String {
@@ -53,7 +50,7 @@ fn default_identity() -> String {
 }
 
 /// Serves until SIGTERM or SIGINT.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let config = match &args.config {
         Some(path) => Config::load(path)?,
         None => Config::default(),
@@ -74,7 +71,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 async fn serve(args: &Args, config: Config, logging: Logging) -> anyhow::Result<()> {
     let instruments = Arc::new(Instruments::default());
-    let client = kubernetes::connect(args.kubeconfig.clone(), args.context.clone()).await?;
+    let logging = Arc::new(logging);
+    let client = connect(&args.cluster).await?;
     let tasks = TaskTracker::new();
     // Two stages: first the loop and the connections stop, then what they lean on.
     let (stop, stop_last) = (CancellationToken::new(), CancellationToken::new());
@@ -90,7 +88,7 @@ async fn serve(args: &Args, config: Config, logging: Logging) -> anyhow::Result<
         &client,
         &config.kubernetes,
         Arc::clone(&instruments),
-        stop_last.clone(),
+        &stop_last,
     );
     let telemetry = Telemetry::new(config.telemetry.clone(), Arc::clone(&instruments))?;
     let (published, reader) = watch::channel(None);
@@ -99,7 +97,10 @@ async fn serve(args: &Args, config: Config, logging: Logging) -> anyhow::Result<
         front_proxy,
         reviews: kubernetes::Reviews::new(client.clone()),
         instruments: Arc::clone(&instruments),
-        log_level: http::LogLevel::new(move |filter| logging.set(filter)),
+        log_level: http::LogLevel::new({
+            let logging = Arc::clone(&logging);
+            move |filter| logging.set(filter)
+        }),
         decision_interval: Duration::from_secs_f64(config.control.decision_seconds),
     };
     let server =
@@ -111,6 +112,14 @@ async fn serve(args: &Args, config: Config, logging: Logging) -> anyhow::Result<
         args.identity.clone(),
         config.control.peer.ca_file.is_some().then(|| address.clone()),
         Arc::clone(&instruments),
+        stop_last.clone(),
+    );
+
+    let reporter = kubernetes::Reporter::start(
+        &client,
+        watches.clone(),
+        args.identity.clone(),
+        server.read_intervals(),
         stop_last.clone(),
     );
 
@@ -132,7 +141,14 @@ async fn serve(args: &Args, config: Config, logging: Logging) -> anyhow::Result<
             Pilot::new(observation.clone(), freshness, rules, safety.clone(), epoch)
         }),
         published,
-        report: Box::new(move |decision| drop(decision)),
+        report: Box::new({
+            let instruments = Arc::clone(&instruments);
+            move |decision| {
+                let dropped = i64::try_from(logging.dropped_lines()).unwrap_or(i64::MAX);
+                instruments.log_lines_dropped.set(dropped);
+                reporter.report(decision);
+            }
+        }),
         instruments,
     };
     tasks.spawn(controller.run(LiveWorld::new(watches, telemetry), stop.clone()));

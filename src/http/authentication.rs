@@ -12,8 +12,8 @@ use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use rustls::pki_types::CertificateDer;
 use tokio::sync::{Semaphore, watch};
 
-use super::identity::{Fields, Identity, Standing};
-use super::remembered::{Lifetime, Remembered, Source};
+use super::identity::{Digest, Fields, Identity, Standing};
+use super::remembered::{Known, Lifetime, Remembered, Source};
 use super::route;
 use super::settings::{Settings, span};
 use super::status::ApiError;
@@ -265,9 +265,9 @@ impl Authenticator {
 
     async fn review_token(
         &self,
-        key: super::identity::Digest,
+        key: Digest,
         token: &str,
-    ) -> Result<super::remembered::Known<Option<Arc<Identity>>>, ApiError> {
+    ) -> Result<Known<Option<Arc<Identity>>>, ApiError> {
         let review = self.reviews.token_review(token);
         let standing = Arc::clone(&self.standing);
         let review = || async move {

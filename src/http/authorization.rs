@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 
 use super::identity::{Digest, Fields, Identity};
 use super::remembered::{Known, Lifetime, Remembered, Source};
+use super::route::GROUP;
 use super::settings::{Settings, span};
 use super::status::ApiError;
 use crate::instruments::{Instruments, OutcomeLabel};
@@ -142,7 +143,7 @@ fn refusal(identity: &Identity, attributes: &Attributes<'_>, reason: &str) -> Ap
             ApiError::forbidden(format!(
                 "{resource}.{group}{object} is forbidden: User \"{user}\" cannot {verb} resource \"{whole}\" in API group \"{group}\" {place}{because}"
             ))
-            .about(super::route::GROUP, resource, name)
+            .about(GROUP, resource, name)
         }
         Attributes::Path { verb, path } => ApiError::forbidden(format!(
             "forbidden: User \"{user}\" cannot {verb} path \"{path}\"{because}"
@@ -152,9 +153,9 @@ fn refusal(identity: &Identity, attributes: &Attributes<'_>, reason: &str) -> Ap
 
 #[cfg(test)]
 mod tests {
-    use super::super::identity::Standing;
-    use super::super::route::{GROUP, VERSION};
     use super::*;
+    use crate::http::identity::Standing;
+    use crate::http::route::VERSION;
     use crate::kubernetes::User;
 
     fn read<'a>(verb: &'a str, namespace: &'a str, resource: &'a str) -> Attributes<'a> {

@@ -130,12 +130,6 @@ impl Server {
         self.address
     }
 
-    /// The port of it.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.address.port()
-    }
-
     /// How often the HPA controller reads each app from this replica, asked whenever it is called.
     pub fn read_intervals(&self) -> impl Fn() -> Vec<(AppId, Duration)> + Send + Sync + use<> {
         let service = Arc::clone(&self.service);

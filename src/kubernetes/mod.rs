@@ -8,7 +8,7 @@ mod front_proxy;
 mod index;
 mod lease;
 mod objects;
-//mod report;
+mod report;
 mod reviews;
 mod selector;
 mod settings;
@@ -21,7 +21,7 @@ pub use front_proxy::{
 };
 pub use index::{DomainObject, Ownership};
 pub use lease::{Election, Leadership, LeaseGuard, LeaseSettings};
-//pub use report::{ReadIntervals, Reporter};
+pub use report::Reporter;
 pub use reviews::{Access, Attributes, ReviewError, Reviews, User};
 pub use selector::{Operator, Requirement, Selector};
 pub use settings::{DefaultDomain, Service, Settings};

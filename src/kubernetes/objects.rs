@@ -11,7 +11,7 @@ use super::Selector;
 use crate::cluster::quantity;
 
 pub(super) type Hpa = Object<HpaSpec, HpaStatus>;
-/// A Deployment or a StatefulSet.
+/// A Deployment or a `StatefulSet`.
 pub(super) type Workload = Object<WorkloadSpec, WorkloadStatus>;
 pub(super) type Pod = Object<PodSpec, PodStatus>;
 pub(super) type Node = Object<NodeSpec, NodeStatus>;

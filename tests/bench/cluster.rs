@@ -19,7 +19,7 @@ use crate::load::{Outcome, Target, Tool};
 use crate::peer::{self, Peer};
 use crate::report::{Report, median, quantile};
 use crate::testbed::control_plane::{self, ControlPlane};
-use crate::testbed::hirl::{self, Hirl, Site};
+use crate::testbed::hirl::{self, Hirl, Place};
 use crate::testbed::objects;
 use crate::testbed::process::Process;
 use crate::testbed::prometheus::Prometheus;
@@ -53,7 +53,7 @@ pub(crate) async fn run(report: &mut Report, args: &Args) -> Result<()> {
     let (load, _serving) = bank::serve_load(&apps).await?;
     let prometheus = Prometheus::start(plane.scratch(), SCRAPE, load).await?;
     let url = prometheus.url();
-    let mut hirl = Hirl::start(&plane, "hirl", |site| config(site, &url))?;
+    let mut hirl = Hirl::start(&plane, "hirl", |place| config(place, &url))?;
     hirl.ready().await?;
     hirl.register(&plane).await?;
     memory(report, &plane, &mut hirl).await?;
@@ -66,12 +66,15 @@ pub(crate) async fn run(report: &mut Report, args: &Args) -> Result<()> {
 }
 
 /// As it ships, apart from where things are.
-fn config(site: &Site, prometheus: &str) -> String {
+fn config(place: &Place, prometheus: &str) -> String {
     format!(
-        "telemetry:\n  url: {prometheus}\n  scrapeIntervalSeconds: {}\n{}{}",
+        "telemetry:\n  url: {prometheus}\n  scrapeIntervalSeconds: {}\n{}\
+         http:\n  listen: 127.0.0.1:{}\n  certFile: {}\n  keyFile: {}\n",
         SCRAPE.as_secs(),
         hirl::gauges(),
-        hirl::serving(site),
+        place.port,
+        place.serving.certificate.display(),
+        place.serving.key.display(),
     )
 }
 
@@ -157,7 +160,7 @@ async fn reads(
         token: token.to_owned(),
         authority: plane.pki().serving.pem().to_owned(),
     };
-    let ours = target(hirl.site().port, apps.iter().map(path).collect());
+    let ours = target(hirl.place().port, apps.iter().map(path).collect());
     let theirs = other.as_ref().map(|peer| target(peer.port, Peer::paths(DOMAINS)));
     report.title(&format!(
         "Reads over TLS with a token: {} -D {}, {} runs of each in turn",

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use hyper::Method;
 
-use crate::stage::{SOON, Stage, V, metric_path};
+use crate::stage::{SOON, Stage, V, administrator, metric_path};
 use crate::testbed::objects::{self, METRIC};
 use crate::testbed::pki::Leaf;
 use crate::testbed::run;
@@ -35,8 +35,7 @@ fn the_apiservice_is_available_and_lists_one_placeholder() -> Result<()> {
 fn aggregated_discovery_has_our_resource_and_knows_its_etag() -> Result<()> {
     run(async {
         let stage = Stage::shared().await?;
-        let admin =
-            stage.plane().pki().cluster.issue(&Leaf::client("admin", &["system:masters"]))?;
+        let admin = administrator(stage.plane())?;
         let direct = stage.hirl.requests(Some(&admin))?;
         let first = direct.get("/apis", &[("accept", AGGREGATED)]).await?;
         ensure!(first.status == 200, "{}", first.status);
@@ -196,8 +195,7 @@ fn everything_that_is_not_a_metric_read_is_a_status() -> Result<()> {
         let stage = Stage::shared().await?;
         stage.namespace("statuses", &[]).await?;
         stage.app("statuses", "web", 2, |hpa| hpa).await?;
-        let admin =
-            stage.plane().pki().cluster.issue(&Leaf::client("admin", &["system:masters"]))?;
+        let admin = administrator(stage.plane())?;
         let direct = stage.hirl.requests(Some(&admin))?;
         for path in [
             format!("{V}/namespaces/statuses/unknown"),

@@ -4,8 +4,10 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::stage::{SOON, Stage};
-use crate::testbed::objects::{self, Autoscaler};
+use crate::testbed::objects::{self, Autoscaler, Workload};
 use crate::testbed::run;
+use crate::testbed::twin::App;
+use crate::testbed::twin::traffic::Traffic;
 use crate::testbed::wait::until;
 
 fn domain(name: &str, spec: &Value) -> Value {
@@ -142,30 +144,31 @@ fn hpas_that_would_misread_the_number_get_none() -> Result<()> {
     run(async {
         let stage = Stage::shared().await?;
         stage.namespace("refused", &[]).await?;
-        let target = |kind: &str, field: &str, value: &str| {
-            let mut metric = objects::external("web");
-            metric["external"]["target"] = json!({"type": kind, field: value});
-            metric
-        };
-        stage.app("refused", "web", 3, |hpa| hpa).await?;
         let client = stage.plane().client();
-        for (metric, says) in [
-            (target("Value", "value", "1"), "type Value"),
-            (target("AverageValue", "averageValue", "2"), "averageValue is 2"),
+        for (name, kind, field, value, says) in [
+            ("value", "Value", "value", "1", "type Value"),
+            ("average", "AverageValue", "averageValue", "2", "averageValue is 2"),
         ] {
+            stage.testbed.twin.add(App::web("refused", name, Traffic::Constant(50.0)));
+            let workload = Workload { replicas: 3, ..Workload::small("refused", name) };
+            objects::apply_namespaced(&client, &workload.deployment()?).await?;
+            objects::ready(&client, "refused", name, 3, SOON).await?;
+            let mut metric = objects::external(name);
+            metric["external"]["target"] = json!({"type": kind, field: value});
             let hpa = Autoscaler {
                 metrics: vec![metric],
-                ..Autoscaler::following("refused", "web", 1, 50)
+                ..Autoscaler::following("refused", name, 1, 50)
             };
             objects::apply_namespaced(&client, &hpa.object()?).await?;
             until("the read to be refused with its reason", SOON, async || {
-                let answer = stage.read("refused", "web").await?;
+                let answer = stage.read("refused", name).await?;
                 ensure!(answer.status == 503 && answer.body.contains(says), "{}", answer.body);
                 Ok(())
             })
             .await?;
+            let standing = objects::spec_replicas(&client, "refused", name).await?;
+            ensure!(standing == 3, "{name} was scaled to {standing}");
         }
-        ensure!(objects::spec_replicas(&client, "refused", "web").await? == 3, "it was scaled");
         Ok(())
     })
 }

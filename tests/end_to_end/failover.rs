@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::stage::{SOON, Stage, config, metric_of, metric_path};
+use crate::stage::{SOON, Stage, administrator, config, metric_of, metric_path};
 use crate::testbed::hirl::Hirl;
 use crate::testbed::pki::{Identity, Leaf};
 use crate::testbed::wait::{throughout, until};
@@ -32,8 +32,7 @@ fn a_follower_serves_the_same_and_takes_over_with_a_higher_epoch() -> Result<()>
         let mut stage = Stage::start(Options::default()).await?;
         stage.namespace("failover", &[]).await?;
         stage.app("failover", "web", 6, |hpa| hpa).await?;
-        let admin =
-            stage.plane().pki().cluster.issue(&Leaf::client("admin", &["system:masters"]))?;
+        let admin = administrator(stage.plane())?;
         let url = stage.testbed.prometheus.url();
         let mut second = Hirl::start(stage.plane(), "second", |place| config(place, &url))?;
         second.ready().await?;
@@ -124,7 +123,7 @@ fn whole_decisions_are_for_replicas_only() -> Result<()> {
             Ok(())
         })
         .await?;
-        let admin = pki.cluster.issue(&Leaf::client("admin", &["system:masters"]))?;
+        let admin = administrator(stage.plane())?;
         let stranger = pki.serving.issue(&Leaf::server("other", &["other.hirl-system.svc"]))?;
         for identity in [None, Some(&admin), Some(&stranger)] {
             let answer = stage.hirl.requests(identity)?.get(path, &[]).await?;

@@ -12,9 +12,9 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use crate::testbed::control_plane::ControlPlane;
-use crate::testbed::hirl::{Hirl, Place, SERVER_NAME};
+use crate::testbed::hirl::{self, Hirl, Place, SERVER_NAME};
 use crate::testbed::objects::{self, Autoscaler, Workload};
-use crate::testbed::pki::Leaf;
+use crate::testbed::pki::{Identity, Leaf};
 use crate::testbed::requests::{Answer, Requests};
 use crate::testbed::twin::traffic::Traffic;
 use crate::testbed::twin::{App, Gauge};
@@ -34,7 +34,6 @@ const TARGET: f64 = 0.7;
 pub const MAX_AGE: u64 = 6;
 
 /// A testbed, and `hirl` behind `external.metrics.k8s.io`.
-#[derive(Debug)]
 pub struct Stage {
     /// The instance that is registered.
     pub hirl: Hirl,
@@ -112,7 +111,7 @@ impl Stage {
 
     /// Somebody with all rights who asks the API server.
     pub fn admin(&self) -> Result<Requests> {
-        self.plane().requests(None)
+        self.plane().requests(Some(&administrator(self.plane())?))
     }
 
     /// A read of an app's number through the aggregation layer.
@@ -149,10 +148,14 @@ impl Stage {
     }
 }
 
+/// Somebody with all rights.
+pub fn administrator(plane: &ControlPlane) -> Result<Identity> {
+    plane.pki().cluster.issue(&Leaf::client("admin", &["system:masters"]))
+}
+
 /// The value of the first series of an instance's own metrics that starts with `series`.
 pub async fn metric_of(hirl: &Hirl, plane: &ControlPlane, series: &str) -> Result<Option<f64>> {
-    let admin = plane.pki().cluster.issue(&Leaf::client("admin", &["system:masters"]))?;
-    let text = hirl.requests(Some(&admin))?.text("/metrics").await?;
+    let text = hirl.requests(Some(&administrator(plane)?))?.text("/metrics").await?;
     let value = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse().ok());
     Ok(text.lines().find(|line| line.starts_with(series)).and_then(value))
 }
@@ -177,24 +180,12 @@ pub async fn install(plane: &ControlPlane) -> Result<()> {
 /// The configuration of an instance on stage: every signal is a gauge of the twin, decisions are
 /// made every second, and nothing is smoothed.
 pub fn config(place: &Place, prometheus: &str) -> String {
-    let signal = |name: &str, series: &str| {
-        let series = format!("{series}{{namespace=~\"{{namespaces}}\"}}");
-        format!("    {name}: {{query: '{series}', sample: '{series}'}}\n")
-    };
-    let queries = [
-        signal("rps", "twin_app_rps"),
-        signal("p99", "twin_app_p99_seconds"),
-        signal("error_ratio", "twin_app_error_ratio"),
-        signal("cpu", "twin_app_cpu_cores"),
-        signal("memory", "twin_app_memory_bytes"),
-    ];
     format!(
         "telemetry:
   url: {prometheus}
   scrapeIntervalSeconds: 1
   freshness: {{rps: 4, p99: 4, errorRatio: 4, cpu: 4, memory: 4}}
-  queries:
-{queries}policy: {{stabilizationSeconds: 0, trafficLimit: 1, headroom: 10}}
+{}policy: {{stabilizationSeconds: 0, trafficLimit: 1, headroom: 10}}
 safety:
   upFactor: 100000
   downFactor: 0
@@ -206,8 +197,8 @@ control:
   maxAgeSeconds: {MAX_AGE}
   followSeconds: 0.5
 {}",
+        hirl::gauges(),
         serving(place),
-        queries = queries.concat(),
     )
 }
 
@@ -219,7 +210,7 @@ pub fn compressed(place: &Place, prometheus: &str) -> String {
   url: {prometheus}
   preset: istio
   scrapeIntervalSeconds: 1
-  windows: {{rps: 4, p99: 8, error_ratio: 8, cpu: 8}}
+  windows: {{rps: 4, p99: 8, errorRatio: 8, cpu: 8}}
   freshness: {{rps: 3, p99: 4, errorRatio: 4, cpu: 6, memory: 6}}
 observation: {{leadSeconds: 4, trendSeconds: 6, costHalfLifeSeconds: 40}}
 policy: {{stabilizationSeconds: 8, budgetSeconds: 4}}

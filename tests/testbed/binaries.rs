@@ -29,11 +29,11 @@ pub struct Binaries {
 }
 
 impl Binaries {
-    /// Looks in `HIRL_TESTBED_BIN`, then in `KUBEBUILDER_ASSETS` if that holds a whole control
+    /// Looks in `HIRL_TESTBED_BIN`, then in `KUBEBUILDER_ASSETS`, where these hold a whole control
     /// plane, then in `.testbed/` of the repository. One sentence says what to do when something
     /// is missing.
     pub fn find() -> Result<Self> {
-        let folders = folders()?;
+        let folders = folders();
         let plane = |name| find(&folders, name);
         Ok(Self {
             etcd: plane("etcd")?,
@@ -48,19 +48,12 @@ impl Binaries {
 }
 
 /// The folders that count, best first.
-fn folders() -> Result<Vec<PathBuf>> {
-    let mut folders = Vec::new();
-    if let Some(folder) = std::env::var_os("HIRL_TESTBED_BIN").map(PathBuf::from) {
-        if let Some(missing) = CONTROL_PLANE.iter().find(|name| !folder.join(name).is_file()) {
-            bail!("HIRL_TESTBED_BIN is {}, which holds no {missing}", folder.display());
-        }
-        folders.push(folder);
-    }
-    folders.extend(
-        std::env::var_os("KUBEBUILDER_ASSETS")
-            .map(PathBuf::from)
-            .filter(|folder| CONTROL_PLANE.iter().all(|name| folder.join(name).is_file())),
-    );
+fn folders() -> Vec<PathBuf> {
+    let mut folders: Vec<PathBuf> = ["HIRL_TESTBED_BIN", "KUBEBUILDER_ASSETS"]
+        .into_iter()
+        .filter_map(|name| std::env::var_os(name).map(PathBuf::from))
+        .filter(|folder| CONTROL_PLANE.iter().all(|name| folder.join(name).is_file()))
+        .collect();
     let built = Path::new(env!("CARGO_MANIFEST_DIR")).join(".testbed");
     let mut versions: Vec<PathBuf> = std::fs::read_dir(built)
         .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
@@ -68,7 +61,7 @@ fn folders() -> Result<Vec<PathBuf>> {
     // The newest version that was built; names sort by version well enough.
     versions.sort();
     folders.extend(versions.into_iter().rev());
-    Ok(folders)
+    folders
 }
 
 fn find(folders: &[PathBuf], name: &str) -> Result<PathBuf> {

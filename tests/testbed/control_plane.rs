@@ -1,5 +1,6 @@
 //! etcd, kube-apiserver, kube-controller-manager, kube-scheduler and KWOK, ready to be used.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -210,6 +211,11 @@ impl ControlPlane {
         Requests::tls(self.url(), self.pki.cluster.pem(), identity)
     }
 
+    /// Somebody who asks the API server and may do everything.
+    pub fn admin(&self) -> Result<Requests> {
+        self.requests(Some(&self.pki.cluster.issue(&Leaf::client("admin", &["system:masters"]))?))
+    }
+
     /// Runs kubectl as the administrator; its output if it succeeds.
     pub async fn kubectl(&self, arguments: &[&str]) -> Result<String> {
         let mut command = Command::new(&self.binaries.kubectl);
@@ -292,8 +298,7 @@ impl ControlPlane {
     }
 
     async fn apiserver_ready(&mut self) -> Result<()> {
-        let admin = self.pki.cluster.issue(&Leaf::client("admin", &["system:masters"]))?;
-        let requests = self.requests(Some(&admin))?;
+        let requests = self.admin()?;
         self.apiserver
             .ready(START, async || {
                 healthy(&requests, "/readyz").await?;
@@ -421,6 +426,12 @@ impl ControlPlane {
             flag("tls-cert-file", &self.files.serving.certificate),
             flag("tls-private-key-file", &self.files.serving.key),
         ]
+    }
+}
+
+impl fmt::Debug for ControlPlane {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("ControlPlane").field("url", &self.url()).finish_non_exhaustive()
     }
 }
 

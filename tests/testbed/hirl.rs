@@ -25,7 +25,7 @@ const START: Duration = Duration::from_secs(90);
 
 /// What the configuration of one instance needs to know.
 #[derive(Debug, Clone)]
-pub struct Site {
+pub struct Place {
     /// Name of the instance, unique in a testbed.
     pub name: String,
     /// Where it shall listen.
@@ -40,27 +40,57 @@ pub struct Site {
     pub serving_ca: PathBuf,
 }
 
+/// Installs what the manifests give `hirl` in a cluster: its namespace, CRD, service account and
+/// rights. Its Deployment is left out, because here it runs beside the cluster.
+pub async fn install(plane: &ControlPlane) -> Result<()> {
+    let base = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/base");
+    let rendered = plane.kubectl(&["kustomize", base]).await?;
+    let documents: Vec<serde_json::Value> =
+        serde_saphyr::from_multiple(&rendered).context("reading the rendered manifests")?;
+    let wanted = [
+        "Namespace",
+        "CustomResourceDefinition",
+        "ServiceAccount",
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "Role",
+        "RoleBinding",
+    ];
+    let items: Vec<_> = documents
+        .into_iter()
+        .filter(|item| item["kind"].as_str().is_some_and(|kind| wanted.contains(&kind)))
+        .collect();
+    ensure!(!items.is_empty(), "{base} holds nothing to install");
+    let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": items});
+    let path = plane.scratch().write("install.json", &list.to_string())?;
+    let path = path.to_str().context("a scratch folder with an odd name")?;
+    plane.kubectl(&["apply", "--server-side", "-f", path]).await?;
+    let crd = "crd/domains.hirl-scale.io";
+    plane.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", crd]).await?;
+    Ok(())
+}
+
 /// A running instance.
 #[derive(Debug)]
 pub struct Hirl {
     process: Process,
-    site: Site,
+    place: Place,
     config: PathBuf,
     scratch: Arc<Scratch>,
     authority: String,
 }
 
 impl Hirl {
-    /// Starts an instance with the configuration (YAML) that `config` writes for its site. It is
+    /// Starts an instance with the configuration (YAML) that `config` writes for its place. It is
     /// not ready yet: see [`Hirl::ready`].
     pub fn start(
         plane: &ControlPlane,
         name: &str,
-        config: impl FnOnce(&Site) -> String,
+        config: impl FnOnce(&Place) -> String,
     ) -> Result<Self> {
         let scratch = Arc::clone(plane.scratch());
         let serving = Self::serving_identity(plane)?.write(&scratch, &format!("{name}-serving"))?;
-        let site = Site {
+        let home = Place {
             name: name.to_owned(),
             port: free_port()?,
             spare_port: free_port()?,
@@ -72,10 +102,10 @@ impl Hirl {
             serving,
             serving_ca: scratch.write("serving-ca.crt", plane.pki().serving.pem())?,
         };
-        let config = scratch.write(&format!("{name}.yaml"), &config(&site))?;
-        let process = spawn(&scratch, &site, &config)?;
+        let config = scratch.write(&format!("{name}.yaml"), &config(&home))?;
+        let process = spawn(&scratch, &home, &config)?;
         let authority = plane.pki().serving.pem().to_owned();
-        Ok(Self { process, site, config, scratch, authority })
+        Ok(Self { process, place: home, config, scratch, authority })
     }
 
     /// A serving certificate with the right names.
@@ -90,7 +120,7 @@ impl Hirl {
             "external.metrics.k8s.io",
             "v1beta1",
             SERVICE,
-            self.site.port,
+            self.place.port,
             plane.pki().serving.pem(),
         )?;
         objects::apply(&client, &objects::namespace(SERVICE.0, &[])?).await?;
@@ -126,17 +156,17 @@ impl Hirl {
 
     /// Where it listens.
     pub fn url(&self) -> String {
-        format!("https://localhost:{}", self.site.port)
+        format!("https://localhost:{}", self.place.port)
     }
 
     /// What its configuration was made from.
-    pub fn site(&self) -> &Site {
-        &self.site
+    pub fn place(&self) -> &Place {
+        &self.place
     }
 
     /// Replaces its serving certificate on disk.
     pub fn replace_serving(&self, identity: &Identity) -> Result<()> {
-        identity.write(&self.scratch, &format!("{}-serving", self.site.name)).map(|_| ())
+        identity.write(&self.scratch, &format!("{}-serving", self.place.name)).map(|_| ())
     }
 
     /// The process: its log, `pause` (SIGSTOP), `kill` (SIGKILL), `terminate` (SIGTERM).
@@ -144,24 +174,12 @@ impl Hirl {
         &mut self.process
     }
 
-    /// Ends it at once and starts it again in the same site.
+    /// Ends it at once and starts it again in the same place.
     pub fn restart(&mut self) -> Result<()> {
         self.process.kill()?;
-        self.process = spawn(&self.scratch, &self.site, &self.config)?;
+        self.process = spawn(&self.scratch, &self.place, &self.config)?;
         Ok(())
     }
-}
-
-/// Our CRD and exactly the rights that the manifests give.
-pub async fn install(plane: &ControlPlane) -> Result<()> {
-    let client = plane.client();
-    objects::apply(&client, &objects::namespace(SERVICE.0, &[])?).await?;
-    for file in ["domain-crd.yaml", "serviceaccount.yaml", "rbac.yaml"] {
-        let path = format!("{}/manifests/base/{file}", env!("CARGO_MANIFEST_DIR"));
-        plane.kubectl(&["apply", "--server-side", "-f", &path]).await?;
-    }
-    let crd = ["wait", "--for=condition=Established", "crd/domains.hirl-scale.io"];
-    plane.kubectl(&crd).await.map(|_| ())
 }
 
 /// The key `queries` of the section `telemetry`: every signal is a gauge of the twin.
@@ -173,29 +191,19 @@ pub fn gauges() -> String {
     let signals = [
         ("rps", "twin_app_rps"),
         ("p99", "twin_app_p99_seconds"),
-        ("error_ratio", "twin_app_error_ratio"),
+        ("errorRatio", "twin_app_error_ratio"),
         ("cpu", "twin_app_cpu_cores"),
         ("memory", "twin_app_memory_bytes"),
     ];
     format!("  queries:\n{}", signals.map(signal).concat())
 }
 
-/// The section `http`: where an instance listens, and with what certificate.
-pub fn serving(site: &Site) -> String {
-    format!(
-        "http: {{listen: \"127.0.0.1:{}\", certFile: {}, keyFile: {}}}\n",
-        site.port,
-        site.serving.certificate.display(),
-        site.serving.key.display(),
-    )
-}
-
-fn spawn(scratch: &Arc<Scratch>, site: &Site, config: &std::path::Path) -> Result<Process> {
+fn spawn(scratch: &Arc<Scratch>, place: &Place, config: &std::path::Path) -> Result<Process> {
     let mut command = Command::new(binary()?);
     command.arg("serve").arg("--config").arg(config);
     // Whoever runs the tests may have a cluster of his own, which is none of our business.
-    command.env("KUBECONFIG", &site.kubeconfig);
-    Process::spawn(scratch, &site.name, command)
+    command.env("KUBECONFIG", &place.kubeconfig);
+    Process::spawn(scratch, &place.name, command)
 }
 
 /// The program under test: known to tests at compile time, beside the example otherwise.

@@ -15,8 +15,10 @@
     reason = "the demo and the tests share this module, and each uses a part of it"
 )]
 
+pub mod bank;
 pub mod binaries;
 pub mod control_plane;
+pub mod demo;
 pub mod hirl;
 pub mod objects;
 pub mod pki;
@@ -61,6 +63,7 @@ impl Default for Options {
 }
 
 /// Everything that runs. Dropping it stops all of it.
+#[derive(Debug)]
 pub struct Testbed {
     /// The load twin, which also serves `metrics.k8s.io`.
     pub twin: Twin,

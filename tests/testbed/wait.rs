@@ -16,14 +16,16 @@ pub async fn until<T>(
     mut probe: impl AsyncFnMut() -> Result<T>,
 ) -> Result<T> {
     let deadline = Instant::now() + within;
+    let mut reason = "nothing".to_owned();
     loop {
         // A probe that hangs must not outlive the deadline.
         let left = deadline.saturating_duration_since(Instant::now()).max(PAUSE);
-        let reason = match tokio::time::timeout(left, probe()).await {
+        match tokio::time::timeout(left, probe()).await {
             Ok(Ok(value)) => return Ok(value),
-            Ok(Err(reason)) => format!("{reason:#}"),
-            Err(_) => "the last attempt did not return".to_owned(),
-        };
+            Ok(Err(seen)) => reason = format!("{seen:#}"),
+            // Cut off by the deadline: what was seen before says more.
+            Err(_) => {}
+        }
         if Instant::now() >= deadline {
             bail!("waited {} s for {what}; last seen: {reason}", within.as_secs());
         }

@@ -6,6 +6,7 @@ mod plan;
 mod tests;
 
 use std::fmt::Write as _;
+use std::ops::RangeInclusive;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow, bail};
@@ -15,7 +16,8 @@ use serde_json::{Value, json};
 use crate::cli::connect::{ClusterArgs, connect};
 use crate::cli::lint::pace;
 use crate::cli::objects::view::{Hpa, Workload};
-use crate::cli::objects::{METRIC, Objects, live, patch, same_target, typed, yaml};
+use crate::cli::objects::{Objects, live, patch, same_target, typed, yaml};
+use crate::cluster::METRIC;
 
 use plan::{Plan, Refused};
 
@@ -55,6 +57,9 @@ enum Output {
     /// The patch alone, on one line.
     Json,
 }
+
+/// What the annotation may say, in percent: a target above the request is no share of it.
+const SHARE: RangeInclusive<u32> = 1..=100;
 
 /// What the patch is made from.
 struct Subject {
@@ -253,7 +258,7 @@ fn plan(subject: &Subject, back: bool, tolerance: Tolerance) -> anyhow::Result<P
 fn target_cpu(hpa: &Hpa, target: Option<&Workload>) -> Option<u32> {
     hpa.resource("cpu").find_map(|metric| {
         if let Some(percent) = metric.target.average_utilization {
-            return u32::try_from(percent).ok();
+            return u32::try_from(percent).ok().filter(|it| SHARE.contains(it));
         }
         let cores = metric.target.average_value.as_ref()?.value;
         let request = match &metric.container {
@@ -261,7 +266,7 @@ fn target_cpu(hpa: &Hpa, target: Option<&Workload>) -> Option<u32> {
             None => target?.request("cpu")?,
         };
         let percent = (100.0 * cores / request).round();
-        (percent.is_finite() && percent >= 1.0).then_some(percent as u32)
+        Some(percent as u32).filter(|it| SHARE.contains(it))
     })
 }
 

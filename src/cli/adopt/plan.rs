@@ -3,16 +3,15 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::objects::METRIC;
 use crate::cli::objects::patch;
 use crate::cli::objects::view::Hpa;
+use crate::cluster::METRIC;
+use crate::kubernetes::TARGET_CPU;
 
 /// Keeps `spec.metrics` from before, as JSON.
 pub(super) const ADOPTED_METRICS: &str = "hirl-scale.io/adopted-metrics";
 /// Keeps `spec.behavior` from before, as JSON.
 pub(super) const ADOPTED_BEHAVIOR: &str = "hirl-scale.io/adopted-behavior";
-/// The CPU utilisation that a plain HPA would aim at, in percent.
-pub(super) const TARGET_CPU: &str = "hirl-scale.io/target-cpu";
 /// Says that the CPU target stood in its annotation before, and stays when we go.
 const KEPT_TARGET_CPU: &str = "hirl-scale.io/adopted-target-cpu";
 
@@ -146,7 +145,7 @@ fn notes(hpa: &Hpa, target_cpu: Option<u32>) -> Vec<String> {
     if hpa.metadata.annotations.contains_key(TARGET_CPU) {
         notes.push(format!("{TARGET_CPU} stands already and is kept"));
     } else if target_cpu.is_none() {
-        notes.push("it has no CPU target that could be read: 70 % is assumed".to_owned());
+        notes.push("it has no CPU target of 1 to 100 % of the request: 70 % is assumed".to_owned());
     }
     for metric in &hpa.spec.metrics {
         match metric.on_resource().map(|it| it.name.as_str()) {

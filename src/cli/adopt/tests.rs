@@ -4,7 +4,9 @@ use serde_json::json;
 use crate::cli::objects::patch::tests::apply;
 use crate::cli::objects::yaml::Document;
 
-use super::plan::{ADOPTED_METRICS, TARGET_CPU};
+use crate::kubernetes::TARGET_CPU;
+
+use super::plan::ADOPTED_METRICS;
 use super::*;
 
 fn plain() -> Value {

@@ -5,38 +5,29 @@ use std::sync::Arc;
 use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier as _;
-use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+
+use crate::tls;
 
 use super::line::Line;
 
 /// Days before the end from which it is time to renew.
 const RENEW_DAYS: i64 = 21;
 
-/// Certificates of a PEM text; the error completes a sentence.
-pub(super) fn parse(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    match all {
-        Ok(all) if all.is_empty() => Err("holds no certificate in PEM".to_owned()),
-        Ok(all) => Ok(all),
-        Err(error) => Err(format!("is not PEM: {error}")),
-    }
-}
-
 /// Judges a chain against the `caBundle` of the `APIService`, at `now` (seconds since the epoch).
 pub(super) fn judge(chain: &[u8], ca_bundle: &[u8], host: &str, now: i64) -> Vec<Line> {
     let remake = "make a new pair (hirl certs --renew-leaf, or cert-manager) or correct caBundle";
-    let chain = match parse(chain) {
+    let chain = match tls::certificates(chain) {
         Ok(chain) => chain,
-        Err(what) => return vec![Line::fail(format!("the serving chain {what}"), remake)],
+        Err(problem) => return vec![Line::fail(format!("the serving chain: {problem}"), remake)],
     };
-    let authorities = match parse(ca_bundle) {
-        Ok(authorities) => authorities,
-        Err(what) => {
-            return vec![Line::fail(format!("caBundle of the APIService {what}"), remake)];
+    let roots = match tls::roots(ca_bundle) {
+        Ok(roots) => roots,
+        Err(problem) => {
+            return vec![Line::fail(format!("caBundle of the APIService: {problem}"), remake)];
         }
     };
-    let trust = match verify(&chain, &authorities, host, now) {
+    let trust = match verify(&chain, roots, host, now) {
         Ok(()) => Line::pass(format!("the serving certificate is valid for {host} under caBundle")),
         Err(what) => Line::fail(
             format!("kube-apiserver will not trust the serving certificate: {what}"),
@@ -48,16 +39,11 @@ pub(super) fn judge(chain: &[u8], ca_bundle: &[u8], host: &str, now: i64) -> Vec
 
 fn verify(
     chain: &[CertificateDer<'static>],
-    authorities: &[CertificateDer<'static>],
+    roots: RootCertStore,
     host: &str,
     now: i64,
 ) -> Result<(), String> {
-    let mut roots = RootCertStore::empty();
-    for authority in authorities {
-        roots.add(authority.clone()).map_err(|error| format!("caBundle: {error}"))?;
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), tls::provider())
         .build()
         .map_err(|error| error.to_string())?;
     let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
@@ -151,8 +137,8 @@ mod tests {
         let authority = authority();
         let chain = leaf(&authority, HOST);
         let lines = judge(b"nonsense", authority.pem.as_bytes(), HOST, 0);
-        assert!(lines[0].what.starts_with("the serving chain holds no certificate"));
+        assert!(lines[0].what.starts_with("the serving chain: there is no PEM"));
         let lines = judge(chain.as_bytes(), b"", HOST, 0);
-        assert!(lines[0].what.starts_with("caBundle of the APIService holds no certificate"));
+        assert!(lines[0].what.starts_with("caBundle of the APIService: there is no PEM"));
     }
 }

@@ -5,11 +5,10 @@ use serde::Deserialize;
 
 use crate::cli::objects::live::plain;
 use crate::cli::objects::view::Amount;
+use crate::http::READ_INTERVAL_METRIC;
 
 use super::line::Line;
 
-/// The external metric under which the server publishes the intervals that it sees.
-const METRIC: &str = "hirl-hpa-read-interval";
 /// Sync period of the HPA controller, in seconds.
 const SYNC: f64 = 15.0;
 /// A median above this, in seconds, is no jitter any more.
@@ -47,12 +46,14 @@ pub(super) async fn measure(client: &kube::Client, namespaces: &[String], hpas: 
             // No HPA of this namespace has been read twice yet.
             Err(kube::Error::Api(status)) if status.code == 404 => {}
             Err(error) => {
-                return Line::warn(
-                    format!("the read intervals of {namespace} cannot be read: {}", plain(&error)),
-                    format!(
-                        "the user of this kubeconfig must be allowed to list {METRIC}.external.metrics.k8s.io"
-                    ),
-                );
+                let hint = match &error {
+                    kube::Error::Api(status) if status.code == 403 => {
+                        "the user of this kubeconfig must be allowed to list them (ClusterRole hirl:view)"
+                    }
+                    _ => "the server does not answer this: see the APIService above and its pods",
+                };
+                let what = format!("the read intervals of {namespace} cannot be read");
+                return Line::warn(format!("{what}: {}", plain(&error)), hint);
             }
         }
     }
@@ -60,7 +61,9 @@ pub(super) async fn measure(client: &kube::Client, namespaces: &[String], hpas: 
 }
 
 async fn read(client: &kube::Client, namespace: &str) -> Result<Vec<f64>, kube::Error> {
-    let path = format!("/apis/external.metrics.k8s.io/v1beta1/namespaces/{namespace}/{METRIC}");
+    let path = format!(
+        "/apis/external.metrics.k8s.io/v1beta1/namespaces/{namespace}/{READ_INTERVAL_METRIC}"
+    );
     let request =
         axum::http::Request::get(path).body(Vec::new()).map_err(kube::Error::HttpError)?;
     let list: List = client.request(request).await?;

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::cli::lint;
 use crate::cli::objects::{Objects, yaml};
+use crate::config::Config;
 
 use super::permissions::{SERVE, Scope};
 
@@ -73,6 +74,22 @@ fn every_manifest_parses_and_every_kustomization_lists_its_folder() {
             assert!(!objects(&file).is_empty(), "{} holds nothing", file.display());
         }
     }
+}
+
+#[test]
+fn the_configuration_is_one_that_the_server_accepts() {
+    let config = Config::load(&root().join("base/config.yaml")).unwrap();
+    let all = base();
+    let pod = &of_kind(&all, "Deployment")[0]["spec"]["template"]["spec"];
+    let port = pod["containers"][0]["ports"][0]["containerPort"].as_u64().unwrap();
+    assert_eq!(u64::from(config.http.listen.port()), port);
+    let mounts = pod["containers"][0]["volumeMounts"].as_array().unwrap();
+    let mounted = |file: &Path| {
+        mounts.iter().any(|mount| file.starts_with(mount["mountPath"].as_str().unwrap()))
+    };
+    assert!(mounted(&config.http.cert_file) && mounted(&config.http.key_file));
+    assert!(mounted(config.control.peer.ca_file.as_ref().unwrap()));
+    assert_eq!(config.control.peer.server_name, "hirl.hirl-system.svc");
 }
 
 #[test]

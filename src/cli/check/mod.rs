@@ -7,6 +7,7 @@ mod line;
 #[cfg(test)]
 mod manifests;
 pub(super) mod permissions;
+mod prometheus;
 mod registration;
 #[cfg(test)]
 mod tests;
@@ -17,7 +18,9 @@ use std::process::ExitCode;
 
 use crate::cli::connect::{ClusterArgs, connect};
 use crate::cli::lint;
-use crate::cli::objects::{METRIC, Objects, live};
+use crate::cli::objects::{Objects, live};
+use crate::cluster::METRIC;
+use crate::config::Config;
 
 use line::{Line, Mark};
 use permissions::Who;
@@ -31,7 +34,7 @@ const NAMED: usize = 5;
 /// --pre the checks are those before installation; an external metrics API that belongs to
 /// another server is refused in both. Writes nothing.
 ///
-/// Exit code: 0 no ✗, 1 at least one, 2 the kubeconfig cannot be used.
+/// Exit code: 0 no ✗, 1 at least one, 2 the kubeconfig or the configuration cannot be used.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Check before installation: what must be absent, and whether you may install.
@@ -53,15 +56,23 @@ pub(crate) struct Args {
     /// service account hirl of the server's namespace.
     #[arg(long, value_name = "USER")]
     serve_as: Option<String>,
+    /// Configuration of the server: its Prometheus is asked too, from this machine.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     #[command(flatten)]
     cluster: ClusterArgs,
 }
 
 /// Runs the verb.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let config = args.config.as_deref().map(Config::load).transpose()?;
     let lines = crate::cli::block_on(async {
         let client = connect(&args.cluster).await?;
-        Ok(examine(&client, args, jiff::Timestamp::now().as_second()).await)
+        let mut lines = examine(&client, args, jiff::Timestamp::now().as_second()).await;
+        if let Some(config) = config {
+            lines.push(prometheus::examine(&config.telemetry).await);
+        }
+        Ok(lines)
     })?;
     let text: String = lines.iter().map(Line::render).collect();
     crate::cli::print(&text);

@@ -50,7 +50,7 @@ const fn need(
 const WATCH: &[&str] = &["get", "list", "watch"];
 
 /// All that `hirl serve` asks of the API server. No write on any workload is among it.
-pub(crate) const SERVE: [Need; 14] = [
+pub(crate) const SERVE: [Need; 15] = [
     need(WATCH, "autoscaling", "horizontalpodautoscalers", Scope::Cluster),
     need(WATCH, "apps", "deployments", Scope::Cluster),
     need(WATCH, "apps", "statefulsets", Scope::Cluster),
@@ -63,7 +63,15 @@ pub(crate) const SERVE: [Need; 14] = [
     need(&["create", "patch"], "events.k8s.io", "events", Scope::Cluster),
     need(&["create"], "authentication.k8s.io", "tokenreviews", Scope::Cluster),
     need(&["create"], "authorization.k8s.io", "subjectaccessreviews", Scope::Cluster),
-    need(&["get", "create", "update", "patch"], "coordination.k8s.io", "leases", Scope::Own),
+    // A create cannot be limited to a name.
+    need(&["create"], "coordination.k8s.io", "leases", Scope::Own),
+    Need {
+        verbs: &["get", "update"],
+        group: "coordination.k8s.io",
+        resource: "leases",
+        name: "hirl",
+        scope: Scope::Own,
+    },
     Need {
         verbs: WATCH,
         group: "",

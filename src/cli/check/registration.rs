@@ -7,12 +7,11 @@ use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use kube::api::Api;
 
 use crate::cli::objects::live::plain;
+use crate::kubernetes::API_SERVICE;
+use crate::tls;
 
-use super::certificates;
 use super::line::Line;
 
-/// The one registration of the external metrics API in a cluster.
-const API_SERVICE: &str = "v1beta1.external.metrics.k8s.io";
 /// Our CRD, and the version that must be served.
 const CRD: (&str, &str) = ("domains.hirl-scale.io", "v1alpha1");
 /// First minor version of Kubernetes 1 whose HPAs have `tolerance` without a feature gate.
@@ -148,11 +147,9 @@ pub(super) async fn request_header(client: &kube::Client) -> Line {
         );
         return Line::fail(what, flags);
     }
-    if let Err(what) = certificates::parse(get("requestheader-client-ca-file").as_bytes()) {
-        return Line::fail(
-            format!("ConfigMap {place}: requestheader-client-ca-file {what}"),
-            flags,
-        );
+    if let Err(problem) = tls::certificates(get("requestheader-client-ca-file").as_bytes()) {
+        let what = format!("requestheader-client-ca-file of ConfigMap {place}: {problem}");
+        return Line::fail(what, flags);
     }
     if matches!(get("requestheader-username-headers"), "" | "[]") {
         return Line::fail(

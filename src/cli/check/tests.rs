@@ -37,6 +37,7 @@ fn args(pre: bool) -> Args {
         secret: "hirl-tls".into(),
         cert: None,
         serve_as: None,
+        config: None,
         cluster: ClusterArgs::default(),
     }
 }
@@ -274,6 +275,13 @@ async fn refused_hpas_and_slow_syncs_are_reported() {
         "{}",
         line.what
     );
+    let line = one_amiss(false, |answers| {
+        let down =
+            json!({"kind": "Status", "status": "Failure", "code": 503, "message": "not available"});
+        answers.insert(INTERVALS.to_owned(), down);
+    })
+    .await;
+    assert!(line.what.ends_with("not available"), "{}", line.what);
     let line = one_amiss(false, |answers| {
         answers.insert(INTERVALS.to_owned(), json!({"items": [{"value": "77600m"}]}));
     })

@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use crate::cli::objects::patch::Patch;
-use crate::cli::objects::{METRIC, Objects, same_target};
+use crate::cli::objects::{Objects, same_target};
+use crate::cluster::METRIC;
 
 use super::finding::{Finding, Severity};
 

@@ -169,7 +169,7 @@ impl Memory {
         let sentence = format!(
             "the step from {high} to {low} pods needs at most {limit} per pod, because \
              ceil({high} x used / {aim}) must be {low}: a service that holds more at rest never \
-             gets below {high} (no measured memory here: lint the cluster to see whether it does)"
+             gets below {high} (its memory was not measured)"
         );
         Finding::on(placed, Severity::Warning, sentence)
     }

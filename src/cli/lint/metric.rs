@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::cli::objects::view::{Hpa, NamedMetric, Selector};
-use crate::cli::objects::{METRIC, Objects, Placed};
+use crate::cli::objects::{Objects, Placed};
+use crate::cluster::METRIC;
 
 use super::finding::{Finding, Severity};
 

@@ -130,7 +130,7 @@ fn report(objects: &Objects, findings: &[Finding], notes: &[String]) -> String {
     }
     let errors = findings.iter().filter(|it| it.severity == Severity::Error).count();
     let warnings = findings.len() - errors;
-    let _ = writeln!(text, "{} HPAs: {errors} errors, {warnings} warnings", objects.hpas.len());
+    let _ = writeln!(text, "HPAs: {}, errors: {errors}, warnings: {warnings}", objects.hpas.len());
     text
 }
 

@@ -331,7 +331,7 @@ fn the_report_names_place_rule_and_command() {
         text.contains("\n  kubectl -n shop patch hpa.v2.autoscaling web --type=merge -p '{"),
         "{text}"
     );
-    assert!(text.ends_with("note: a note\n1 HPAs: 1 errors, 0 warnings\n"), "{text}");
+    assert!(text.ends_with("note: a note\nHPAs: 1, errors: 1, warnings: 0\n"), "{text}");
     let json = as_json(&findings);
     assert_eq!(json[0]["severity"], "error");
     assert!(json[0]["command"].as_str().unwrap().starts_with("kubectl"));

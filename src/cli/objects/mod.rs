@@ -11,9 +11,6 @@ use serde_json::Value;
 use view::{Hpa, Node, Reference, Vpa, Workload};
 use yaml::{Document, ReadError};
 
-/// The external metric whose HPAs are ours.
-pub(crate) const METRIC: &str = "hirl-desired-replicas";
-
 /// An HPA and where it was read.
 #[derive(Debug, Clone)]
 pub(crate) struct Placed {

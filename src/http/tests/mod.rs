@@ -30,7 +30,7 @@ use crate::cluster::{
 use crate::control::{Published, peer};
 use crate::instruments::Instruments;
 use crate::kubernetes::{FrontProxy, Reviews};
-use crate::safety::{AppDecision, Decision, Evidence, Rung};
+use crate::safety::{AppDecision, Decision, Evidence, Reasons, Rung};
 
 const READ: &str = "/apis/external.metrics.k8s.io/v1beta1/namespaces/d/hirl-desired-replicas";
 const RESOURCES: &str = "/apis/external.metrics.k8s.io/v1beta1";
@@ -334,7 +334,7 @@ fn decided(replicas: Option<u32>, rung: Rung) -> AppDecision {
     AppDecision {
         replicas,
         rung,
-        reasons: Vec::new(),
+        reasons: Reasons::default(),
         proposed: None,
         hpa_equivalent: None,
         current: 1,
@@ -348,10 +348,8 @@ fn decided(replicas: Option<u32>, rung: Rung) -> AppDecision {
 /// Two healthy apps, one whose signals are gone and one that was refused.
 fn apps() -> Vec<(App, AppDecision)> {
     let refused = App { refusal: Some(Refusal::ValueTarget), ..app("d", "refused-hpa", "refused") };
-    let withheld = AppDecision {
-        missing: Some((SignalKind::Cpu, Fault::Stale)),
-        ..decided(None, Rung::Withheld)
-    };
+    let mut withheld = decided(None, Rung::Withheld);
+    withheld.missing = Some((SignalKind::Cpu, Fault::Stale));
     vec![
         (app("d", "api-hpa", "api"), decided(Some(3), Rung::LastGood)),
         (app("d", "dark-hpa", "dark"), withheld),

@@ -128,6 +128,8 @@ pub(super) struct Index {
     namespaces: Table<Arc<str>, BTreeMap<String, String>>,
     domains: Table<String, DomainRow>,
     ownership: Ownership,
+    /// Whether the running list has named our `APIService`.
+    api_service_listed: bool,
     catalog: Arc<Catalog>,
     planned: Vec<Planned>,
     contested: BTreeMap<String, Vec<String>>,
@@ -147,6 +149,7 @@ impl Index {
             namespaces: Table::default(),
             domains: Table::default(),
             ownership: Ownership::default(),
+            api_service_listed: false,
             catalog: Arc::default(),
             planned: Vec::new(),
             contested: BTreeMap::new(),
@@ -160,7 +163,9 @@ impl Index {
         match event {
             Event::Init => self.hpas.begin(),
             Event::Apply(object) | Event::InitApply(object) => {
-                let Some(id) = self.app_id(&object.metadata) else { return self.hpas.len() };
+                let Some(id) = self.app_id(&object.metadata) else {
+                    return self.hpas.len();
+                };
                 match Hpa::read(&object, &mut self.names) {
                     Some(row) => {
                         let changed = self.hpas.get(&id) != Some(&row);
@@ -318,9 +323,9 @@ impl Index {
     /// Takes in what happened to our `APIService`, the only one that is watched.
     pub(super) fn on_api_service(&mut self, event: Event<APIService>) -> usize {
         match event {
-            // A list that names none must leave none.
-            Event::Init | Event::Delete(_) => self.ownership = Ownership::Absent,
+            Event::Init => self.api_service_listed = false,
             Event::Apply(object) | Event::InitApply(object) => {
+                self.api_service_listed = true;
                 let service = object.spec.and_then(|spec| spec.service).unwrap_or_default();
                 let namespace = service.namespace.unwrap_or_default();
                 let name = service.name.unwrap_or_default();
@@ -334,7 +339,8 @@ impl Index {
                     }
                 };
             }
-            Event::InitDone => {}
+            Event::InitDone if self.api_service_listed => {}
+            Event::InitDone | Event::Delete(_) => self.ownership = Ownership::Absent,
         }
         usize::from(self.ownership != Ownership::Absent)
     }

@@ -143,11 +143,15 @@ impl Pods {
 
     /// Counts pods for `target` no longer.
     pub(super) fn forget(&mut self, target: &TargetKey, names: &mut Names) {
-        let Some(old) = self.targets.remove(target) else { return };
+        let Some(old) = self.targets.remove(target) else {
+            return;
+        };
         for id in old.groups {
             self.groups[id as usize].targets.retain(|one| one != target);
         }
-        let Some(namespace) = self.namespaces.get_mut(&target.namespace) else { return };
+        let Some(namespace) = self.namespaces.get_mut(&target.namespace) else {
+            return;
+        };
         if let Some(label) = demanded(&old.selector, names) {
             if let Some(all) = namespace.by_label.get_mut(&label) {
                 all.retain(|one| one != target);
@@ -184,7 +188,9 @@ impl Pods {
         let mut targets = Vec::new();
         let mut asked = HashSet::new();
         for key in exact.chain(&namespace.others) {
-            let Some(target) = self.targets.get_mut(key) else { continue };
+            let Some(target) = self.targets.get_mut(key) else {
+                continue;
+            };
             if asked.insert(key) && target.selector.matches(|key| labels.get(key)) {
                 target.groups.push(id);
                 targets.push(key.clone());

@@ -416,6 +416,8 @@ fn the_owner_of_the_apiservice_is_known() {
     let other = Ownership::Other { service: "keda/keda-operator".to_owned(), uid: "u".to_owned() };
     assert_eq!(*index.ownership(), other);
     index.on_api_service(Event::Init);
+    assert_eq!(*index.ownership(), other, "nothing is lost while the list runs");
+    index.on_api_service(Event::InitDone);
     assert_eq!(*index.ownership(), Ownership::Absent);
 }
 

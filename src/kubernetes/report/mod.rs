@@ -1,0 +1,98 @@
+//! Decisions become what people see with kubectl: conditions of `Domain`s and Events.
+//!
+//! Only the newest decision is looked at, in a task of its own: a slow or failing API server makes
+//! reports late or thins them out, and never holds up a decision. Written is what changed, never
+//! what is merely so.
+
+mod conditions;
+mod plan;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Client;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use self::plan::{Known, Planner};
+use self::write::Writer;
+use super::Watches;
+use crate::cluster::AppId;
+use crate::safety::Decision;
+
+/// How long one write may take.
+const WRITE_LIMIT: Duration = Duration::from_secs(5);
+
+/// Time between the last two reads of each HPA by the controller-manager.
+type ReadIntervals = Box<dyn Fn() -> Vec<(AppId, Duration)> + Send + Sync>;
+
+/// Reports the decisions of this replica while it leads.
+#[derive(Debug)]
+pub struct Reporter {
+    newest: watch::Sender<Option<Arc<Decision>>>,
+}
+
+impl Reporter {
+    /// Starts the task that writes; it ends with `stop`. `identity` names this process in Events;
+    /// `read_intervals` tells how often each HPA is read.
+    #[must_use]
+    pub fn start(
+        client: &Client,
+        watches: Watches,
+        identity: String,
+        read_intervals: impl Fn() -> Vec<(AppId, Duration)> + Send + Sync + 'static,
+        stop: CancellationToken,
+    ) -> Self {
+        let (newest, decisions) = watch::channel(None);
+        let writer = Writer::new(client.clone(), identity);
+        let work = write_all(decisions, watches, Box::new(read_intervals), writer);
+        tokio::spawn(stop.run_until_cancelled_owned(work));
+        Self { newest }
+    }
+
+    /// Takes a decision to report, in place of one that is not reported yet. Never waits.
+    pub fn report(&self, decision: Arc<Decision>) {
+        self.newest.send_replace(Some(decision));
+    }
+}
+
+async fn write_all(
+    mut decisions: watch::Receiver<Option<Arc<Decision>>>,
+    watches: Watches,
+    read_intervals: ReadIntervals,
+    writer: Writer,
+) {
+    let mut planner = Planner::default();
+    while decisions.changed().await.is_ok() {
+        let Some(decision) = decisions.borrow_and_update().clone() else { continue };
+        let known = Known {
+            domains: watches.domain_objects(),
+            ownership: watches.ownership(),
+            bad_annotations: watches.bad_annotations(),
+            read_intervals: read_intervals().into_iter().collect(),
+            snapshot: watches.snapshot(decision.at),
+        };
+        let mut pending = planner.plan(&decision, &known).into_iter();
+        for write in pending.by_ref() {
+            let attempt = writer.write(&write, |id| watches.hpa_uid(id));
+            let failed = match tokio::time::timeout(WRITE_LIMIT, attempt).await {
+                Ok(Ok(())) => continue,
+                Ok(Err(problem)) => problem,
+                Err(_) => write::Failed::Unreachable(format!("no answer within {WRITE_LIMIT:?}")),
+            };
+            tracing::warn!(%write, error = %failed, "Report not written");
+            if let write::Failed::Unreachable(_) = failed {
+                planner.undo(&write);
+                break;
+            }
+        }
+        // The server is in trouble: the rest waits for the next decision.
+        for write in pending {
+            planner.undo(&write);
+        }
+    }
+}

@@ -1,13 +1,14 @@
 //! The twin's state in Prometheus' text format: Istio's and cAdvisor's series, and plain gauges.
 
 use std::fmt::Write as _;
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::state::{BOUNDS, Fault, Running, State};
 
 /// Writes series, bent by the fault of the app that they belong to.
 struct Page {
     text: String,
+    at: SystemTime,
 }
 
 /// How a gauge is read.
@@ -15,7 +16,7 @@ type Read = fn(&Running) -> f64;
 
 /// The whole page.
 pub(super) fn render(state: &State) -> String {
-    let mut page = Page { text: String::new() };
+    let mut page = Page { text: String::new(), at: SystemTime::now() };
     // Every family in one piece, as the format wants it.
     page.family("istio_requests_total", "counter", state, requests);
     page.family("istio_request_duration_milliseconds", "histogram", state, durations);
@@ -109,20 +110,27 @@ impl Page {
     }
 
     fn line(&mut self, name: &str, app: &Running, labels: &str, value: f64) {
-        // Infallible: the text grows in memory.
-        let _ = match app.fault {
-            None => writeln!(self.text, "{name}{{{labels}}} {value}"),
-            Some((Fault::Silent, _)) => Ok(()),
-            Some((Fault::NotANumber, _)) => writeln!(self.text, "{name}{{{labels}}} NaN"),
-            Some((Fault::Infinite, _)) => writeln!(self.text, "{name}{{{labels}}} +Inf"),
-            Some((Fault::Duplicate, _)) => {
-                let first = writeln!(self.text, "{name}{{{labels}}} {value}");
-                first.and(writeln!(self.text, "{name}{{{labels},job=\"twin-copy\"}} {value}"))
-            }
-            Some((Fault::Frozen, since)) => {
-                let millis = since.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-                writeln!(self.text, "{name}{{{labels}}} {value} {millis}")
-            }
+        let fault = app.fault.map(|(fault, _)| fault);
+        let at = match app.fault {
+            Some((Fault::Frozen, since)) => format!(" {}", millis(since)),
+            _ if app.app.timestamps => format!(" {}", millis(self.at)),
+            _ => String::new(),
         };
+        let value = match fault {
+            Some(Fault::Silent) => return,
+            Some(Fault::NotANumber) => "NaN".to_owned(),
+            Some(Fault::Infinite) => "+Inf".to_owned(),
+            _ => value.to_string(),
+        };
+        // Infallible: the text grows in memory.
+        let _ = writeln!(self.text, "{name}{{{labels}}} {value}{at}");
+        if fault == Some(Fault::Duplicate) {
+            let _ = writeln!(self.text, "{name}{{{labels},job=\"twin-copy\"}} {value}{at}");
+        }
     }
+}
+
+/// A time as the format writes it.
+fn millis(time: SystemTime) -> u128 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()
 }

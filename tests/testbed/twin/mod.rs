@@ -71,6 +71,9 @@ pub struct App {
     pub base_memory: f64,
     /// Working set added per request per second, in bytes; near 0 for a model server.
     pub memory_per_rps: f64,
+    /// Whether its samples carry their own time, as cAdvisor's do. Prometheus then never learns
+    /// that a series ended, so that its last sample grows old: see [`Fault::Frozen`].
+    pub timestamps: bool,
 }
 
 impl App {
@@ -89,6 +92,7 @@ impl App {
             },
             base_memory: 48.0 * 1_048_576.0,
             memory_per_rps: 65_536.0,
+            timestamps: false,
         }
     }
 }
@@ -153,6 +157,11 @@ impl Twin {
     /// Where Prometheus finds it.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The moment of the traffic that is played now, in seconds.
+    pub fn now(&self) -> f64 {
+        lock(&self.state).now()
     }
 
     /// Adds an app, or replaces the one of that name and forgets its pins and faults.

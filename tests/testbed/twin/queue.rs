@@ -51,7 +51,7 @@ impl Service {
     }
 
     /// `offered` requests per second, spread evenly over `pods` ready pods. Each pod is a queue
-    /// with `concurrency` workers (M/M/k with Sakasegawa's approximation of the waiting time);
+    /// with several workers (M/M/k with Sakasegawa's approximation of the waiting time);
     /// what exceeds its capacity runs into the callers' timeout.
     pub fn under(&self, offered: f64, pods: u32) -> Outcome {
         let idle = f64::from(pods) * self.idle_cpu;
@@ -67,12 +67,12 @@ impl Service {
         let capacity = self.capacity();
         let arriving = offered / f64::from(pods);
         let accepted = arriving.min(capacity);
-        let workers = f64::from(self.concurrency);
+        // As many as the CPU can keep busy.
+        let workers = (capacity * self.base_latency).max(1.0);
         let busy = accepted / capacity;
         // Share of requests that have to wait, and how fast a queue drains.
         let waiting = busy.powf((2.0 * (workers + 1.0)).sqrt() - 1.0);
         let drain = capacity - accepted;
-        let service = workers / capacity;
         let (mean_wait, p99_wait) = if drain > 0.0 {
             (waiting / drain, ((waiting / 0.01).ln() / drain).max(0.0))
         } else {
@@ -83,7 +83,7 @@ impl Service {
             served,
             failed: offered - served,
             cpu: idle + served * self.cost,
-            mean_latency: (service.min(TIMEOUT) + mean_wait).min(TIMEOUT),
+            mean_latency: (self.base_latency + mean_wait).min(TIMEOUT),
             p99: (SERVICE_P99 * self.base_latency + p99_wait).min(TIMEOUT),
         }
     }

@@ -41,7 +41,8 @@ pub enum Fault {
     Infinite,
     /// Every series comes twice, the second time from another `job`.
     Duplicate,
-    /// Every sample carries the time at which the fault began.
+    /// Every sample carries the time at which the fault began. Needs [`App::timestamps`]:
+    /// otherwise Prometheus takes the change for the end of the series.
     Frozen,
 }
 
@@ -179,11 +180,16 @@ impl State {
         }
     }
 
+    /// The moment of the traffic, in seconds.
+    pub(super) fn now(&self) -> f64 {
+        self.begin + self.started.elapsed().as_secs_f64() * self.speed
+    }
+
     /// Works the load of every app out from its traffic and its pods.
     pub(super) fn step(&mut self) {
         self.advance();
         self.stepped_at = SystemTime::now();
-        let now = self.begin + self.started.elapsed().as_secs_f64() * self.speed;
+        let now = self.now();
         let mut pods: HashMap<(&str, &str), Vec<&Pod>> = HashMap::new();
         for pod in self.pods.values().filter(|pod| pod.running) {
             pods.entry((&pod.namespace, &pod.workload)).or_default().push(pod);

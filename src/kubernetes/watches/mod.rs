@@ -2,6 +2,9 @@
 //! index. A broken watch resumes where it stood, or lists again; meanwhile the index keeps what
 //! it knows.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::pin::pin;
@@ -56,8 +59,8 @@ const NEEDED: [&str; 7] = [
     "domains",
 ];
 
-/// Everything that is watched.
-#[derive(Debug)]
+/// Everything that is watched. Copies share it.
+#[derive(Debug, Clone)]
 pub struct Watches {
     shared: Arc<Shared>,
 }
@@ -107,7 +110,12 @@ impl Watches {
         let domains = watcher(Api::<DeserializeGuard<Domain>>::all(client.clone()), all);
         shared.follow("domains", domains, stop, Index::on_domain);
         let ours = watcher(Api::<APIService>::all(client.clone()), one);
-        shared.follow("apiservices", ours, stop, Shared::on_api_service);
+        let owned = shared.instruments.apiservice_owned.clone();
+        shared.follow("apiservices", ours, stop, move |index, event| {
+            let held = index.on_api_service(event);
+            owned.set(i64::from(*index.ownership() == Ownership::Ours));
+            held
+        });
 
         tokio::spawn(Arc::clone(&shared).say_what_is_missing(stop.clone()));
         Self { shared }
@@ -209,10 +217,6 @@ impl Shared {
                 }
             }
         });
-    }
-
-    fn on_api_service(index: &mut Index, event: Event<APIService>) -> usize {
-        index.on_api_service(event)
     }
 
     fn listed(&self, name: &'static str) {

@@ -1,0 +1,257 @@
+//! What is true of a domain, found in one decision.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::cluster::AppId;
+use crate::kubernetes::DomainObject;
+use crate::safety::Decision;
+use crate::safety::Reason;
+use crate::safety::Rung;
+
+pub(super) const READY: &str = "Ready";
+pub(super) const TELEMETRY_FRESH: &str = "TelemetryFresh";
+pub(super) const POLICY_HEALTHY: &str = "PolicyHealthy";
+pub(super) const BUDGET_SUFFICIENT: &str = "BudgetSufficient";
+pub(super) const NAMESPACES_UNAMBIGUOUS: &str = "NamespacesUnambiguous";
+pub(super) const HPA_SYNC_TIMELY: &str = "HpaSyncTimely";
+
+/// The reason for everything that cannot be told of a Domain whose spec makes no sense.
+pub(super) const INVALID_SPEC: &str = "InvalidSpec";
+
+/// Share of a domain's apps that may lack telemetry before the domain counts as impaired.
+const TOLERATED_SHARE: f64 = 0.05;
+/// Seconds between two reads of an HPA beyond which its sync is late: 15 s are meant.
+const LATE_SYNC_SECONDS: f64 = 20.0;
+
+/// One condition as a decision shows it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Finding {
+    pub(super) type_: &'static str,
+    /// `None` when it cannot be told.
+    pub(super) holds: Option<bool>,
+    pub(super) reason: &'static str,
+    pub(super) message: String,
+    /// It follows from an edit, not from measurements: believed without waiting.
+    pub(super) at_once: bool,
+}
+
+impl Finding {
+    fn new(
+        type_: &'static str,
+        holds: Option<bool>,
+        reason: &'static str,
+        message: String,
+    ) -> Self {
+        Self { type_, holds, reason, message, at_once: false }
+    }
+
+    /// `True`, `False` or `Unknown`.
+    pub(super) const fn status(&self) -> &'static str {
+        match self.holds {
+            Some(true) => "True",
+            Some(false) => "False",
+            None => "Unknown",
+        }
+    }
+}
+
+/// Everything but `Ready`, which follows from these: see [`ready`].
+pub(super) fn find(
+    object: &DomainObject,
+    decision: &Decision,
+    index: Option<usize>,
+    intervals: &HashMap<AppId, Duration>,
+) -> Vec<Finding> {
+    let Some(index) = index else {
+        let types = [
+            TELEMETRY_FRESH,
+            POLICY_HEALTHY,
+            BUDGET_SUFFICIENT,
+            NAMESPACES_UNAMBIGUOUS,
+            HPA_SYNC_TIMELY,
+        ];
+        return types
+            .into_iter()
+            .map(|type_| Finding {
+                at_once: true,
+                ..Finding::new(type_, None, INVALID_SPEC, "The Domain is not used".to_owned())
+            })
+            .collect();
+    };
+    vec![
+        telemetry(decision, index),
+        policy(decision, index),
+        budget(decision, index),
+        namespaces(object),
+        sync(decision, index, intervals),
+    ]
+}
+
+/// The summary.
+pub(super) fn ready(
+    object: &DomainObject,
+    apps: usize,
+    others: &[(&str, &str, &str, &str)],
+) -> Finding {
+    let summary = |holds, reason, message| Finding {
+        at_once: true,
+        ..Finding::new(READY, Some(holds), reason, message)
+    };
+    if let Some(problem) = &object.problem {
+        return summary(
+            false,
+            INVALID_SPEC,
+            format!("{problem}; its namespaces belong to the default domain until this is mended"),
+        );
+    }
+    // Late syncs and short budgets limit what is achieved; the domain is still managed.
+    let vital = [NAMESPACES_UNAMBIGUOUS, TELEMETRY_FRESH, POLICY_HEALTHY];
+    for wanted in vital {
+        for (type_, status, reason, message) in others {
+            if *type_ == wanted && *status == "False" {
+                return summary(false, known_reason(reason), (*message).to_owned());
+            }
+        }
+    }
+    if apps == 0 {
+        return summary(true, "NoApps", "No HPA in its namespaces reads our metric".to_owned());
+    }
+    summary(true, "Managed", "Its apps follow the decisions of its mode".to_owned())
+}
+
+/// The reasons that make a domain not ready. A condition may come from an older version of us.
+fn known_reason(reason: &str) -> &'static str {
+    [NAMESPACES_CONTESTED, TELEMETRY_STALE, TELEMETRY_INCOMPLETE, VALUES_REJECTED, NOT_FINITE]
+        .into_iter()
+        .find(|known| *known == reason)
+        .unwrap_or("Impaired")
+}
+
+const NAMESPACES_CONTESTED: &str = "NamespaceInSeveralDomains";
+const TELEMETRY_STALE: &str = "TelemetryStale";
+const TELEMETRY_INCOMPLETE: &str = "TelemetryIncomplete";
+const VALUES_REJECTED: &str = "ValuesRejected";
+const NOT_FINITE: &str = "PolicyNotFinite";
+
+fn telemetry(decision: &Decision, index: usize) -> Finding {
+    let finding = |holds, reason, message| Finding::new(TELEMETRY_FRESH, holds, reason, message);
+    let (mut apps, mut stale, mut incomplete) = (0_u32, 0_u32, 0_u32);
+    for (app, decided) in decision.catalog.apps.iter().zip(&decision.apps) {
+        if app.domain != index || app.refusal.is_some() {
+            continue;
+        }
+        apps += 1;
+        stale += u32::from(decided.rung >= Rung::LastGood);
+        incomplete += u32::from(decided.missing.is_some());
+    }
+    if apps == 0 {
+        return finding(None, "NoApps", "There is nothing to measure".to_owned());
+    }
+    let many = |count: u32| f64::from(count) > TOLERATED_SHARE * f64::from(apps);
+    let rejected = decision.domains[index].rejected_share;
+    if many(stale) {
+        let message = format!(
+            "{stale} of {apps} apps have no fresh telemetry: they keep their last good number, then none is served"
+        );
+        return finding(Some(false), TELEMETRY_STALE, message);
+    }
+    if many(incomplete) {
+        let message = format!("{incomplete} of {apps} apps lack a signal that the policy needs");
+        return finding(Some(false), TELEMETRY_INCOMPLETE, message);
+    }
+    if rejected > TOLERATED_SHARE {
+        let percent = rejected * 100.0;
+        let message = format!("Values of {percent:.0} % of the apps were rejected as impossible");
+        return finding(Some(false), VALUES_REJECTED, message);
+    }
+    finding(Some(true), "TelemetryFresh", "Its apps have fresh telemetry".to_owned())
+}
+
+fn policy(decision: &Decision, index: usize) -> Finding {
+    let mut broken = decision
+        .catalog
+        .apps
+        .iter()
+        .zip(&decision.apps)
+        .filter(|(app, decided)| app.domain == index && decided.reasons.has(Reason::NotFinite));
+    match broken.next() {
+        None => Finding::new(
+            POLICY_HEALTHY,
+            Some(true),
+            "PolicyHealthy",
+            "The policy proposes finite numbers".to_owned(),
+        ),
+        Some((app, _)) => Finding::new(
+            POLICY_HEALTHY,
+            Some(false),
+            NOT_FINITE,
+            format!(
+                "The policy proposed no finite number for {}; the present count is kept",
+                app.id
+            ),
+        ),
+    }
+}
+
+fn budget(decision: &Decision, index: usize) -> Finding {
+    let domain = &decision.domains[index];
+    if let Some(budget) = domain.budget_cores
+        && domain.shortage_cores > 0.0
+    {
+        let message = format!(
+            "The lower bounds of its HPAs need {:.1} cores more than its budget of {budget:.1}",
+            domain.shortage_cores
+        );
+        return Finding::new(BUDGET_SUFFICIENT, Some(false), "BudgetExhausted", message);
+    }
+    let message = "The budget covers the lower bounds of its HPAs".to_owned();
+    Finding::new(BUDGET_SUFFICIENT, Some(true), "BudgetSufficient", message)
+}
+
+fn namespaces(object: &DomainObject) -> Finding {
+    let finding = |holds, reason, message| Finding {
+        at_once: true,
+        ..Finding::new(NAMESPACES_UNAMBIGUOUS, Some(holds), reason, message)
+    };
+    let Some((namespace, domains)) = object.contested.first() else {
+        let message = "No other Domain selects its namespaces".to_owned();
+        return finding(true, "NamespacesUnambiguous", message);
+    };
+    let more = match object.contested.len() - 1 {
+        0 => String::new(),
+        count => format!(", and so are {count} more namespaces"),
+    };
+    let message = format!(
+        "Namespace {namespace} is selected by {}{more}: no number is served there",
+        domains.join(", ")
+    );
+    finding(false, NAMESPACES_CONTESTED, message)
+}
+
+fn sync(decision: &Decision, index: usize, intervals: &HashMap<AppId, Duration>) -> Finding {
+    let of_domain = |id: &AppId| intervals.get(id).map(Duration::as_secs_f64);
+    let mut known: Vec<f64> = decision
+        .catalog
+        .apps
+        .iter()
+        .filter(|app| app.domain == index && app.refusal.is_none())
+        .filter_map(|app| of_domain(&app.id))
+        .collect();
+    if known.is_empty() {
+        let message = "No HPA has read its number twice yet".to_owned();
+        return Finding::new(HPA_SYNC_TIMELY, None, "NotRead", message);
+    }
+    known.sort_by(f64::total_cmp);
+    let median = known[known.len() / 2];
+    if median > LATE_SYNC_SECONDS {
+        let message = format!(
+            "Half of its HPAs are read every {median:.0} s or more slowly, 15 s are meant: raise \
+             --concurrent-horizontal-pod-autoscaler-syncs, --kube-api-qps and --kube-api-burst of \
+             the controller-manager"
+        );
+        return Finding::new(HPA_SYNC_TIMELY, Some(false), "HpaSyncSlow", message);
+    }
+    let message = "Its HPAs are read about every 15 s".to_owned();
+    Finding::new(HPA_SYNC_TIMELY, Some(true), "HpaSyncTimely", message)
+}
