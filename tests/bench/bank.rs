@@ -86,9 +86,8 @@ pub(crate) async fn build(plane: &ControlPlane, apps: &[App]) -> Result<()> {
     create(nodes, &|_| Api::<Node>::all(client.clone())).await?;
     let deployments = apps.iter().map(deployment).collect::<Result<Vec<_>>>()?;
     create(deployments, &|object| namespaced::<Deployment>(&client, object)).await?;
-    let hpas = apps.iter().map(|app| {
-        Autoscaler::following(&app.namespace, &app.name, 1, 40).object()
-    });
+    let hpas =
+        apps.iter().map(|app| Autoscaler::following(&app.namespace, &app.name, 1, 40).object());
     objects::create_all(&client, hpas.collect::<Result<Vec<_>>>()?).await?;
     let pods = apps.iter().flat_map(|app| (0..app.pods).map(|pod| self::pod(app, pod)));
     create(pods.collect::<Result<Vec<_>>>()?, &|object| namespaced::<Pod>(&client, object)).await
@@ -139,10 +138,13 @@ fn deployment(app: &App) -> Result<(Deployment, Value)> {
         },
     }))?;
     let count = app.pods;
-    Ok((object, json!({
-        "observedGeneration": 1, "replicas": count, "updatedReplicas": count,
-        "readyReplicas": count, "availableReplicas": count,
-    })))
+    Ok((
+        object,
+        json!({
+            "observedGeneration": 1, "replicas": count, "updatedReplicas": count,
+            "readyReplicas": count, "availableReplicas": count,
+        }),
+    ))
 }
 
 /// Of the size that pods have in a cluster with a mesh: about 5 kB.
@@ -169,7 +171,8 @@ fn pod_spec(app: &str) -> Value {
 
 fn pod(app: &App, index: usize) -> Result<(Pod, Value)> {
     let mut spec = pod_spec(&app.name);
-    spec["nodeName"] = format!("node-{:03}", (index * 31 + app.name.len() + app.pods) % NODES).into();
+    spec["nodeName"] =
+        format!("node-{:03}", (index * 31 + app.name.len() + app.pods) % NODES).into();
     let object = objects::object(json!({
         "metadata": {
             "namespace": app.namespace,
@@ -183,19 +186,26 @@ fn pod(app: &App, index: usize) -> Result<(Pod, Value)> {
         "spec": spec,
     }))?;
     let conditions: Vec<Value> = ["PodScheduled", "Initialized", "ContainersReady", "Ready"]
-        .map(|condition| json!({"type": condition, "status": "True",
-            "lastTransitionTime": "2026-01-01T00:00:00Z"}))
+        .map(|condition| {
+            json!({"type": condition, "status": "True",
+            "lastTransitionTime": "2026-01-01T00:00:00Z"})
+        })
         .to_vec();
     let containers: Vec<Value> = ["app", "proxy"]
-        .map(|name| json!({
-            "name": name, "ready": true, "started": true, "restartCount": 0, "image": name,
-            "imageID": name, "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}},
-        }))
+        .map(|name| {
+            json!({
+                "name": name, "ready": true, "started": true, "restartCount": 0, "image": name,
+                "imageID": name, "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}},
+            })
+        })
         .to_vec();
-    Ok((object, json!({
-        "phase": "Running", "conditions": conditions, "containerStatuses": containers,
-        "startTime": "2026-01-01T00:00:00Z", "qosClass": "Burstable",
-    })))
+    Ok((
+        object,
+        json!({
+            "phase": "Running", "conditions": conditions, "containerStatuses": containers,
+            "startTime": "2026-01-01T00:00:00Z", "qosClass": "Burstable",
+        }),
+    ))
 }
 
 /// Where Prometheus finds the apps' load: around what their present count answers, changing from
@@ -203,9 +213,8 @@ fn pod(app: &App, index: usize) -> Result<(Pod, Value)> {
 pub(crate) async fn serve_load(
     apps: &[App],
 ) -> Result<(std::net::SocketAddr, AbortOnDropHandle<()>)> {
-    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))
-        .await
-        .context("listening on loopback")?;
+    let listener =
+        tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.context("listening on loopback")?;
     let address = listener.local_addr().context("the address of the load")?;
     let (apps, started): (Arc<[App]>, _) = (apps.into(), Instant::now());
     let page = get(async move || {
@@ -237,7 +246,8 @@ fn exposition(apps: &[App], seconds: f64) -> String {
             let wave = 1.0 + 0.02 * (seconds / 30.0 + index as f64).sin();
             let value = read(app.pods as f64, wave);
             let (namespace, name) = (&app.namespace, &app.name);
-            let _ = writeln!(text, "{family}{{namespace=\"{namespace}\",workload=\"{name}\"}} {value}");
+            let _ =
+                writeln!(text, "{family}{{namespace=\"{namespace}\",workload=\"{name}\"}} {value}");
         }
     }
     text

@@ -39,8 +39,12 @@ const PERIOD: Duration = Duration::from_secs(15);
 /// Brings everything up and prints what is seen.
 pub(crate) async fn run(report: &mut Report, args: &Args) -> Result<()> {
     let folder = peer::fetch()?;
-    let options =
-        control_plane::Options { controllers: None, scheduler: false, kubelets: None, audit: false };
+    let options = control_plane::Options {
+        controllers: None,
+        scheduler: false,
+        kubelets: None,
+        audit: false,
+    };
     let plane = ControlPlane::start(options).await?;
     hirl::install(&plane).await?;
     let apps = bank::apps();
@@ -180,7 +184,8 @@ async fn reads(
         per_cpu.push(mine);
         if let (Some(peer), Some(theirs)) = (&mut other, &theirs) {
             let their =
-                trial("Go adapter", run, report, &tool, theirs, &mut peer.process, args, scratch).await?;
+                trial("Go adapter", run, report, &tool, theirs, &mut peer.process, args, scratch)
+                    .await?;
             report.note(&format!("run {run}: {:.1} times the reads per CPU-second", mine / their));
             ratios.push(mine / their);
         }

@@ -76,7 +76,12 @@ impl Tool {
     }
 
     /// Loads `target` for a while.
-    pub(crate) async fn run(&self, target: &Target, seconds: u64, folder: &Path) -> Result<Outcome> {
+    pub(crate) async fn run(
+        &self,
+        target: &Target,
+        seconds: u64,
+        folder: &Path,
+    ) -> Result<Outcome> {
         match self {
             Self::H2load(program, libraries) => {
                 let mut command = Command::new(program);
@@ -141,8 +146,7 @@ fn own(target: &Target, span: Duration) -> Result<Outcome> {
     for certificate in CertificateDer::pem_slice_iter(target.authority.as_bytes()) {
         roots.add(certificate.context("reading a CA")?).context("reading a CA")?;
     }
-    let mut config =
-        ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec()];
     let connector = TlsConnector::from(Arc::new(config));
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -157,8 +161,9 @@ fn own(target: &Target, span: Duration) -> Result<Outcome> {
             tcp.set_nodelay(true).context("connecting")?;
             let name = ServerName::try_from("localhost").context("naming the server")?;
             let tls = connector.connect(name, tcp).await.context("connecting")?;
-            let (sender, driver) =
-                http2::handshake(TokioExecutor::new(), TokioIo::new(tls)).await.context("connecting")?;
+            let (sender, driver) = http2::handshake(TokioExecutor::new(), TokioIo::new(tls))
+                .await
+                .context("connecting")?;
             tokio::spawn(driver);
             for stream in 0..STREAMS {
                 // Each stream begins somewhere else, so that together they read everything.

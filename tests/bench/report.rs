@@ -33,8 +33,15 @@ impl Report {
     }
 
     /// One figure. `name` is stable, so that runs can be compared.
-    pub(crate) fn figure(&mut self, name: &str, value: f64, unit: &str, goal: Option<&str>) -> Result<()> {
-        let shown = if value.abs() >= 100.0 { format!("{value:.0}") } else { format!("{value:.3}") };
+    pub(crate) fn figure(
+        &mut self,
+        name: &str,
+        value: f64,
+        unit: &str,
+        goal: Option<&str>,
+    ) -> Result<()> {
+        let shown =
+            if value.abs() >= 100.0 { format!("{value:.0}") } else { format!("{value:.3}") };
         let aim = goal.map(|goal| format!("   (goal {goal})")).unwrap_or_default();
         line(&format!("  {name:<46} {shown:>10} {unit}{aim}"));
         self.record(&json!({"figure": name, "value": value, "unit": unit, "goal": goal}))
