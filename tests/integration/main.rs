@@ -1,1 +1,4 @@
-fn main() {}
+//! Rooms joined in one process, without a cluster.
+
+mod bank;
+mod deciding;
