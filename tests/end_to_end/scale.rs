@@ -85,7 +85,7 @@ async fn trial(controllers: Controllers, count: usize, span: Duration) -> Result
         }
     }
     intervals.sort_by(f64::total_cmp);
-    let memory_mib = resident_mib(stage.hirl.process().id())?;
+    let memory_mib = stage.hirl.process().memory_mib("VmRSS")?;
     Ok(Seen { intervals, rate, errors, fast: fast / all, memory_mib })
 }
 
@@ -97,14 +97,6 @@ async fn failures(stage: &Stage) -> Result<f64> {
         failures += stage.metric(&series).await?.unwrap_or_default();
     }
     Ok(failures)
-}
-
-/// Resident memory of a process, in MiB.
-fn resident_mib(process: u32) -> Result<f64> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
-    Ok(kib / 1024.0)
 }
 
 fn print(title: &str, seen: &Seen) {

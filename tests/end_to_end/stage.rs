@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use crate::testbed::control_plane::ControlPlane;
-use crate::testbed::hirl::{Hirl, Place, SERVER_NAME};
+use crate::testbed::hirl::{self, Hirl, Place, SERVER_NAME};
 use crate::testbed::objects::{self, Autoscaler, Workload};
 use crate::testbed::pki::{Identity, Leaf};
 use crate::testbed::requests::{Answer, Requests};
@@ -180,24 +180,12 @@ pub async fn install(plane: &ControlPlane) -> Result<()> {
 /// The configuration of an instance on stage: every signal is a gauge of the twin, decisions are
 /// made every second, and nothing is smoothed.
 pub fn config(place: &Place, prometheus: &str) -> String {
-    let signal = |name: &str, series: &str| {
-        let series = format!("{series}{{namespace=~\"{{namespaces}}\"}}");
-        format!("    {name}: {{query: '{series}', sample: '{series}'}}\n")
-    };
-    let queries = [
-        signal("rps", "twin_app_rps"),
-        signal("p99", "twin_app_p99_seconds"),
-        signal("errorRatio", "twin_app_error_ratio"),
-        signal("cpu", "twin_app_cpu_cores"),
-        signal("memory", "twin_app_memory_bytes"),
-    ];
     format!(
         "telemetry:
   url: {prometheus}
   scrapeIntervalSeconds: 1
   freshness: {{rps: 4, p99: 4, errorRatio: 4, cpu: 4, memory: 4}}
-  queries:
-{queries}policy: {{stabilizationSeconds: 0, trafficLimit: 1, headroom: 10}}
+{}policy: {{stabilizationSeconds: 0, trafficLimit: 1, headroom: 10}}
 safety:
   upFactor: 100000
   downFactor: 0
@@ -209,8 +197,8 @@ control:
   maxAgeSeconds: {MAX_AGE}
   followSeconds: 0.5
 {}",
+        hirl::gauges(),
         serving(place),
-        queries = queries.concat(),
     )
 }
 

@@ -146,6 +146,14 @@ impl Hirl {
         Requests::tls(self.url(), &self.authority, identity)
     }
 
+    /// One of its own metrics: the sum over the series that start with `name` and hold `label`.
+    pub async fn metric(&self, plane: &ControlPlane, name: &str, label: &str) -> Result<f64> {
+        let admin = plane.pki().cluster.issue(&Leaf::client("admin", &["system:masters"]))?;
+        let text = self.requests(Some(&admin))?.text("/metrics").await?;
+        let series = text.lines().filter(|line| line.starts_with(name) && line.contains(label));
+        Ok(series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+    }
+
     /// Where it listens.
     pub fn url(&self) -> String {
         format!("https://localhost:{}", self.place.port)
@@ -172,6 +180,22 @@ impl Hirl {
         self.process = spawn(&self.scratch, &self.place, &self.config)?;
         Ok(())
     }
+}
+
+/// The key `queries` of the section `telemetry`: every signal is a gauge of the twin.
+pub fn gauges() -> String {
+    let signal = |(name, series): (&str, &str)| {
+        let series = format!("{series}{{namespace=~\"{{namespaces}}\"}}");
+        format!("    {name}: {{query: '{series}', sample: '{series}'}}\n")
+    };
+    let signals = [
+        ("rps", "twin_app_rps"),
+        ("p99", "twin_app_p99_seconds"),
+        ("errorRatio", "twin_app_error_ratio"),
+        ("cpu", "twin_app_cpu_cores"),
+        ("memory", "twin_app_memory_bytes"),
+    ];
+    format!("  queries:\n{}", signals.map(signal).concat())
 }
 
 fn spawn(scratch: &Arc<Scratch>, place: &Place, config: &std::path::Path) -> Result<Process> {

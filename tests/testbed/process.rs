@@ -9,7 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::scratch::Scratch;
@@ -73,6 +73,30 @@ impl Process {
         let lines: Vec<&str> = log.lines().collect();
         let from = lines.len().saturating_sub(TAIL);
         format!("the end of {}:\n{}", self.log.display(), lines[from..].join("\n"))
+    }
+
+    /// CPU time that it has used over all its threads, in seconds.
+    pub fn cpu_seconds(&self) -> Result<f64> {
+        /// Linux gives these numbers in hundredths of a second on every machine.
+        const TICKS_PER_SECOND: f64 = 100.0;
+        let path = format!("/proc/{}/stat", self.id());
+        let stat = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+        // The second field is a name that may hold anything; user and system time are 14 and 15.
+        let fields = stat.rsplit_once(')').map(|(_, fields)| fields.split_whitespace());
+        let ticks: Vec<f64> =
+            fields.into_iter().flatten().skip(11).take(2).flat_map(str::parse).collect();
+        ensure!(ticks.len() == 2, "{path} is not as expected: {stat}");
+        Ok(ticks.iter().sum::<f64>() / TICKS_PER_SECOND)
+    }
+
+    /// Its memory, in MiB: `VmRSS` for what is resident now, `VmHWM` for the most that ever was.
+    pub fn memory_mib(&self, field: &str) -> Result<f64> {
+        let path = format!("/proc/{}/status", self.id());
+        let status = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        let kib = line.with_context(|| format!("{path} has no {field}"))?;
+        let kib: f64 = kib.trim().trim_end_matches(" kB").parse().context("reading a size")?;
+        Ok(kib / 1024.0)
     }
 
     /// How it ended; `None` while it runs.

@@ -1,0 +1,58 @@
+//! `make bench`: what the decision pass, the reads and the memory cost on this machine, the reads
+//! beside the Go adapter of the field. Prints figures with the goals that they are held to; never
+//! fails on one.
+
+#[path = "../testbed/mod.rs"]
+mod testbed;
+
+mod bank;
+mod cluster;
+mod decision;
+mod load;
+mod peer;
+mod report;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Parser;
+use serde_json::json;
+
+use report::Report;
+
+/// Apps, in every figure.
+const APPS: usize = 1550;
+/// Domains that they belong to.
+const DOMAINS: usize = 5;
+
+/// Prints figures: decision time, reads per CPU-second beside the Go adapter, latency, memory
+#[derive(Debug, Parser)]
+#[command(name = "bench")]
+struct Args {
+    /// Also writes the figures to this file, one JSON object a line
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Only the decision pass, which needs no control plane
+    #[arg(long)]
+    pure: bool,
+    /// Runs of the read benchmark on each server
+    #[arg(long, default_value_t = 3)]
+    runs: u32,
+    /// Length of such a run, in seconds
+    #[arg(long, default_value_t = 8)]
+    seconds: u64,
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let mut report = Report::new(args.out.as_deref())?;
+    let command = std::env::args().collect::<Vec<_>>().join(" ");
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    report.title(&format!("{command}: {cores} cores, hirl {}", env!("CARGO_PKG_VERSION")));
+    report.record(&json!({"command": command, "cores": cores}))?;
+    decision::run(&mut report)?;
+    if args.pure {
+        return Ok(());
+    }
+    testbed::run(cluster::run(&mut report, &args))
+}
