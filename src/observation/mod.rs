@@ -45,7 +45,9 @@ impl Settings {
             ("observation.trendSeconds", self.trend_seconds),
             ("observation.costHalfLifeSeconds", self.cost_half_life_seconds),
         ];
-        if let Some((name, value)) = positive.into_iter().find(|(_, value)| !(*value > 0.0)) {
+        if let Some((name, value)) =
+            positive.into_iter().find(|(_, value)| value.is_nan() || *value <= 0.0)
+        {
             return Err(format!("{name} must be above 0, not {value}"));
         }
         if !(0.0..=1.0).contains(&self.trend_fit) {

@@ -264,7 +264,7 @@ mod tests {
     #[test]
     fn without_cpu_or_a_request_the_rule_has_no_answer() {
         let app = App::fixture(AppId::new("bank", "web"), 0);
-        let mut ask_with = |cpu_request: f64, seen: AppObservation| {
+        let ask_with = |cpu_request: f64, seen: AppObservation| {
             let state = AppState { ready: 3, cpu_request, ..AppState::default() };
             let peak = &mut Stabiliser::default();
             ask(&Settings::default(), &app, &state, &seen, peak, Timestamp::default()).replicas
