@@ -235,6 +235,7 @@ http:
   keyFile: {key}
   reloadSeconds: 1
   readyDelaySeconds: 0.2
+  maxConnectionAgeSeconds: 10
 ",
         port = place.port,
         cert = place.serving.certificate.display(),
