@@ -17,5 +17,8 @@ pub(crate) struct ClusterArgs {
 
 /// A client for the cluster that the flags name.
 pub(crate) async fn connect(args: &ClusterArgs) -> anyhow::Result<kube::Client> {
-    Ok(kubernetes::connect(args.kubeconfig.clone(), args.context.clone()).await?)
+    // Its message has its causes in it already; the chain would say them twice.
+    kubernetes::connect(args.kubeconfig.clone(), args.context.clone())
+        .await
+        .map_err(|error| anyhow::anyhow!("{error}"))
 }

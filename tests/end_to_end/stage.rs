@@ -236,6 +236,7 @@ http:
   reloadSeconds: 1
   maxConnectionAgeSeconds: 20
   readyDelaySeconds: 0.2
+  maxConnectionAgeSeconds: 10
 ",
         port = place.port,
         cert = place.serving.certificate.display(),

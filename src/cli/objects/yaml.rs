@@ -11,12 +11,12 @@ use serde_saphyr::Spanned;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReadError {
     /// The file is not there, or not ours to read.
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot read {path}: {cause}")]
     File {
         /// Which file.
         path: String,
         /// What the system said.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// The text is no YAML.
     #[error("{path}:{line}: not valid YAML: {what}")]
@@ -50,7 +50,7 @@ pub(crate) struct Document {
 /// Reads every object of `path`: a file, a folder (its `.yaml`, `.yml` and `.json` files), or `-`
 /// for standard input.
 pub(crate) fn read(path: &str) -> Result<Vec<Document>, ReadError> {
-    let failed = |source| ReadError::File { path: path.to_owned(), source };
+    let failed = |cause| ReadError::File { path: path.to_owned(), cause };
     if path == "-" {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text).map_err(failed)?;
