@@ -134,7 +134,7 @@ fn certificates_and_cas_rotate_under_load_without_a_failed_read() -> Result<()> 
             .replace_front_proxy_client(&proxy.issue(&Leaf::client("front-proxy-client", &[]))?)?;
         load.more(300).await?;
         plane.replace_front_proxy_authorities(proxy.pem())?;
-        published_front_proxy(&stage, proxy.pem()).await?;
+        plane.publish_only(proxy.pem()).await?;
         load.more(300).await?;
 
         objects::available(&client, APISERVICE, Duration::ZERO).await?;

@@ -234,6 +234,7 @@ http:
   certFile: {cert}
   keyFile: {key}
   reloadSeconds: 1
+  maxConnectionAgeSeconds: 20
   readyDelaySeconds: 0.2
   maxConnectionAgeSeconds: 10
 ",

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
 use super::binaries::Binaries;
@@ -14,6 +17,7 @@ use super::pki::{Identity, IdentityFiles, Leaf, Pki};
 use super::process::{Process, free_port};
 use super::requests::Requests;
 use super::scratch::Scratch;
+use super::wait::{throughout, until};
 
 /// Patience with one part; starting takes 4 s on an idle machine of two cores.
 const START: Duration = Duration::from_secs(90);
@@ -286,9 +290,31 @@ impl ControlPlane {
     }
 
     /// Replaces the file with the front proxy's CAs (PEM). The API server rereads it and publishes
-    /// it within a minute, without a restart.
+    /// it within a minute, without a restart. It only ever adds to what is published: see
+    /// [`ControlPlane::publish_only`].
     pub fn replace_front_proxy_authorities(&self, authorities: &str) -> Result<()> {
         self.scratch.write("front-proxy-ca.crt", authorities).map(|_| ())
+    }
+
+    /// Takes every other front-proxy CA (PEM) out of what is published to aggregated servers, as an
+    /// operator has to: API servers publish the union of what they and others trust. One that
+    /// still trusts another CA puts it back, so this waits until it stays out.
+    pub async fn publish_only(&self, authorities: &str) -> Result<()> {
+        let maps: Api<ConfigMap> = Api::namespaced(self.client(), "kube-system");
+        let name = "extension-apiserver-authentication";
+        let key = "requestheader-client-ca-file";
+        let patch = serde_json::json!({"data": {key: authorities}});
+        until("the old front-proxy CA to stay out", START, async || {
+            maps.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+            throughout("only the new CA", Duration::from_secs(3), async || {
+                let data = maps.get(name).await?.data.unwrap_or_default();
+                let published = data.get(key).map(String::as_str).unwrap_or_default();
+                ensure!(published.trim() == authorities.trim(), "the old one came back");
+                Ok(())
+            })
+            .await
+        })
+        .await
     }
 
     /// Replaces the certificate that the API server presents to aggregated servers. It rereads the
