@@ -234,7 +234,6 @@ http:
   certFile: {cert}
   keyFile: {key}
   reloadSeconds: 1
-  maxConnectionAgeSeconds: 20
   readyDelaySeconds: 0.2
   maxConnectionAgeSeconds: 10
 ",
