@@ -31,7 +31,7 @@ const REQUEST: f64 = 0.1;
 const TARGET: f64 = 0.7;
 
 /// How long a decision may age on stage, in seconds.
-pub const MAX_AGE: u64 = 6;
+pub const MAX_AGE: u64 = 8;
 
 /// A testbed, and `hirl` behind `external.metrics.k8s.io`.
 pub struct Stage {

@@ -64,8 +64,7 @@ async fn read(client: &kube::Client, namespace: &str) -> Result<Vec<f64>, kube::
     let path = format!(
         "/apis/external.metrics.k8s.io/v1beta1/namespaces/{namespace}/{READ_INTERVAL_METRIC}"
     );
-    let request =
-        axum::http::Request::get(path).body(Vec::new()).map_err(kube::Error::HttpError)?;
+    let request = hyper::Request::get(path).body(Vec::new()).map_err(kube::Error::HttpError)?;
     let list: List = client.request(request).await?;
     Ok(list.items.into_iter().map(|item| item.value.value).collect())
 }
