@@ -105,7 +105,7 @@ fn model_servers_scale_down_under_ours_and_never_under_a_memory_target() -> Resu
             objects::apply_namespaced(&client, &ours.object()?).await?;
         }
         // 8 minutes of the record, compressed, and as much again for a machine that is not alone.
-        let limit = 2 * Duration::from_secs(8 * 60) / COMPRESSION;
+        let limit = 2 * Duration::from_mins(8) / COMPRESSION;
         for model in &MODELS {
             objects::scaled_to(&client, "models", model.name, 1, limit).await?;
         }

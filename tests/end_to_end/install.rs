@@ -41,9 +41,9 @@ fn a_plain_hpa_is_adopted_and_given_back_by_the_printed_patches() -> Result<()> 
         let path = "/apis/autoscaling/v2/namespaces/adopt/horizontalpodautoscalers/web";
         let before = stage.admin()?.get(path, &[]).await?.json()?;
 
-        let patch = hirl(stage, &["adopt", "adopt/web", "-o", "json"]).await?;
-        ensure!(patch.status.success(), "{}", said(&patch));
-        apply_patch(stage, &patch).await?;
+        let printed = hirl(stage, &["adopt", "adopt/web", "-o", "json"]).await?;
+        ensure!(printed.status.success(), "{}", said(&printed));
+        apply_patch(stage, &printed).await?;
         let adopted = stage.admin()?.get(path, &[]).await?.json()?;
         ensure!(
             adopted["spec"]["metrics"][0]["external"]["metric"]["name"] == objects::METRIC,

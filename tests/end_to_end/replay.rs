@@ -25,7 +25,7 @@ fn recording() -> Option<PathBuf> {
 /// Seconds of recording per second of the clock.
 const SPEED: f64 = 240.0;
 /// How long is played, by the clock.
-const SPAN: Duration = Duration::from_secs(60);
+const SPAN: Duration = Duration::from_mins(1);
 
 /// When the recording has its highest minute, in seconds from its beginning.
 fn busiest(trace: &Trace) -> f64 {
@@ -95,7 +95,10 @@ fn a_recorded_peak_is_followed_and_every_move_was_ours() -> Result<()> {
         until("the Deployment to stand where it was told to", SOON, async || {
             let answer = stage.read("replay", "site").await?.json()?;
             let standing = objects::spec_replicas(&client, "replay", "site").await?;
-            ensure!(answer["items"][0]["value"] == standing.to_string(), "{answer} {standing}");
+            ensure!(
+                answer["items"][0]["value"] == standing.to_string().as_str(),
+                "{answer} {standing}"
+            );
             Ok(())
         })
         .await

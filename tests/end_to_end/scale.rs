@@ -54,7 +54,7 @@ async fn trial(controllers: Controllers, count: usize, span: Duration) -> Result
     }
     objects::create_all(&client, deployments).await?;
     objects::create_all(&client, hpas).await?;
-    until("every app to have its number", Duration::from_secs(300), async || {
+    until("every app to have its number", Duration::from_mins(5), async || {
         let known = stage.metric("hirl_apps{domain=\"default\",name=\"policy\"}").await?;
         ensure!(known == Some(count as f64), "{known:?} of {count}");
         Ok(())
@@ -99,6 +99,7 @@ async fn failures(stage: &Stage) -> Result<f64> {
     Ok(failures)
 }
 
+#[expect(clippy::print_stdout, reason = "figures, with --nocapture")]
 fn print(title: &str, seen: &Seen) {
     let at = |share: f64| {
         let index = (seen.intervals.len() as f64 * share) as usize;
@@ -141,7 +142,7 @@ fn scale_1550_hpas_at_real_time() -> Result<()> {
     run(async {
         let raised =
             Controllers { concurrent_syncs: 25, qps: 400.0, burst: 800, ..Controllers::stock() };
-        let seen = trial(raised, 1550, Duration::from_secs(600)).await?;
+        let seen = trial(raised, 1550, Duration::from_mins(10)).await?;
         print("25 workers, 400/800 QPS", &seen);
         ensure!(seen.errors == 0.0, "{} reads failed", seen.errors);
         ensure!(seen.intervals.len() == 1550, "{} of 1550 HPAs were read", seen.intervals.len());

@@ -22,33 +22,33 @@ use crate::testbed::wait::until;
 use crate::testbed::{Options, Testbed};
 
 /// The group's path.
-pub const V: &str = "/apis/external.metrics.k8s.io/v1beta1";
+pub(crate) const V: &str = "/apis/external.metrics.k8s.io/v1beta1";
 /// Patience with anything that takes a few decisions and syncs.
-pub const SOON: Duration = Duration::from_secs(40);
+pub(crate) const SOON: Duration = Duration::from_secs(40);
 /// CPU request of an app's pod, in cores.
 const REQUEST: f64 = 0.1;
 /// The CPU target of an HPA that does not say otherwise.
 const TARGET: f64 = 0.7;
 
 /// How long a decision may age on stage, in seconds.
-pub const MAX_AGE: u64 = 8;
+pub(crate) const MAX_AGE: u64 = 8;
 
 /// A testbed, and `hirl` behind `external.metrics.k8s.io`.
-pub struct Stage {
+pub(crate) struct Stage {
     /// The instance that is registered.
-    pub hirl: Hirl,
+    pub(crate) hirl: Hirl,
     /// Everything else.
-    pub testbed: Testbed,
+    pub(crate) testbed: Testbed,
 }
 
 impl Stage {
     /// Starts both and waits until the API is available.
-    pub async fn start(options: Options) -> Result<Self> {
+    pub(crate) async fn start(options: Options) -> Result<Self> {
         Self::start_with(options, config).await
     }
 
     /// The same with the configuration that `config` writes for a place and a Prometheus.
-    pub async fn start_with(
+    pub(crate) async fn start_with(
         options: Options,
         config: impl FnOnce(&Place, &str) -> String,
     ) -> Result<Self> {
@@ -62,18 +62,18 @@ impl Stage {
     }
 
     /// The stage that tests share; each keeps to a namespace of its own.
-    pub async fn shared() -> Result<&'static Self> {
+    pub(crate) async fn shared() -> Result<&'static Self> {
         static SHARED: OnceCell<Stage> = OnceCell::const_new();
         SHARED.get_or_try_init(|| Self::start(Options::default())).await
     }
 
     /// The control plane.
-    pub fn plane(&self) -> &ControlPlane {
+    pub(crate) fn plane(&self) -> &ControlPlane {
         &self.testbed.plane
     }
 
     /// A namespace with one node for it to run on.
-    pub async fn namespace(&self, name: &str, labels: &[(&str, &str)]) -> Result<()> {
+    pub(crate) async fn namespace(&self, name: &str, labels: &[(&str, &str)]) -> Result<()> {
         let client = self.plane().client();
         objects::apply(&client, &objects::namespace(name, labels)?).await?;
         let node = objects::node(&format!("node-{name}"), "general", 4000, "4000Gi")?;
@@ -82,7 +82,7 @@ impl Stage {
 
     /// An app of `replicas` pods whose HPA is made by `hpa` from one that follows us without a
     /// dead band; wants `replicas`.
-    pub async fn app<'a>(
+    pub(crate) async fn app<'a>(
         &self,
         namespace: &'a str,
         name: &'a str,
@@ -103,38 +103,47 @@ impl Stage {
     }
 
     /// Makes the CPU of an app such that the rule wants `replicas`.
-    pub fn want(&self, namespace: &str, name: &str, replicas: u32) -> Result<()> {
+    pub(crate) fn want(&self, namespace: &str, name: &str, replicas: u32) -> Result<()> {
         // Half a pod below the count, so that rounding up is what makes it whole.
         let cores = (f64::from(replicas) - 0.5) * REQUEST * TARGET;
         self.testbed.twin.pin_cpu(namespace, name, cores)
     }
 
     /// Somebody with all rights who asks the API server.
-    pub fn admin(&self) -> Result<Requests> {
+    pub(crate) fn admin(&self) -> Result<Requests> {
         self.plane().requests(Some(&administrator(self.plane())?))
     }
 
     /// A read of an app's number through the aggregation layer.
-    pub async fn read(&self, namespace: &str, name: &str) -> Result<Answer> {
+    pub(crate) async fn read(&self, namespace: &str, name: &str) -> Result<Answer> {
         self.admin()?.get(&metric_path(namespace, &format!("target%3D{name}")), &[]).await
     }
 
     /// Waits until a read answers `replicas`, and gives the item.
-    pub async fn answered(&self, namespace: &str, name: &str, replicas: u32) -> Result<Value> {
+    pub(crate) async fn answered(
+        &self,
+        namespace: &str,
+        name: &str,
+        replicas: u32,
+    ) -> Result<Value> {
         until(format!("{namespace}/{name} to be told {replicas}"), SOON, async || {
             let answer = self.read(namespace, name).await?;
             ensure!(answer.status == 200, "{}: {}", answer.status, answer.body);
             let mut items = answer.json()?;
             let items = items["items"].as_array_mut().context("no items")?;
             ensure!(items.len() == 1, "{} items", items.len());
-            ensure!(items[0]["value"] == replicas.to_string(), "told {}", items[0]["value"]);
+            ensure!(
+                items[0]["value"] == replicas.to_string().as_str(),
+                "told {}",
+                items[0]["value"]
+            );
             Ok(items.remove(0))
         })
         .await
     }
 
     /// Wants `replicas` and waits until the Deployment has exactly that.
-    pub async fn follows(&self, namespace: &str, name: &str, replicas: u32) -> Result<()> {
+    pub(crate) async fn follows(&self, namespace: &str, name: &str, replicas: u32) -> Result<()> {
         self.want(namespace, name, replicas)?;
         self.answered(namespace, name, replicas).await?;
         let client = self.plane().client();
@@ -143,30 +152,34 @@ impl Stage {
     }
 
     /// One of our own metrics: the value of the first series that starts with `series`.
-    pub async fn metric(&self, series: &str) -> Result<Option<f64>> {
+    pub(crate) async fn metric(&self, series: &str) -> Result<Option<f64>> {
         metric_of(&self.hirl, self.plane(), series).await
     }
 }
 
 /// Somebody with all rights.
-pub fn administrator(plane: &ControlPlane) -> Result<Identity> {
+pub(crate) fn administrator(plane: &ControlPlane) -> Result<Identity> {
     plane.pki().cluster.issue(&Leaf::client("admin", &["system:masters"]))
 }
 
 /// The value of the first series of an instance's own metrics that starts with `series`.
-pub async fn metric_of(hirl: &Hirl, plane: &ControlPlane, series: &str) -> Result<Option<f64>> {
+pub(crate) async fn metric_of(
+    hirl: &Hirl,
+    plane: &ControlPlane,
+    series: &str,
+) -> Result<Option<f64>> {
     let text = hirl.requests(Some(&administrator(plane)?))?.text("/metrics").await?;
     let value = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse().ok());
     Ok(text.lines().find(|line| line.starts_with(series)).and_then(value))
 }
 
 /// The path of a metric read.
-pub fn metric_path(namespace: &str, selector: &str) -> String {
+pub(crate) fn metric_path(namespace: &str, selector: &str) -> String {
     format!("{V}/namespaces/{namespace}/{}?labelSelector={selector}", objects::METRIC)
 }
 
 /// Our CRD and exactly the rights that the manifests give.
-pub async fn install(plane: &ControlPlane) -> Result<()> {
+pub(crate) async fn install(plane: &ControlPlane) -> Result<()> {
     let client = plane.client();
     objects::apply(&client, &objects::namespace("hirl-system", &[])?).await?;
     for file in ["domain-crd.yaml", "serviceaccount.yaml", "rbac.yaml"] {
@@ -179,7 +192,7 @@ pub async fn install(plane: &ControlPlane) -> Result<()> {
 
 /// The configuration of an instance on stage: every signal is a gauge of the twin, decisions are
 /// made every second, and nothing is smoothed.
-pub fn config(place: &Place, prometheus: &str) -> String {
+pub(crate) fn config(place: &Place, prometheus: &str) -> String {
     format!(
         "telemetry:
   url: {prometheus}
@@ -204,7 +217,7 @@ control:
 
 /// The configuration as it ships, 15 times faster: every span of the default divided by 15, the
 /// Istio preset with the shortest windows that a scrape a second allows.
-pub fn compressed(place: &Place, prometheus: &str) -> String {
+pub(crate) fn compressed(place: &Place, prometheus: &str) -> String {
     format!(
         "telemetry:
   url: {prometheus}
