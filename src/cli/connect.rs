@@ -17,8 +17,10 @@ pub(crate) struct ClusterArgs {
 
 /// A client for the cluster that the flags name.
 pub(crate) async fn connect(args: &ClusterArgs) -> anyhow::Result<kube::Client> {
-    // Its message has its causes in it already; the chain would say them twice.
-    kubernetes::connect(args.kubeconfig.clone(), args.context.clone())
-        .await
-        .map_err(|error| anyhow::anyhow!("{error}"))
+    // Its message has its causes in it already; the chain would say them twice. The YAML parser
+    // draws the place below its first line.
+    kubernetes::connect(args.kubeconfig.clone(), args.context.clone()).await.map_err(|error| {
+        let sentence = error.to_string();
+        anyhow::anyhow!("{}", sentence.lines().next().unwrap_or_default())
+    })
 }
