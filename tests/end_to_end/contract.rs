@@ -259,6 +259,23 @@ fn nobody_is_believed_but_the_front_proxy() -> Result<()> {
 }
 
 #[test]
+fn whoever_is_authenticated_may_discover_as_the_aggregator_does() -> Result<()> {
+    run(async {
+        let stage = Stage::shared().await?;
+        let proxy = Leaf::client("front-proxy-client", &[]);
+        let proxy = stage.plane().pki().front_proxy.issue(&proxy)?;
+        let aggregator = stage.hirl.requests(Some(&proxy))?;
+        // Without groups: what the aggregator sends when it falls back from aggregated discovery.
+        let headers = [("x-remote-user", "system:kube-aggregator")];
+        for path in [V, "/apis", "/openapi/v2", "/openapi/v3"] {
+            let answer = aggregator.get(path, &headers).await?;
+            ensure!(answer.status == 200, "{path}: {} {}", answer.status, answer.body);
+        }
+        Ok(())
+    })
+}
+
+#[test]
 fn rights_are_those_of_rbac_and_reads_are_reviewed_once_a_minute() -> Result<()> {
     run(async {
         let stage = Stage::shared().await?;
