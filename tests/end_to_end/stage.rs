@@ -53,12 +53,12 @@ impl Stage {
         config: impl FnOnce(&Place, &str) -> String,
     ) -> Result<Self> {
         let testbed = Testbed::start(options).await?;
-        install(&testbed.plane).await?;
+        hirl::install(&testbed.plane).await?;
         let url = testbed.prometheus.url();
-        let mut hirl = Hirl::start(&testbed.plane, "hirl", |place| config(place, &url))?;
-        hirl.ready().await?;
-        hirl.register(&testbed.plane).await?;
-        Ok(Self { hirl, testbed })
+        let mut server = Hirl::start(&testbed.plane, "hirl", |place| config(place, &url))?;
+        server.ready().await?;
+        server.register(&testbed.plane).await?;
+        Ok(Self { hirl: server, testbed })
     }
 
     /// The stage that tests share; each keeps to a namespace of its own.
@@ -176,18 +176,6 @@ pub(crate) async fn metric_of(
 /// The path of a metric read.
 pub(crate) fn metric_path(namespace: &str, selector: &str) -> String {
     format!("{V}/namespaces/{namespace}/{}?labelSelector={selector}", objects::METRIC)
-}
-
-/// Our CRD and exactly the rights that the manifests give.
-pub(crate) async fn install(plane: &ControlPlane) -> Result<()> {
-    let client = plane.client();
-    objects::apply(&client, &objects::namespace("hirl-system", &[])?).await?;
-    for file in ["domain-crd.yaml", "serviceaccount.yaml", "rbac.yaml"] {
-        let path = format!("{}/manifests/base/{file}", env!("CARGO_MANIFEST_DIR"));
-        plane.kubectl(&["apply", "--server-side", "-f", &path]).await?;
-    }
-    let crd = ["wait", "--for=condition=Established", "crd/domains.hirl-scale.io"];
-    plane.kubectl(&crd).await.map(|_| ())
 }
 
 /// The configuration of an instance on stage: every signal is a gauge of the twin, decisions are
