@@ -1,6 +1,7 @@
 //! `hirl serve`: the composition root. Builds every part, joins their tasks and stops them in
 //! order: readiness first, then connections, then the lease.
 
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -106,7 +107,12 @@ async fn serve(args: &Args, config: Config, logging: Logging) -> anyhow::Result<
     };
     let server =
         http::Server::bind(config.http.clone(), config.control.peer.clone(), state).await?;
-    let address = format!("{}:{}", args.advertise, server.address().port());
+    // An IPv6 address needs its brackets in front of a port.
+    let host = match args.advertise.parse::<Ipv6Addr>() {
+        Ok(address) => format!("[{address}]"),
+        Err(_) => args.advertise.clone(),
+    };
+    let address = format!("{host}:{}", server.address().port());
     let election = kubernetes::Election::start(
         &client,
         &config.kubernetes.lease,

@@ -81,6 +81,7 @@ fn without_any_replica_hpas_hold_and_everything_heals_afterwards() -> Result<()>
 
 /// Everything that we wrote, by the API server's own account: our Lease, the status of our
 /// Domains, Events, and reviews of who asks. No workload.
+#[expect(clippy::print_stdout, reason = "a figure, with --nocapture")]
 fn wrote_only_what_is_ours(audit_log: &str) -> Result<()> {
     let mut writes = 0;
     for line in audit_log.lines() {

@@ -9,16 +9,16 @@ use hirl_scale::cluster::{
 };
 
 /// When the bank opens.
-pub const OPENING: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+pub(crate) const OPENING: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
 /// The instant of the `tick`-th decision.
-pub fn instant(tick: u32) -> Timestamp {
+pub(crate) fn instant(tick: u32) -> Timestamp {
     OPENING.plus(Duration::from_secs(10) * tick)
 }
 
 /// Five domains with `apps` apps each, 20 pods of half a core per app, all measured just now.
 /// Load is `load` times what the pods are meant for, a little different for each app.
-pub fn snapshot(apps: usize, load: f64, tick: u32) -> Snapshot {
+pub(crate) fn snapshot(apps: usize, load: f64, tick: u32) -> Snapshot {
     let domains = [
         ("payments", Class::P0, 1.0, 0.2),
         ("fraud", Class::P0, 0.9, 0.15),
