@@ -4,6 +4,8 @@ SHELL := bash
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 TESTBED := $(CARGO) run --quiet --locked --example testbed --
+# One test at a time: each may start a control plane of its own.
+END_TO_END := $(CARGO) test --locked --test end_to_end -- --test-threads=1
 # How long `make demo` runs, in seconds; 0 until Ctrl-C.
 FOR ?= 0
 # A CSV (time, value) whose shape drives the demo's traffic.
@@ -22,7 +24,8 @@ run: ## Serve against the cluster of your kubeconfig (ARGS="--config FILE")
 	$(CARGO) run --locked --release --bin hirl -- serve $(ARGS)
 
 test: testbed ## All tests, the real control plane included
-	$(CARGO) test --locked --lib --bins --examples --tests
+	$(CARGO) test --locked --lib --bins --examples --test architecture --test integration
+	$(END_TO_END)
 
 check: ## Format, lints, docs and architecture: before each commit
 	$(CARGO) fmt --check
@@ -31,11 +34,11 @@ check: ## Format, lints, docs and architecture: before each commit
 	$(CARGO) test --locked --quiet --test architecture
 
 e2e: testbed ## The tests on the real control plane alone
-	$(CARGO) test --locked --test end_to_end
+	$(END_TO_END)
 
 e2e-scale: testbed ## The same at full size and at real time: 1,550 HPAs, the long waits (an hour)
 	$(CARGO) build --locked --release --bin hirl
-	HIRL_SCALE=1 $(CARGO) test --locked --release --test end_to_end -- --nocapture scale
+	HIRL_SCALE=1 $(CARGO) test --locked --release --test end_to_end -- --test-threads=1 --nocapture
 
 bench: testbed ## Print figures: reads per CPU-second beside the Go adapter, decision time, memory
 	$(CARGO) build --locked --release --bin hirl
