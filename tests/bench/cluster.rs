@@ -63,6 +63,16 @@ pub(crate) async fn run(report: &mut Report, args: &Args) -> Result<()> {
     memory(report, &plane, &mut hirl).await?;
 
     let token = token(&plane).await?;
+    if args.hold {
+        let file = plane.scratch().write("token", &token)?;
+        report.note(&format!(
+            "hirl is process {} at {}; a token that may read is in {}; Ctrl-C ends it",
+            hirl.process().id(),
+            hirl.url(),
+            file.display()
+        ));
+        return tokio::signal::ctrl_c().await.context("waiting for Ctrl-C");
+    }
     reads(report, &plane, &mut hirl, &apps, &token, &folder, args).await?;
     latency(report, &plane, &hirl, &apps, &token).await?;
     let after = hirl.process().memory_mib("VmRSS")?;

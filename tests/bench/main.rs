@@ -35,6 +35,9 @@ struct Args {
     /// Only the decision pass, which needs no control plane
     #[arg(long)]
     pure: bool,
+    /// Leave everything running after the memory figures, for a profiler
+    #[arg(long)]
+    hold: bool,
     /// Runs of the read benchmark on each server
     #[arg(long, default_value_t = 3)]
     runs: u32,
