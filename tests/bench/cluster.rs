@@ -30,7 +30,7 @@ use crate::{APPS, Args, DOMAINS};
 /// How often Prometheus scrapes.
 const SCRAPE: Duration = Duration::from_secs(5);
 /// Patience with the first decision over everything.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 /// Decisions after which memory is steady: caches are full and histories begun.
 const SETTLED: f64 = 4.0;
 /// The controller's period: 1,550 HPAs in 15 s are 103 reads a second.
@@ -164,10 +164,8 @@ async fn reads(
 ) -> Result<()> {
     let tool = Tool::find(folder);
     let program = folder.join("test-adapter");
-    let mut other = match program.is_file() {
-        true => Some(Peer::start(plane, &program).await?),
-        false => None,
-    };
+    let mut other =
+        if program.is_file() { Some(Peer::start(plane, &program).await?) } else { None };
     let target = |port, paths| Target {
         port,
         paths,

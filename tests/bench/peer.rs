@@ -41,7 +41,7 @@ impl Peer {
         let probe =
             Requests::tls(format!("https://localhost:{port}"), plane.pki().serving.pem(), None)?;
         process
-            .ready(Duration::from_secs(60), async || probe.text("/readyz").await.map(|_| ()))
+            .ready(Duration::from_mins(1), async || probe.text("/readyz").await.map(|_| ()))
             .await?;
         Ok(Self { process, port })
     }

@@ -23,11 +23,13 @@ impl Report {
     }
 
     /// Begins a part of the report.
+    #[expect(clippy::unused_self, reason = "a part of the report like the figures")]
     pub(crate) fn title(&self, title: &str) {
         line(&format!("\n{title}"));
     }
 
     /// A sentence that belongs to the figures around it.
+    #[expect(clippy::unused_self, reason = "a part of the report like the figures")]
     pub(crate) fn note(&self, sentence: &str) {
         line(&format!("  {sentence}"));
     }
