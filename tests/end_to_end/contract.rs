@@ -347,7 +347,7 @@ fn the_apiservice_stays_available() -> Result<()> {
         let name = format!("v1beta1.{GROUP}");
         let span = if std::env::var_os("HIRL_SCALE").is_some() { 600 } else { 10 };
         crate::testbed::wait::throughout("Available", Duration::from_secs(span), async || {
-            objects::available(&client, &name, Duration::ZERO).await
+            objects::is_available(&client, &name).await
         })
         .await
     })

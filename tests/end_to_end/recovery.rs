@@ -36,8 +36,7 @@ fn without_any_replica_hpas_hold_and_everything_heals_afterwards() -> Result<()>
         })
         .await?;
         until("the APIService to be unavailable", 2 * SOON, async || {
-            let group =
-                objects::available(&client, "v1beta1.external.metrics.k8s.io", Duration::ZERO);
+            let group = objects::is_available(&client, "v1beta1.external.metrics.k8s.io");
             ensure!(group.await.is_err(), "still available");
             Ok(())
         })

@@ -137,7 +137,7 @@ fn certificates_and_cas_rotate_under_load_without_a_failed_read() -> Result<()> 
         plane.publish_only(proxy.pem()).await?;
         load.more(300).await?;
 
-        objects::available(&client, APISERVICE, Duration::ZERO).await?;
+        objects::is_available(&client, APISERVICE).await?;
         let reads = load.end().await?;
         println!("{reads} reads during the rotations, none failed");
         Ok(())
@@ -178,7 +178,7 @@ fn a_wrong_certificate_is_reported_and_mended_without_a_restart_and_a_broken_one
         })
         .await?;
         throughout("Available", Duration::from_secs(2), async || {
-            objects::available(&client, APISERVICE, Duration::ZERO).await
+            objects::is_available(&client, APISERVICE).await
         })
         .await?;
 

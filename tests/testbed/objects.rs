@@ -296,21 +296,23 @@ where
 
 /// Waits until the `APIService` called `name` is available.
 pub async fn available(client: &Client, name: &str, within: Duration) -> Result<()> {
-    let api: Api<APIService> = Api::all(client.clone());
-    until(format_args!("APIService {name} to be available"), within, async || {
-        let found = api.get(name).await?;
-        let conditions = found.status.and_then(|status| status.conditions).unwrap_or_default();
-        let condition = conditions.iter().find(|condition| condition.type_ == "Available");
-        let condition = condition.context("it has no condition Available")?;
-        ensure!(
-            condition.status == "True",
-            "{}: {}",
-            condition.reason.as_deref().unwrap_or_default(),
-            condition.message.as_deref().unwrap_or_default()
-        );
-        Ok(())
-    })
-    .await
+    let what = format_args!("APIService {name} to be available");
+    until(what, within, async || is_available(client, name).await).await
+}
+
+/// Fails when an APIService is not available at the moment.
+pub async fn is_available(client: &Client, name: &str) -> Result<()> {
+    let found = Api::<APIService>::all(client.clone()).get(name).await?;
+    let conditions = found.status.and_then(|status| status.conditions).unwrap_or_default();
+    let condition = conditions.iter().find(|condition| condition.type_ == "Available");
+    let condition = condition.context("it has no condition Available")?;
+    ensure!(
+        condition.status == "True",
+        "{}: {}",
+        condition.reason.as_deref().unwrap_or_default(),
+        condition.message.as_deref().unwrap_or_default()
+    );
+    Ok(())
 }
 
 /// `spec.replicas` of a Deployment: what its HPA asked for last.
