@@ -148,8 +148,8 @@ async fn a_start_waits_for_every_list_and_a_gap_in_a_watch_is_read_anew() {
         urls.push(url);
     }
     let asked_for = |part: &str| urls.iter().any(|url| url.contains(part));
-    assert!(asked_for("/api/v1/pods?&limit=500&continue=page-2"), "{urls:#?}");
-    assert!(asked_for("/apis/autoscaling/v2/horizontalpodautoscalers?&limit=500"), "{urls:#?}");
+    assert!(asked_for("/api/v1/pods?&limit=100&continue=page-2"), "{urls:#?}");
+    assert!(asked_for("/apis/autoscaling/v2/horizontalpodautoscalers?&limit=100"), "{urls:#?}");
     assert!(
         asked_for("apiservices?&fieldSelector=metadata.name%3Dv1beta1.external.metrics.k8s.io"),
         "{urls:#?}"
