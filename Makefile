@@ -33,8 +33,8 @@ check: ## Format, lints, docs and architecture: before each commit
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --quiet
 	$(CARGO) test --locked --quiet --test architecture
 
-e2e: testbed ## The tests on the real control plane alone
-	$(END_TO_END)
+e2e: testbed ## The tests on the real control plane alone, with their figures
+	$(END_TO_END) --nocapture
 
 e2e-scale: testbed ## The same at full size and at real time: 1,550 HPAs, the long waits (an hour)
 	$(CARGO) build --locked --release --bin hirl
