@@ -3,6 +3,7 @@
 pub mod cluster;
 
 pub mod observation;
+pub mod placement;
 pub mod policy;
 pub mod safety;
 
@@ -17,7 +18,9 @@ pub mod kubernetes;
 pub mod telemetry;
 
 pub mod control;
+pub mod extender;
 pub mod http;
+pub mod https;
 
 pub mod config;
 

@@ -12,18 +12,60 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("observation", &["cluster"]),
     ("policy", &["cluster", "observation"]),
     ("safety", &["cluster", "observation", "policy"]),
+    ("placement", &["cluster", "safety"]),
     ("pilot", &["cluster", "observation", "policy", "safety"]),
     ("clock", &["cluster"]),
     ("tls", &[]),
     ("instruments", &[]),
     ("telemetry", &["cluster", "clock", "tls", "instruments"]),
-    ("kubernetes", &["cluster", "clock", "safety", "tls", "instruments"]),
+    ("kubernetes", &["cluster", "clock", "safety", "placement", "tls", "instruments"]),
     (
         "control",
         &["cluster", "clock", "safety", "pilot", "tls", "instruments", "telemetry", "kubernetes"],
     ),
-    ("http", &["cluster", "clock", "safety", "tls", "instruments", "kubernetes", "control"]),
-    ("config", &["observation", "policy", "safety", "telemetry", "kubernetes", "control", "http"]),
+    ("https", &["tls", "instruments"]),
+    (
+        "http",
+        &[
+            "cluster",
+            "clock",
+            "safety",
+            "placement",
+            "tls",
+            "instruments",
+            "kubernetes",
+            "control",
+            "https",
+        ],
+    ),
+    (
+        "extender",
+        &[
+            "cluster",
+            "clock",
+            "safety",
+            "placement",
+            "tls",
+            "instruments",
+            "kubernetes",
+            "control",
+            "https",
+        ],
+    ),
+    (
+        "config",
+        &[
+            "observation",
+            "policy",
+            "safety",
+            "placement",
+            "telemetry",
+            "kubernetes",
+            "control",
+            "http",
+            "extender",
+        ],
+    ),
     (
         "cli",
         &[
@@ -37,15 +79,18 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "instruments",
             "telemetry",
             "kubernetes",
+            "placement",
             "control",
+            "https",
             "http",
+            "extender",
             "config",
         ],
     ),
 ];
 
 /// Modules that do no I/O, read no clock and draw no random number of their own.
-const PURE: &[&str] = &["cluster", "observation", "policy", "safety", "pilot"];
+const PURE: &[&str] = &["cluster", "observation", "policy", "safety", "placement", "pilot"];
 
 /// What a pure module must not name.
 const IMPURE: &[&str] = &[

@@ -1,6 +1,7 @@
 //! The words: plain data that describes a cluster, live or simulated. Pure; knows nothing else
 //! of this crate.
 
+mod amount;
 mod app;
 mod domain;
 mod per_app;
@@ -9,6 +10,7 @@ mod signal;
 mod snapshot;
 mod time;
 
+pub use amount::Amount;
 pub use app::{App, AppId, AppState, METRIC, Refusal};
 pub use domain::{Class, DEFAULT_DOMAIN, Domain, Mode, Slo, UnknownName};
 pub use per_app::PerApp;

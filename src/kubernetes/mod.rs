@@ -8,6 +8,7 @@ mod front_proxy;
 mod index;
 mod lease;
 mod objects;
+mod placing;
 mod report;
 mod reviews;
 mod selector;
@@ -21,6 +22,7 @@ pub use front_proxy::{
 };
 pub use index::{DomainObject, Ownership};
 pub use lease::{Election, Leadership, LeaseGuard, LeaseSettings};
+pub use placing::{AskedPod, Placements};
 pub use report::Reporter;
 pub use reviews::{Access, Attributes, ReviewError, Reviews, User};
 pub use selector::{Operator, Requirement, Selector};

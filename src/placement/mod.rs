@@ -1,0 +1,21 @@
+//! Who holds how much of which node pool, and what follows for the next pod. Pure: no I/O, no
+//! clock, no lock; whoever calls brings the instant.
+//!
+//! [`Ledger`] keeps every pod that the watches show, the holds that `filter` granted and the
+//! bindings that are under way. A hold is soft: it narrows a pod to one pool, is replaced by the
+//! next `filter` of the same pod and expires. Authority lies in [`Ledger::bind`], truth in what the
+//! watches say.
+
+mod budgets;
+mod ledger;
+mod pod;
+mod settings;
+mod verdict;
+
+pub use budgets::{Budgets, DomainBudget, Epoch};
+pub use ledger::{Ledger, PoolUse, Standing};
+pub use pod::{Ask, Expression, NodeFacts, Operator, Pod, Taint, Toleration};
+pub use settings::Settings;
+pub use verdict::{
+    BindVerdict, Bypass, Explanation, FilterVerdict, Grant, Outcome, Refusal, Resource,
+};
