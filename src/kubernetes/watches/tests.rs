@@ -168,6 +168,7 @@ async fn the_placement_ledger_is_fed_and_its_pods_are_listed_anew_on_demand() {
     };
     let node = json!({
         "metadata": {"name": "n1", "labels": {"hirl-scale.io/pool": "general"}},
+        "spec": {},
         "status": {"allocatable": {"cpu": "8", "memory": "1Gi"},
             "conditions": [{"type": "Ready", "status": "True"}]}
     });
@@ -202,7 +203,9 @@ async fn the_placement_ledger_is_fed_and_its_pods_are_listed_anew_on_demand() {
         &stop,
     );
     let mut synced = watches.synced();
-    tokio::time::timeout(LIMIT, synced.wait_for(|done| *done)).await.unwrap().unwrap();
+    let done = tokio::time::timeout(LIMIT, synced.wait_for(|done| *done)).await;
+    assert!(done.is_ok(), "{:?}", watches.missing());
+    drop(done);
     let used = || {
         let sums = placements.lock().sums();
         sums.into_iter().map(|(key, used)| (key, used.cpu_milli)).collect::<Vec<_>>()
