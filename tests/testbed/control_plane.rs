@@ -188,6 +188,11 @@ impl ControlPlane {
         &self.binaries
     }
 
+    /// The CA of every client of the API server, as a file.
+    pub fn cluster_ca(&self) -> &Path {
+        &self.files.cluster_ca
+    }
+
     /// The authorities.
     pub fn pki(&self) -> &Pki {
         &self.pki

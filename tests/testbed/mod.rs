@@ -23,6 +23,7 @@ pub mod hirl;
 pub mod judge;
 pub mod objects;
 pub mod pki;
+pub mod placing;
 pub mod process;
 pub mod prometheus;
 pub mod proxy;
