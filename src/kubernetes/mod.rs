@@ -22,7 +22,7 @@ pub use front_proxy::{
 };
 pub use index::{DomainObject, Ownership};
 pub use lease::{Election, Leadership, LeaseGuard, LeaseSettings};
-pub use placing::{AskedPod, Placements};
+pub use placing::{AskedPod, GATE, Placements};
 pub use report::Reporter;
 pub use reviews::{Access, Attributes, ReviewError, Reviews, User};
 pub use selector::{Operator, Requirement, Selector};

@@ -106,6 +106,7 @@ async fn a_start_waits_for_every_list_and_a_gap_in_a_watch_is_read_anew() {
     let watches = Watches::start(
         &Client::new(service, "default"),
         &Settings::default(),
+        None,
         Arc::clone(&instruments),
         &stop,
     );
