@@ -75,9 +75,13 @@ impl Budgets {
                     name: Arc::from(domain.name.as_str()),
                     class: domain.class,
                     share: decided.share,
-                    pool_shares: Vec::new(),
+                    pool_shares: decided
+                        .pool_shares
+                        .iter()
+                        .map(|(pool, share)| (Arc::from(pool.as_str()), *share))
+                        .collect(),
                     breach_until: decided.in_breach.then_some(breach_until),
-                    emergency_until: None,
+                    emergency_until: decided.emergency_until,
                 })
                 .collect(),
             reserve: decision.reserve_share,
