@@ -5,9 +5,7 @@ use std::time::Duration;
 use super::nodes::{NodeId, PoolId};
 use super::{DomainId, EntryId, Ledger, Standing, State};
 use crate::cluster::{Amount, Class, Timestamp};
-use crate::placement::{
-    Ask, BindVerdict, Budgets, FilterVerdict, Grant, Outcome, Pod, Refusal, Resource,
-};
+use crate::placement::{Ask, BindVerdict, FilterVerdict, Grant, Outcome, Pod, Refusal, Resource};
 
 /// A filter of the same pod within this time belongs to the same scheduling cycle: the scheduler
 /// asks about the nominated node alone first, then about all.
@@ -545,7 +543,10 @@ impl Ledger {
         if class == Some(Class::P0) || self.in_emergency(domain, now) {
             return usable;
         }
-        let reserve = self.budgets.as_ref().map_or(0.0, |Budgets { reserve, .. }| *reserve);
+        let reserve = self
+            .budgets
+            .as_ref()
+            .map_or(0.0, |budgets| budgets.reserve_of(self.nodes.pool_name(pool)));
         usable.part((1.0 - reserve).clamp(0.0, 1.0))
     }
 
