@@ -128,6 +128,7 @@ async fn serve(args: &Args, config: Config, logging: Logging) -> anyhow::Result<
         watches.clone(),
         args.identity.clone(),
         server.read_intervals(),
+        None,
         stop_last.clone(),
     );
 

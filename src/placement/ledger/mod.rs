@@ -180,6 +180,8 @@ pub struct Ledger {
     in_doubt: HashSet<EntryId>,
     /// Holds in the order in which they end.
     holds: VecDeque<(Timestamp, Arc<str>)>,
+    /// The last time that a pod of each domain was refused for its budget, and the refusal.
+    last_refused: Vec<Option<(Timestamp, Refusal)>>,
     /// Domains above their hard limit in a pool, and since when.
     above_since: HashMap<(DomainId, PoolId), Timestamp>,
     list: u32,
@@ -212,6 +214,7 @@ impl Ledger {
             gated: HashSet::new(),
             in_doubt: HashSet::new(),
             holds: VecDeque::new(),
+            last_refused: Vec::new(),
             above_since: HashMap::new(),
             list: 0,
             listing: false,
@@ -640,6 +643,7 @@ impl Ledger {
         self.domains.push(Arc::clone(name));
         self.uses.push(Vec::new());
         self.waiting.push(Amount::ZERO);
+        self.last_refused.push(None);
         self.find_budgets();
         (self.domains.len() - 1) as DomainId
     }

@@ -72,9 +72,7 @@ impl Ledger {
                 FilterVerdict::Narrowed(chosen)
             }
             Err(refusal) => {
-                if let Some(entry) = &mut self.entries[id as usize] {
-                    entry.refused = Some(Box::new(refusal.clone()));
-                }
+                self.note_refusal(id, &refusal, now);
                 self.forget_unknown(id);
                 match refusal {
                     Refusal::NodesFull { .. } => FilterVerdict::NodesFull(refusal),
@@ -179,10 +177,8 @@ impl Ledger {
             match self.grant(id, &state, pool, now) {
                 Ok(grant) => (Some(grant), target),
                 Err(refusal) => {
-                    self.change(id, |entry| {
-                        entry.state = State::Pending;
-                        entry.refused = Some(Box::new(refusal.clone()));
-                    });
+                    self.change(id, |entry| entry.state = State::Pending);
+                    self.note_refusal(id, &refusal, now);
                     self.forget_unknown(id);
                     return BindVerdict::Refused(refusal);
                 }
@@ -232,6 +228,24 @@ impl Ledger {
             domain: self.domains[usize::from(domain)].clone(),
             held,
         })
+    }
+
+    /// Remembers a refusal with the pod and, for want of budget, with its domain.
+    fn note_refusal(&mut self, id: EntryId, refusal: &Refusal, now: Timestamp) {
+        let Some(entry) = &mut self.entries[id as usize] else { return };
+        entry.refused = Some(Box::new(refusal.clone()));
+        let for_budget = matches!(refusal, Refusal::Budget { .. } | Refusal::Reserve { .. });
+        if let (Some(domain), true) = (entry.domain, for_budget) {
+            self.last_refused[usize::from(domain)] = Some((now, refusal.clone()));
+        }
+    }
+
+    /// The domains of which a pod was refused for want of budget since then, each with the last
+    /// refusal.
+    #[must_use]
+    pub fn refused_since(&self, then: Timestamp) -> Vec<Refusal> {
+        let all = self.last_refused.iter().flatten();
+        all.filter(|(at, _)| *at >= then).map(|(_, refusal)| refusal.clone()).collect()
     }
 
     /// Why nothing can be judged, if so.
