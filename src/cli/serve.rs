@@ -89,6 +89,7 @@ async fn serve(args: &Args, config: Config, logging: Logging) -> anyhow::Result<
     let watches = kubernetes::Watches::start(
         &client,
         &config.kubernetes,
+        None,
         Arc::clone(&instruments),
         &stop_last,
     );

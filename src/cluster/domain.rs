@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::Timestamp;
+
 /// The domain of every app that no `Domain` object selects.
 pub const DEFAULT_DOMAIN: &str = "default";
 
@@ -123,11 +125,65 @@ pub struct Domain {
     pub floor_share: f64,
     /// How far the policy acts.
     pub mode: Mode,
+    /// Shares that an operator set in place of the policy's, while they hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget_by_hand: Option<BudgetByHand>,
+    /// An emergency that an operator declared, while it holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emergency: Option<Declaration>,
+}
+
+/// What an operator declared, and for how long: never without an end, never without a name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Declaration {
+    /// It holds from here, ...
+    pub from: Timestamp,
+    /// ... and no longer from here on.
+    pub until: Timestamp,
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl Declaration {
+    /// Whether it holds at `now`: from its beginning, and no longer at its end.
+    #[must_use]
+    pub fn holds(&self, now: Timestamp) -> bool {
+        self.from <= now && now < self.until
+    }
+}
+
+/// Shares of the shared pools that an operator set by hand.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BudgetByHand {
+    /// Share of every shared pool, 0 to 1; the policy's when absent, ...
+    pub share: Option<f64>,
+    /// ... but for these pools: name and share.
+    pub pools: Vec<(String, f64)>,
+    /// Who, why and for how long.
+    pub declaration: Declaration,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_declaration_holds_from_its_beginning_and_not_at_its_end() {
+        let at = Timestamp::from_millis;
+        let declared =
+            Declaration { from: at(10), until: at(20), by: "ann".into(), reason: "peak".into() };
+        assert_eq!([9, 10, 19, 20].map(|now| declared.holds(at(now))), [false, true, true, false]);
+    }
+
+    #[test]
+    fn a_domain_of_an_older_snapshot_is_read() {
+        let older = r#"{"name": "shop", "class": "P1", "weight": 0.5,
+            "slo": {"p99_seconds": 0.2, "error_ratio": 0.0}, "floor_share": 0.0, "mode": "Active"}"#;
+        let domain: Domain = serde_json::from_str(older).unwrap();
+        assert_eq!((domain.budget_by_hand, domain.emergency), (None, None));
+    }
 
     #[test]
     fn every_class_survives_its_text() {

@@ -12,7 +12,9 @@ mod time;
 
 pub use amount::Amount;
 pub use app::{App, AppId, AppState, METRIC, Refusal};
-pub use domain::{Class, DEFAULT_DOMAIN, Domain, Mode, Slo, UnknownName};
+pub use domain::{
+    BudgetByHand, Class, DEFAULT_DOMAIN, Declaration, Domain, Mode, Slo, UnknownName,
+};
 pub use per_app::PerApp;
 pub use signal::{Fault, Freshness, Reading, Signal, SignalKind, Signals};
 pub use snapshot::{Catalog, Pool, Snapshot};

@@ -1,6 +1,8 @@
 //! The `Domain` CRD: its schema for the API server, and its objects as domains of the core.
 #![expect(unreachable_pub, reason = "the schema derive copies each struct into a function body")]
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResource;
 use kube::CustomResourceExt;
@@ -14,6 +16,11 @@ use crate::cluster;
 use crate::cluster::DEFAULT_DOMAIN;
 use crate::cluster::Mode;
 use crate::cluster::Slo;
+use crate::cluster::Timestamp;
+use crate::cluster::{BudgetByHand, Declaration};
+
+/// Longest time for which something is set by hand, in seconds: longer is an edit of the spec.
+const LONGEST_BY_HAND: f64 = 4.0 * 3600.0;
 
 /// A business domain: which apps belong to it, what it promises, and how far hirl acts in it.
 #[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,6 +48,30 @@ use crate::cluster::Slo;
         name = "Reason",
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
+    ),
+    printcolumn(
+        name = "BudgetByHand",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"BudgetByHand\")].status",
+        priority = 1
+    ),
+    printcolumn(
+        name = "BudgetUntil",
+        type_ = "string",
+        json_path = ".spec.budget.until",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Emergency",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Emergency\")].status",
+        priority = 1
+    ),
+    printcolumn(
+        name = "EmergencyUntil",
+        type_ = "string",
+        json_path = ".spec.emergency.until",
+        priority = 1
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
@@ -75,6 +106,79 @@ pub struct DomainSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100))]
     pub canary_percent: Option<i32>,
+    /// Shares set by hand in place of the policy's, for at most four hours: the other domains and,
+    /// if it must be, the reserve make room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<BudgetSpec>,
+    /// An emergency, for at most four hours: the domain may exceed its budget by the emergency
+    /// band, and its pods may use the reserve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emergency: Option<EmergencySpec>,
+}
+
+/// Shares set by hand. Ignored before its beginning and from its end on.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.share) || size(self.pools) > 0").message("budget needs a share or a pool"),
+    validation = Rule::new("self.until > self.from && self.until - self.from <= duration('4h')").message("budget.until must be after budget.from, and at most 4 hours")
+)]
+pub struct BudgetSpec {
+    /// Share of the allocatable CPU and memory of every shared pool, 0 to 1; the policy's when
+    /// absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub share: Option<f64>,
+    /// Shares of single pools, which go before share.
+    #[serde(default)]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_owned()]))]
+    pub pools: Vec<PoolShareSpec>,
+    /// It holds from here on.
+    #[schemars(extend("format" = "date-time"))]
+    pub from: String,
+    /// It holds no longer from here on.
+    #[schemars(extend("format" = "date-time"))]
+    pub until: String,
+    /// Who sets it.
+    #[schemars(length(min = 1, max = 128), regex(pattern = r"\S"))]
+    pub by: String,
+    /// Why.
+    #[schemars(length(min = 1, max = 512), regex(pattern = r"\S"))]
+    pub reason: String,
+}
+
+/// The share of one pool.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolShareSpec {
+    /// Value of the pool label; empty for the nodes without it.
+    #[schemars(length(max = 63))]
+    pub name: String,
+    /// Share of its allocatable CPU and memory, 0 to 1.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub share: f64,
+}
+
+/// An emergency. Ignored before its beginning and from its end on.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.until > self.from && self.until - self.from <= duration('4h')").message("emergency.until must be after emergency.from, and at most 4 hours")
+)]
+pub struct EmergencySpec {
+    /// It holds from here on.
+    #[schemars(extend("format" = "date-time"))]
+    pub from: String,
+    /// It holds no longer from here on.
+    #[schemars(extend("format" = "date-time"))]
+    pub until: String,
+    /// Who declares it.
+    #[schemars(length(min = 1, max = 128), regex(pattern = r"\S"))]
+    pub by: String,
+    /// Why.
+    #[schemars(length(min = 1, max = 512), regex(pattern = r"\S"))]
+    pub reason: String,
 }
 
 /// What a domain promises its callers.
@@ -181,10 +285,66 @@ impl DomainSpec {
             slo: Slo { p99_seconds: seconds(&self.slo.p99)?, error_ratio: self.slo.error_ratio },
             floor_share: self.floor_share,
             mode,
+            budget_by_hand: self.budget.as_ref().map(BudgetSpec::by_hand).transpose()?,
+            emergency: self.emergency.as_ref().map(EmergencySpec::declaration).transpose()?,
         };
         check(&domain)?;
         Ok(domain)
     }
+}
+
+impl BudgetSpec {
+    fn by_hand(&self) -> Result<BudgetByHand, String> {
+        let Self { share, pools, from, until, by, reason } = self;
+        if share.is_none() && pools.is_empty() {
+            return Err("budget needs a share or a pool".to_owned());
+        }
+        for share in share.iter().chain(pools.iter().map(|pool| &pool.share)) {
+            if !(0.0..=1.0).contains(share) {
+                return Err(format!(
+                    "budget names a share of {share}: it must lie between 0 and 1"
+                ));
+            }
+        }
+        let mut named = BTreeSet::new();
+        if let Some(twice) = pools.iter().find(|pool| !named.insert(pool.name.as_str())) {
+            return Err(format!("budget names pool {:?} twice", twice.name));
+        }
+        Ok(BudgetByHand {
+            share: *share,
+            pools: pools.iter().map(|pool| (pool.name.clone(), pool.share)).collect(),
+            declaration: declaration("budget", [from, until, by, reason])?,
+        })
+    }
+}
+
+impl EmergencySpec {
+    fn declaration(&self) -> Result<Declaration, String> {
+        let Self { from, until, by, reason } = self;
+        declaration("emergency", [from, until, by, reason])
+    }
+}
+
+/// Reads what makes a declaration accountable: when, by whom and why.
+fn declaration(field: &str, text: [&String; 4]) -> Result<Declaration, String> {
+    let [from, until, by, reason] = text;
+    let instant = |name: &str, text: &str| {
+        let time: Result<jiff::Timestamp, _> = text.parse();
+        time.map(|time| Timestamp::from_millis(time.as_millisecond())).map_err(|_| {
+            format!("{field}.{name} {text:?} is not an instant such as 2026-01-31T12:00:00Z")
+        })
+    };
+    let (from, until) = (instant("from", from)?, instant("until", until)?);
+    let seconds = until.seconds_since(from);
+    if !(seconds > 0.0 && seconds <= LONGEST_BY_HAND) {
+        return Err(format!("{field}.until must be after {field}.from, and at most 4 hours"));
+    }
+    for (name, text) in [("by", by), ("reason", reason)] {
+        if text.trim().is_empty() {
+            return Err(format!("{field}.{name} is empty: say who sets it and why"));
+        }
+    }
+    Ok(Declaration { from, until, by: by.clone(), reason: reason.clone() })
 }
 
 /// Reads `200ms` or `1.5s` as seconds.
@@ -251,6 +411,51 @@ mod tests {
             assert!(said.contains(part), "{change}: {said}");
         }
         assert!(spec("{}").domain("default").unwrap_err().contains("namespaceSelector"));
+    }
+
+    fn by_hand(change: &str) -> String {
+        let mut budget = serde_json::json!({"share": 0.4, "pools": [{"name": "gpu", "share": 0}],
+            "from": "2026-05-01T08:00:00Z", "until": "2026-05-01T12:00:00Z",
+            "by": "ann", "reason": "campaign"});
+        let change: serde_json::Value = serde_json::from_str(change).unwrap();
+        for (key, value) in change.as_object().unwrap() {
+            budget[key] = value.clone();
+        }
+        serde_json::json!({ "budget": budget }).to_string()
+    }
+
+    #[test]
+    fn what_is_set_by_hand_becomes_part_of_the_domain() {
+        let domain = spec(&by_hand("{}")).domain("payments").unwrap();
+        let budget = domain.budget_by_hand.unwrap();
+        assert_eq!((budget.share, &*budget.pools), (Some(0.4), &[("gpu".to_owned(), 0.0)][..]));
+        assert_eq!((&*budget.declaration.by, &*budget.declaration.reason), ("ann", "campaign"));
+        let span = budget.declaration.until.seconds_since(budget.declaration.from);
+        assert!((span - LONGEST_BY_HAND).abs() < 1e-9);
+        assert_eq!(domain.emergency, None);
+        let emergency = r#"{"emergency": {"from": "2026-05-01T10:00:00+02:00",
+            "until": "2026-05-01T09:00:00Z", "by": "ann", "reason": "outage"}}"#;
+        let declared = spec(emergency).domain("payments").unwrap().emergency.unwrap();
+        assert_eq!(declared.until.seconds_since(declared.from), 3600.0);
+    }
+
+    #[test]
+    fn what_is_set_by_hand_without_end_name_or_sense_is_refused() {
+        for (change, part) in [
+            (r#"{"until": "2026-05-01T12:00:01Z"}"#, "budget.until must be after"),
+            (r#"{"until": "2026-05-01T08:00:00Z"}"#, "budget.until must be after"),
+            (r#"{"until": "tomorrow"}"#, "budget.until \"tomorrow\""),
+            (r#"{"from": ""}"#, "budget.from \"\""),
+            (r#"{"by": " "}"#, "budget.by is empty"),
+            (r#"{"reason": ""}"#, "budget.reason is empty"),
+            (r#"{"share": 1.1}"#, "share of 1.1"),
+            (r#"{"pools": [{"name": "a", "share": -0.1}]}"#, "share of -0.1"),
+            (r#"{"pools": [{"name": "a", "share": 0}, {"name": "a", "share": 1}]}"#, "\"a\" twice"),
+            (r#"{"share": null, "pools": []}"#, "a share or a pool"),
+        ] {
+            let said = spec(&by_hand(change)).domain("payments").unwrap_err();
+            assert!(said.contains(part), "{change}: {said}");
+        }
     }
 
     #[test]

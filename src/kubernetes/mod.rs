@@ -16,17 +16,20 @@ mod settings;
 mod watches;
 
 pub use client::{ClientError, connect};
-pub use domain::{Condition, Domain, DomainSpec, DomainStatus, SloSpec, crd, crd_yaml};
+pub use domain::{
+    BudgetSpec, Condition, Domain, DomainSpec, DomainStatus, EmergencySpec, PoolShareSpec, SloSpec,
+    crd, crd_yaml,
+};
 pub use front_proxy::{
     AUTHENTICATION_CONFIG_MAP, AUTHENTICATION_NAMESPACE, BadEntry, FrontProxy, watch_front_proxy,
 };
 pub use index::{DomainObject, Ownership};
 pub use lease::{Election, Leadership, LeaseGuard, LeaseSettings};
-pub use placing::{AskedPod, Placements};
+pub use placing::{AskedPod, GATE, Placements};
 pub use report::Reporter;
 pub use reviews::{Access, Attributes, ReviewError, Reviews, User};
 pub use selector::{Operator, Requirement, Selector};
-pub use settings::{DefaultDomain, Service, Settings};
+pub use settings::{DefaultDomain, POOL_LABELS, Service, Settings};
 pub use watches::Watches;
 
 /// The API group of our objects, and the prefix of our labels and annotations.

@@ -8,6 +8,7 @@ use kube::core::Object;
 use serde::Deserialize;
 
 use super::Selector;
+use crate::cluster::Amount;
 use crate::cluster::quantity;
 
 pub(super) type Hpa = Object<HpaSpec, HpaStatus>;
@@ -92,13 +93,15 @@ pub(super) struct HpaStatus {
     pub(super) conditions: Option<Vec<Fact>>,
 }
 
-/// A condition: only its type and status.
-#[derive(Debug, Clone, Default, Deserialize)]
+/// A condition.
+#[derive(Debug, Clone, Default, Hash, Deserialize)]
 #[serde(default)]
 pub(super) struct Fact {
     #[serde(rename = "type")]
-    type_: String,
-    status: String,
+    pub(super) type_: String,
+    pub(super) status: String,
+    pub(super) reason: String,
+    pub(super) message: String,
 }
 
 /// Whether the condition `type_` is True.
@@ -164,16 +167,87 @@ impl WorkloadSpec {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct PodSpec {
+    #[serde(deserialize_with = "none_when_null")]
     containers: Vec<Container>,
     init_containers: Vec<Container>,
     overhead: Resources,
     /// Requests of the pod as a whole; where stated they replace the sum over its containers.
     resources: Option<Requests>,
+    pub(super) node_name: Option<String>,
+    pub(super) priority: Option<i32>,
+    pub(super) priority_class_name: String,
+    pub(super) scheduling_gates: Vec<Gate>,
+    pub(super) node_selector: BTreeMap<String, String>,
+    pub(super) affinity: Option<Affinity>,
+    pub(super) tolerations: Vec<Tolerated>,
+    pub(super) topology_spread_constraints: Vec<serde::de::IgnoredAny>,
+}
+
+/// Go writes a list without elements as `null`.
+fn none_when_null<'de, D, T>(from: D) -> Result<Vec<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Ok(Option::deserialize(from)?.unwrap_or_default())
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Gate {
+    pub(super) name: String,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Affinity {
+    pub(super) node_affinity: Option<NodeAffinity>,
+    pub(super) pod_affinity: Option<serde::de::IgnoredAny>,
+    pub(super) pod_anti_affinity: Option<serde::de::IgnoredAny>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct NodeAffinity {
+    #[serde(rename = "requiredDuringSchedulingIgnoredDuringExecution")]
+    pub(super) required: Option<NodeTerms>,
+    #[serde(rename = "preferredDuringSchedulingIgnoredDuringExecution")]
+    pub(super) preferred: Vec<serde::de::IgnoredAny>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct NodeTerms {
+    pub(super) node_selector_terms: Vec<NodeTerm>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct NodeTerm {
+    pub(super) match_expressions: Vec<NodeExpression>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct NodeExpression {
+    pub(super) key: String,
+    pub(super) operator: String,
+    pub(super) values: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Tolerated {
+    pub(super) key: String,
+    pub(super) operator: String,
+    pub(super) value: String,
+    pub(super) effect: String,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Container {
+    name: String,
     restart_policy: Option<String>,
     resources: Requests,
 }
@@ -192,18 +266,22 @@ struct Resources {
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 pub(super) struct PodStatus {
     pub(super) phase: String,
     pub(super) conditions: Option<Vec<Fact>>,
+    pub(super) nominated_node_name: Option<String>,
+    container_statuses: Vec<ContainerStatus>,
+    init_container_statuses: Vec<ContainerStatus>,
 }
 
-/// CPU in thousandths of a core and memory in bytes: whole numbers, so that adding and taking
-/// away a million times leaves no rest.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Amount {
-    pub(super) cpu_milli: u64,
-    pub(super) memory: u64,
+/// What a container got, which differs from its spec while a resize in place is under way.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct ContainerStatus {
+    name: String,
+    resources: Requests,
+    allocated_resources: Resources,
 }
 
 impl PodSpec {
@@ -232,10 +310,75 @@ impl PodSpec {
     }
 }
 
+impl PodSpec {
+    /// What the scheduler charges a node for the pod, given its status: as [`Self::requests`], but
+    ///
+    /// - each ordinary init container counts together with the sidecars started before it, and the
+    ///   larger of that and the sum over what runs later wins;
+    /// - of what a container asks for, was given and has, the largest of each counts, so that a
+    ///   resize in place is never charged too little; a resize that can never happen is not.
+    ///
+    /// Source: the resource helpers of Kubernetes 1.36 (`PodRequests`), whose answers a test
+    /// compares with these.
+    pub(super) fn charged(&self, status: &PodStatus) -> Amount {
+        let impossible = status.conditions.iter().flatten().any(|one| {
+            one.type_ == "PodResizePending" && one.reason == "Infeasible" && one.status == "True"
+        });
+        let amount = |container: &Container, statuses: &[ContainerStatus]| {
+            let asked = container.resources.requests.amount();
+            let Some(status) = statuses.iter().find(|one| one.name == container.name) else {
+                return asked;
+            };
+            let given = status.allocated_resources.amount().max(status.resources.requests.amount());
+            if impossible { given } else { asked.max(given) }
+        };
+        let mut sum: Amount = Amount::ZERO;
+        for container in &self.containers {
+            sum += amount(container, &status.container_statuses);
+        }
+        let (mut sidecars, mut starting) = (Amount::ZERO, Amount::ZERO);
+        for container in &self.init_containers {
+            let own = amount(container, &status.init_container_statuses);
+            if container.restart_policy.as_deref() == Some("Always") {
+                sidecars += own;
+                starting = starting.max(sidecars);
+            } else {
+                starting = starting.max(sidecars + own);
+            }
+        }
+        let mut total = (sum + sidecars).max(starting);
+        if let Some(whole) = &self.resources {
+            let stated = whole.requests.amount();
+            if whole.requests.cpu.is_some() {
+                total.cpu_milli = stated.cpu_milli;
+            }
+            if whole.requests.memory.is_some() {
+                total.memory = stated.memory;
+            }
+        }
+        total + self.overhead.amount()
+    }
+}
+
+impl Resources {
+    fn amount(&self) -> Amount {
+        Amount { cpu_milli: milli(self.cpu.as_ref()), memory: bytes(self.memory.as_ref()) }
+    }
+}
+
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct NodeSpec {
     unschedulable: bool,
+    pub(super) taints: Vec<NodeTaint>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct NodeTaint {
+    pub(super) key: String,
+    pub(super) value: String,
+    pub(super) effect: String,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -256,12 +399,19 @@ impl NodeSpec {
 }
 
 /// The API server has checked every quantity; one that we cannot read counts as none stated.
+/// Parts of a thousandth round up, as Kubernetes does.
 fn milli(text: Option<&String>) -> u64 {
-    text.and_then(|text| quantity::parse(text).ok()).map_or(0, |cores| (cores * 1e3).round() as u64)
+    whole(text, 1e3)
 }
 
 fn bytes(text: Option<&String>) -> u64 {
-    text.and_then(|text| quantity::parse(text).ok()).map_or(0, |bytes| bytes.round() as u64)
+    whole(text, 1.0)
+}
+
+fn whole(text: Option<&String>, factor: f64) -> u64 {
+    // The small number takes back what binary fractions add: 0.29 cores are 290 thousandths.
+    let units = text.and_then(|text| quantity::parse(text).ok()).map_or(0.0, |one| one * factor);
+    (units - 1e-6).ceil() as u64
 }
 
 /// Labels of an object, or none.
@@ -292,6 +442,66 @@ mod tests {
         let whole = r#"{"resources": {"requests": {"cpu": "2"}},
             "containers": [{"resources": {"requests": {"cpu": "1", "memory": "5"}}}]}"#;
         assert_eq!(requests(whole), Amount { cpu_milli: 2000, memory: 5 });
+    }
+
+    #[test]
+    fn a_pod_is_charged_as_the_scheduler_charges_it() {
+        let charged = |spec: &str, status: &str| {
+            let spec: PodSpec = serde_json::from_str(spec).unwrap();
+            spec.charged(&serde_json::from_str(status).unwrap()).cpu_milli
+        };
+        let with = |inits: &str| {
+            let text = format!(
+                r#"{{"containers": [{{"name": "a", "resources": {{"requests": {{"cpu": "300m"}}}}}}],
+                    "initContainers": [{inits}], "overhead": {{"cpu": "7m"}}}}"#
+            );
+            charged(&text, "{}")
+        };
+        let once = |name: &str, cpu: &str| {
+            format!(r#"{{"name": "{name}", "resources": {{"requests": {{"cpu": "{cpu}"}}}}}}"#)
+        };
+        let mesh = r#"{"name": "mesh", "restartPolicy": "Always", "resources": {"requests": {"cpu": "100m"}}}"#;
+        assert_eq!(with(""), 307);
+        assert_eq!(with(&once("i", "200m")), 307, "an init container ends before the rest starts");
+        assert_eq!(with(&once("i", "500m")), 507, "unless it is larger");
+        assert_eq!(with(mesh), 407, "a sidecar stays");
+        assert_eq!(with(&format!("{mesh}, {}", once("i", "350m"))), 457, "and runs beside it");
+        assert_eq!(with(&format!("{}, {mesh}", once("i", "350m"))), 407, "but not before");
+
+        let plain =
+            r#"{"containers": [{"name": "a", "resources": {"requests": {"cpu": "300m"}}}]}"#;
+        for (status, milli, why) in [
+            (
+                r#"{"containerStatuses": [{"name": "a", "allocatedResources": {"cpu": "500m"},
+                "resources": {"requests": {"cpu": "400m"}}}]}"#,
+                500,
+                "shrinks: still holds more",
+            ),
+            (
+                r#"{"containerStatuses": [{"name": "a", "allocatedResources": {"cpu": "100m"}}]}"#,
+                300,
+                "grows",
+            ),
+            (
+                r#"{"containerStatuses": [{"name": "a", "allocatedResources": {"cpu": "100m"}}],
+                "conditions": [{"type": "PodResizePending", "status": "True", "reason": "Infeasible"}]}"#,
+                100,
+                "never will",
+            ),
+            ("{}", 300, "no status yet"),
+        ] {
+            assert_eq!(charged(plain, status), milli, "{why}");
+        }
+        let whole = r#"{"resources": {"requests": {"cpu": "2"}}, "containers": [{"resources": {"requests": {"cpu": "5"}}}]}"#;
+        assert_eq!(charged(whole, "{}"), 2000);
+        assert_eq!(
+            charged(r#"{"containers": [{"resources": {"requests": {"cpu": "0.29"}}}]}"#, "{}"),
+            290
+        );
+        assert_eq!(
+            charged(r#"{"containers": [{"resources": {"requests": {"cpu": "100u"}}}]}"#, "{}"),
+            1
+        );
     }
 
     #[test]
@@ -335,7 +545,8 @@ mod tests {
         .unwrap();
         let open = NodeSpec::default().usable(&status);
         assert_eq!(open, Some(Amount { cpu_milli: 3920, memory: 1_073_741_824 }));
-        assert_eq!(NodeSpec { unschedulable: true }.usable(&status), None);
+        let cordoned = NodeSpec { unschedulable: true, ..NodeSpec::default() };
+        assert_eq!(cordoned.usable(&status), None);
         assert_eq!(NodeSpec::default().usable(&NodeStatus::default()), None);
     }
 }

@@ -1,6 +1,6 @@
 //! What an operator states about the cluster.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::LeaseSettings;
 use crate::cluster::Class;
@@ -13,9 +13,9 @@ use crate::cluster::Slo;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Settings {
-    /// Node label whose value names the pool of the node. Providers have their own:
-    /// `cloud.google.com/gke-nodepool`, `eks.amazonaws.com/nodegroup`,
-    /// `kubernetes.azure.com/agentpool`, `karpenter.sh/nodepool`.
+    /// Node label whose value names the pool of the node. Written as a key (anything with a slash
+    /// or a dot) or as the name of a provider ([`POOL_LABELS`]); read, it is always the key.
+    #[serde(deserialize_with = "pool_label")]
     pub pool_label: String,
     /// Names of the pools that several domains share, so that budgets apply; all pools when empty.
     /// The empty name stands for the nodes without the label.
@@ -30,6 +30,18 @@ pub struct Settings {
     /// Who decides.
     pub lease: LeaseSettings,
 }
+
+/// The providers that label the nodes of a pool, and the keys of their labels.
+pub const POOL_LABELS: [(&str, &str); 8] = [
+    ("aks", "kubernetes.azure.com/agentpool"),
+    ("digitalocean", "doks.digitalocean.com/node-pool"),
+    ("eks", "eks.amazonaws.com/nodegroup"),
+    ("gke", "cloud.google.com/gke-nodepool"),
+    ("hirl", "hirl-scale.io/pool"),
+    ("karpenter", "karpenter.sh/nodepool"),
+    ("linode", "lke.linode.com/pool-id"),
+    ("scaleway", "k8s.scaleway.com/pool-name"),
+];
 
 /// A Service by name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -94,8 +106,12 @@ impl Default for DefaultDomain {
 impl Settings {
     /// Refuses values that no cluster can have, in one sentence.
     pub fn validate(&self) -> Result<(), String> {
-        if self.pool_label.is_empty() {
-            return Err("kubernetes.poolLabel is empty: name a node label".to_owned());
+        if !self.pool_label.contains(['/', '.']) {
+            return Err(format!(
+                "kubernetes.poolLabel {:?} is neither a label key with a slash or a dot nor one of {}",
+                self.pool_label,
+                POOL_LABELS.map(|(provider, _)| provider).join(", ")
+            ));
         }
         if !(self.target_cpu > 0.0 && self.target_cpu <= 1.0) {
             return Err(format!(
@@ -112,6 +128,13 @@ impl Settings {
     }
 }
 
+/// Puts the label key of a provider in place of its name.
+fn pool_label<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let preset = POOL_LABELS.iter().find(|(provider, _)| *provider == text);
+    Ok(preset.map_or(text, |(_, key)| (*key).to_owned()))
+}
+
 impl DefaultDomain {
     /// As a domain.
     #[must_use]
@@ -123,6 +146,8 @@ impl DefaultDomain {
             slo: Slo { p99_seconds: self.p99_seconds, error_ratio: self.error_ratio },
             floor_share: self.floor_share,
             mode: self.mode,
+            budget_by_hand: None,
+            emergency: None,
         }
     }
 }
@@ -165,5 +190,24 @@ mod tests {
         assert!(settings.validate().unwrap_err().contains("defaultDomain: weight is 0"));
         settings = Settings { target_cpu: f64::NAN, ..Settings::default() };
         assert!(settings.validate().unwrap_err().contains("targetCpu"));
+    }
+
+    #[test]
+    fn a_provider_stands_for_its_label_and_other_words_are_refused() {
+        let read = |text: &str| {
+            let settings: Settings =
+                serde_json::from_value(serde_json::json!({ "poolLabel": text })).unwrap();
+            settings.validate().map(|()| settings.pool_label)
+        };
+        for (provider, key) in POOL_LABELS {
+            assert_eq!(read(provider).as_deref(), Ok(key));
+            assert_eq!(read(key).as_deref(), Ok(key), "what is written is what is read");
+        }
+        assert_eq!(read("example.org/team").as_deref(), Ok("example.org/team"));
+        assert_eq!(read("node.kind").as_deref(), Ok("node.kind"));
+        for bad in ["", "pool", "GKE", "gkee"] {
+            let said = read(bad).unwrap_err();
+            assert!(said.contains(&format!("{bad:?}")) && said.contains("karpenter"), "{said}");
+        }
     }
 }

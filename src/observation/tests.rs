@@ -13,6 +13,8 @@ fn snapshot(signals: Signals) -> Snapshot {
         slo: Slo { p99_seconds: 0.2, error_ratio: 0.01 },
         floor_share: 0.0,
         mode: Mode::Active,
+        budget_by_hand: None,
+        emergency: None,
     };
     let apps = vec![App::fixture(AppId::new("bank", "web"), 0)];
     let state = AppState {

@@ -41,6 +41,15 @@ pub struct DomainBudget {
     pub emergency_until: Option<Timestamp>,
 }
 
+impl DomainBudget {
+    /// Its share of `pool`, 0 to 1.
+    #[must_use]
+    pub fn share_of(&self, pool: &str) -> f64 {
+        let own = self.pool_shares.iter().find(|(name, _)| &**name == pool);
+        own.map_or(self.share, |(_, share)| *share).clamp(0.0, 1.0)
+    }
+}
+
 /// The budgets of all domains.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Budgets {
@@ -58,7 +67,62 @@ impl Budgets {
     /// What `decision` allows; a breach that it reports counts until `breach_until`.
     #[must_use]
     pub fn of(decision: &Decision, band: f64, breach_until: Timestamp) -> Self {
-        let _ = (decision, band, breach_until);
-        todo!()
+        let domains = decision.catalog.domains.iter().zip(&decision.domains);
+        Self {
+            epoch: Epoch { term: decision.epoch, sequence: decision.sequence },
+            domains: domains
+                .map(|(domain, decided)| DomainBudget {
+                    name: Arc::from(domain.name.as_str()),
+                    class: domain.class,
+                    share: decided.share,
+                    pool_shares: decided
+                        .pool_shares
+                        .iter()
+                        .map(|(pool, share)| (Arc::from(pool.as_str()), *share))
+                        .collect(),
+                    breach_until: decided.in_breach.then_some(breach_until),
+                    emergency_until: decided.emergency_until,
+                })
+                .collect(),
+            reserve: decision.reserve_share,
+            band,
+        }
+    }
+
+    /// The same shares by weight alone: what is left when nobody decided for long.
+    #[must_use]
+    pub fn by_weight(decision: &Decision) -> Self {
+        let mut budgets = Self::of(decision, 0.0, Timestamp::default());
+        let weights: f64 = decision.catalog.domains.iter().map(|domain| domain.weight).sum();
+        for (budget, domain) in budgets.domains.iter_mut().zip(&decision.catalog.domains) {
+            budget.share = (1.0 - decision.reserve_share) * domain.weight / weights;
+            budget.pool_shares.clear();
+            budget.breach_until = None;
+            budget.emergency_until = None;
+        }
+        budgets
+    }
+
+    /// Whether something that limits a pod differs; the number of the decision and the times
+    /// until which a band lasts do not.
+    #[must_use]
+    pub fn differ(&self, other: &Self) -> bool {
+        let limits = |budgets: &Self| {
+            budgets
+                .domains
+                .iter()
+                .map(|one| {
+                    let band = (one.breach_until.is_some(), one.emergency_until.is_some());
+                    (Arc::clone(&one.name), one.class, one.share, one.pool_shares.clone(), band)
+                })
+                .collect::<Vec<_>>()
+        };
+        (self.reserve, self.band) != (other.reserve, other.band) || limits(self) != limits(other)
+    }
+
+    /// The budget of a domain.
+    #[must_use]
+    pub fn domain(&self, name: &str) -> Option<&DomainBudget> {
+        self.domains.iter().find(|one| &*one.name == name)
     }
 }

@@ -89,7 +89,7 @@ pub struct Evidence {
 /// What was decided for one domain.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DomainDecision {
-    /// Share of the shared pools' allocatable CPU, 0 to 1.
+    /// Share of the shared pools' allocatable CPU and memory, 0 to 1.
     pub share: f64,
     /// The same in cores; `None` while no shared node is known, so that no budget applies.
     pub budget_cores: Option<f64>,
@@ -97,6 +97,16 @@ pub struct DomainDecision {
     pub used_cores: f64,
     /// CPU that the apps' lower bounds need beyond the budget, in cores.
     pub shortage_cores: f64,
+    /// Shares of pools that differ from `share`, by name: somebody set some by hand there.
+    #[serde(default)]
+    pub pool_shares: Vec<(String, f64)>,
+    /// Until when shares that an operator set for this domain hold; `None` when they do not now.
+    #[serde(default)]
+    pub by_hand: Option<Timestamp>,
+    /// Until when an emergency that an operator declared holds, so that the domain may exceed its
+    /// budget by the emergency band; `None` when it does not now.
+    #[serde(default)]
+    pub emergency_until: Option<Timestamp>,
     /// Whether the domain breaks its SLO, so that it may exceed its budget by the emergency band.
     pub in_breach: bool,
     /// Apps on each rung, in the order of [`Rung::ALL`].
@@ -124,6 +134,9 @@ pub struct Decision {
     pub domains: Vec<DomainDecision>,
     /// Share of the shared pools' allocatable CPU that is given to nobody.
     pub reserve_share: f64,
+    /// The same for pools in which shares set by hand leave another reserve, by name.
+    #[serde(default)]
+    pub pool_reserves: Vec<(String, f64)>,
 }
 
 impl Decision {

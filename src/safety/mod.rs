@@ -1,6 +1,7 @@
 //! The last word: every proposal passes here before it is published. Pure.
 
 mod decision;
+mod shares;
 mod shield;
 pub mod tolerance;
 

@@ -138,6 +138,8 @@ fn snapshot(apps: &[(&str, &str, &str)]) -> Snapshot {
         slo: Slo { p99_seconds: 0.2, error_ratio: 0.01 },
         floor_share: 0.0,
         mode: Mode::Active,
+        budget_by_hand: None,
+        emergency: None,
     });
     let catalog = Catalog { domains: domains.collect(), apps: all.into_values().collect() };
     Snapshot {

@@ -83,6 +83,8 @@ fn world() -> Snapshot {
         slo: Slo { p99_seconds: 0.2, error_ratio: 0.01 },
         floor_share: 0.05,
         mode: Mode::Active,
+        budget_by_hand: None,
+        emergency: None,
     });
     let mut apps: Vec<App> = (0..APPS)
         .map(|index| {

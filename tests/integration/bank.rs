@@ -83,5 +83,7 @@ fn domain(name: &str, class: Class, weight: f64, p99_seconds: f64) -> Domain {
         slo: Slo { p99_seconds, error_ratio: 0.01 },
         floor_share: 0.05,
         mode: Mode::Active,
+        budget_by_hand: None,
+        emergency: None,
     }
 }

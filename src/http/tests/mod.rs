@@ -368,6 +368,8 @@ fn decision(apps: Vec<(App, AppDecision)>) -> Decision {
         slo: Slo { p99_seconds: 0.5, error_ratio: 0.01 },
         floor_share: 0.0,
         mode: Mode::Active,
+        budget_by_hand: None,
+        emergency: None,
     };
     Decision {
         epoch: 3,
@@ -377,6 +379,7 @@ fn decision(apps: Vec<(App, AppDecision)>) -> Decision {
         apps: decided,
         domains: Vec::new(),
         reserve_share: 0.1,
+        pool_reserves: Vec::new(),
     }
 }
 

@@ -33,9 +33,9 @@ use super::Domain;
 use super::Selector;
 use super::Settings;
 use super::objects;
-use super::objects::Amount;
 use super::objects::labels;
 use crate::cluster;
+use crate::cluster::Amount;
 use crate::cluster::App;
 use crate::cluster::AppId;
 use crate::cluster::AppState;
@@ -370,6 +370,29 @@ impl Index {
             apps: states,
             pools: self.pools.clone().unwrap_or_default(),
         }
+    }
+
+    /// The domain of each namespace that one `Domain` selects; with an object for the default
+    /// domain, of all the others too.
+    pub(super) fn homes(&self) -> HashMap<Arc<str>, Arc<str>> {
+        let (domains, selectors) = self.build_domains();
+        let names: Vec<Arc<str>> = domains.iter().map(|one| Arc::from(&*one.name)).collect();
+        let last = domains.len() - 1;
+        let default_is_stated =
+            self.domains.get(&DEFAULT_DOMAIN.to_owned()).is_some_and(|row| row.spec.is_ok());
+        let mut homes = HashMap::new();
+        for (namespace, labels) in self.namespaces.iter() {
+            let get = |key: &str| labels.get(key).map(String::as_str);
+            let mut hits = (0..last)
+                .filter(|&index| selectors[index].as_ref().is_some_and(|one| one.matches(get)));
+            let home = match (hits.next(), hits.next()) {
+                (Some(one), None) => one,
+                _ if default_is_stated => last,
+                _ => continue,
+            };
+            homes.insert(Arc::clone(namespace), Arc::clone(&names[home]));
+        }
+        homes
     }
 
     /// The `Domain` objects, by name.

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use super::names::{LabelSet, Names};
 use super::table::Table;
+use crate::cluster::Amount;
 use crate::kubernetes::Selector;
-use crate::kubernetes::objects::Amount;
 use crate::kubernetes::objects::Pod;
 use crate::kubernetes::objects::holds;
 use crate::kubernetes::objects::labels;

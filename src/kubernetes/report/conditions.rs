@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::cluster::AppId;
+use crate::cluster::{BudgetByHand, Declaration};
 use crate::kubernetes::DomainObject;
 use crate::safety::Decision;
 use crate::safety::Reason;
@@ -15,6 +16,9 @@ pub(super) const POLICY_HEALTHY: &str = "PolicyHealthy";
 pub(super) const BUDGET_SUFFICIENT: &str = "BudgetSufficient";
 pub(super) const NAMESPACES_UNAMBIGUOUS: &str = "NamespacesUnambiguous";
 pub(super) const HPA_SYNC_TIMELY: &str = "HpaSyncTimely";
+
+pub(super) const BUDGET_BY_HAND: &str = "BudgetByHand";
+pub(super) const EMERGENCY: &str = "Emergency";
 
 /// The reason for everything that cannot be told of a Domain whose spec makes no sense.
 pub(super) const INVALID_SPEC: &str = "InvalidSpec";
@@ -54,6 +58,55 @@ impl Finding {
             None => "Unknown",
         }
     }
+}
+
+/// What an operator declared, as a decision shows it. It is neither good nor bad and needs no
+/// waiting: whether it holds is the decider's word.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Declared {
+    pub(super) type_: &'static str,
+    /// What, until when, by whom and why, in one sentence; `None` when it does not hold.
+    pub(super) holds: Option<String>,
+    /// The reason while it holds, and the one when it no longer does.
+    pub(super) reasons: [&'static str; 2],
+    /// The sentence when it no longer holds.
+    pub(super) ended: &'static str,
+}
+
+/// What operators declared for the domain.
+pub(super) fn declared(decision: &Decision, index: usize) -> [Declared; 2] {
+    let (domain, decided) = (&decision.catalog.domains[index], &decision.domains[index]);
+    let sentence = |what: String, declared: &Declaration| {
+        format!("{what} until {}, set by {}: {}", declared.until, declared.by, declared.reason)
+    };
+    let budget = domain.budget_by_hand.as_ref().filter(|_| decided.by_hand.is_some());
+    let emergency = domain.emergency.as_ref().filter(|_| decided.emergency_until.is_some());
+    [
+        Declared {
+            type_: BUDGET_BY_HAND,
+            holds: budget.map(|set| sentence(shares(set), &set.declaration)),
+            reasons: ["BudgetSetByHand", "BudgetByHandExpired"],
+            ended: "The policy sets its shares again",
+        },
+        Declared {
+            type_: EMERGENCY,
+            holds: emergency.map(|declared| {
+                let what = "It may use the emergency band and the reserve";
+                sentence(what.to_owned(), declared)
+            }),
+            reasons: ["EmergencyDeclared", "EmergencyEnded"],
+            ended: "No emergency is declared",
+        },
+    ]
+}
+
+/// The shares set by hand, as words.
+fn shares(set: &BudgetByHand) -> String {
+    let percent = |share: f64| format!("{:.1} %", share * 100.0);
+    let mut words: Vec<String> = Vec::new();
+    words.extend(set.share.map(|share| format!("{} of every shared pool", percent(share))));
+    words.extend(set.pools.iter().map(|(pool, share)| format!("{} of {pool:?}", percent(*share))));
+    format!("Its share is {}", words.join(", "))
 }
 
 /// Everything but `Ready`, which follows from these: see [`ready`].

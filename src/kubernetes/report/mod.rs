@@ -18,7 +18,7 @@ use kube::Client;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use self::plan::{Known, Planner};
+use self::plan::{Known, Note, Planner, Write};
 use self::write::Writer;
 use super::Watches;
 use crate::cluster::AppId;
@@ -60,6 +60,14 @@ impl Reporter {
     }
 }
 
+/// What is told of a domain stands in our log as well: Events are gone after an hour.
+fn log(write: &Write) {
+    let Write::Status { domain, notes, .. } = write else { return };
+    for Note { reason, text, .. } in notes {
+        tracing::info!(%domain, reason, "{text}");
+    }
+}
+
 async fn write_all(
     mut decisions: watch::Receiver<Option<Arc<Decision>>>,
     watches: Watches,
@@ -80,7 +88,10 @@ async fn write_all(
         for write in pending.by_ref() {
             let attempt = writer.write(&write, |id| watches.hpa_uid(id));
             let failed = match tokio::time::timeout(WRITE_LIMIT, attempt).await {
-                Ok(Ok(())) => continue,
+                Ok(Ok(())) => {
+                    log(&write);
+                    continue;
+                }
                 Ok(Err(problem)) => problem,
                 Err(_) => write::Failed::Unreachable(format!("no answer within {WRITE_LIMIT:?}")),
             };

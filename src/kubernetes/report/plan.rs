@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
-use super::conditions::{Finding, INVALID_SPEC, READY, find, ready};
+use super::conditions::{Declared, Finding, INVALID_SPEC, READY, declared, find, ready};
 use crate::cluster::App;
 use crate::cluster::AppId;
 use crate::cluster::Refusal;
@@ -171,6 +171,9 @@ impl Planner {
             .collect();
         let summary = ready(object, apps, &others);
         self.settle(object, &previous, summary, at, &mut conditions, &mut notes);
+        for declared in index.map(|index| declared(decision, index)).into_iter().flatten() {
+            declare(object, &previous, declared, at, &mut conditions, &mut notes);
+        }
 
         let status = DomainStatus {
             observed_generation: object.generation,
@@ -228,7 +231,7 @@ impl Planner {
         }
         let last_transition_time = match old {
             Some(old) if !changed => old.last_transition_time.clone(),
-            _ => Timestamp::from_millis(at.as_millis() / 1000 * 1000).to_string(),
+            _ => whole_seconds(at),
         };
         conditions.push(Condition {
             type_: finding.type_.to_owned(),
@@ -291,6 +294,62 @@ impl Planner {
         self.allowance = Some((if enough { left - 1.0 } else { left }, at));
         enough
     }
+}
+
+/// Turns what an operator declared into a condition. It is told when it begins, when it is
+/// declared in other words and when it ends; a domain for which nothing was ever declared has no
+/// such condition.
+fn declare(
+    object: &DomainObject,
+    previous: &DomainStatus,
+    declared: Declared,
+    at: Timestamp,
+    conditions: &mut Vec<Condition>,
+    notes: &mut Vec<Note>,
+) {
+    let old = previous.conditions.iter().find(|one| one.type_ == declared.type_);
+    let held = old.filter(|old| old.status == "True");
+    let observed_generation = object.generation;
+    let [begun, ended] = declared.reasons;
+    let (status, reason, message) = match declared.holds {
+        Some(message) => ("True", begun, message),
+        None if held.is_some() => ("False", ended, declared.ended.to_owned()),
+        None => {
+            conditions.extend(old.map(|old| Condition { observed_generation, ..old.clone() }));
+            return;
+        }
+    };
+    if let Some(same) = old.filter(|old| old.status == status && old.message == message) {
+        conditions.push(Condition { observed_generation, ..same.clone() });
+        return;
+    }
+    notes.push(Note {
+        about: About::Domain { name: object.name.clone(), uid: object.uid.clone() },
+        warning: false,
+        reason,
+        text: match held.filter(|_| status == "False") {
+            // Whoever reads that it ended wants to know what ended.
+            Some(held) => format!("{message}; ended: {}", held.message),
+            None => message.clone(),
+        },
+    });
+    let last_transition_time = match old.filter(|old| old.status == status) {
+        Some(old) => old.last_transition_time.clone(),
+        None => whole_seconds(at),
+    };
+    conditions.push(Condition {
+        type_: declared.type_.to_owned(),
+        status: status.to_owned(),
+        reason: reason.to_owned(),
+        message,
+        last_transition_time,
+        observed_generation,
+    });
+}
+
+/// As the API server keeps an instant.
+fn whole_seconds(at: Timestamp) -> String {
+    Timestamp::from_millis(at.as_millis() / 1000 * 1000).to_string()
 }
 
 /// Whether nothing needs to be written. The order of conditions does not matter.

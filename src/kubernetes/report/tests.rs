@@ -20,6 +20,7 @@ use crate::cluster::SignalKind;
 use crate::cluster::Slo;
 use crate::cluster::Snapshot;
 use crate::cluster::Timestamp;
+use crate::cluster::{BudgetByHand, Declaration};
 use crate::kubernetes::Condition;
 use crate::kubernetes::DomainObject;
 use crate::kubernetes::DomainStatus;
@@ -42,6 +43,8 @@ fn domain(name: &str) -> Domain {
         slo: Slo { p99_seconds: 0.2, error_ratio: 0.01 },
         floor_share: 0.0,
         mode: Mode::Active,
+        budget_by_hand: None,
+        emergency: None,
     }
 }
 
@@ -73,6 +76,9 @@ fn report(at: i64, apps: usize) -> Decision {
     };
     let share = DomainDecision {
         share: 0.5,
+        pool_shares: Vec::new(),
+        by_hand: None,
+        emergency_until: None,
         budget_cores: Some(100.0),
         used_cores: 10.0,
         shortage_cores: 0.0,
@@ -92,6 +98,7 @@ fn report(at: i64, apps: usize) -> Decision {
         apps: vec![decided; apps],
         domains: vec![share.clone(), share],
         reserve_share: 0.1,
+        pool_reserves: Vec::new(),
     }
 }
 
@@ -312,6 +319,61 @@ fn a_spec_that_makes_no_sense_and_a_contested_namespace_are_told_at_once() {
     assert_eq!(condition(written, "TelemetryFresh").status, "Unknown");
     assert_eq!(notes, ["InvalidSpec"]);
     assert!(planner.plan(&report(30, 3), &known(vec![broken])).is_empty());
+}
+
+/// The shop with an emergency and a share by hand from second 10 to second 30, as far as the
+/// decider finds them to hold.
+fn by_hand(at: i64) -> Decision {
+    let declaration = Declaration {
+        from: second(10),
+        until: second(30),
+        by: "ann".into(),
+        reason: "campaign".into(),
+    };
+    let until = declaration.holds(second(at)).then_some(declaration.until);
+    let mut decision = report(at, 3);
+    let mut catalog = (*decision.catalog).clone();
+    catalog.domains[0].emergency = Some(declaration.clone());
+    let pools = vec![("gpu".to_owned(), 0.25)];
+    catalog.domains[0].budget_by_hand = Some(BudgetByHand { share: Some(0.4), pools, declaration });
+    decision.catalog = Arc::new(catalog);
+    (decision.domains[0].by_hand, decision.domains[0].emergency_until) = (until, until);
+    decision
+}
+
+#[test]
+fn what_is_set_by_hand_is_told_when_it_begins_and_when_it_ends_with_who_and_why() {
+    let mut planner = Planner::default();
+    let all = known(vec![shop()]);
+    let writes = planner.plan(&by_hand(0), &all);
+    let (written, _) = status(&writes).unwrap();
+    assert!(written.conditions.iter().all(|one| one.type_ != "Emergency"), "never declared");
+
+    let writes = planner.plan(&by_hand(10), &all);
+    let (written, notes) = status(&writes).unwrap();
+    assert_eq!(notes, ["BudgetSetByHand", "EmergencyDeclared"]);
+    let set = condition(written, "BudgetByHand");
+    assert_eq!((&*set.status, &*set.reason), ("True", "BudgetSetByHand"));
+    for part in ["40.0 % of every shared pool", "25.0 % of \"gpu\"", "by ann: campaign"] {
+        assert!(set.message.contains(part), "{}", set.message);
+    }
+    assert_eq!(condition(written, "Ready").status, "True");
+    assert!(planner.plan(&by_hand(20), &all).is_empty(), "told once");
+
+    // Another replica takes over: it finds the conditions and tells nothing again.
+    let object =
+        DomainObject { apps: written.apps, conditions: written.conditions.clone(), ..shop() };
+    let all = known(vec![object]);
+    let mut planner = Planner::default();
+    assert!(planner.plan(&by_hand(20), &all).is_empty());
+
+    let writes = planner.plan(&by_hand(30), &all);
+    let (written, notes) = status(&writes).unwrap();
+    assert_eq!(notes, ["BudgetByHandExpired", "EmergencyEnded"]);
+    assert_eq!(condition(written, "Emergency").status, "False");
+    let Some(Write::Status { notes, .. }) = writes.first() else { panic!("{writes:?}") };
+    assert!(notes.iter().all(|note| note.text.contains("by ann: campaign")), "{notes:?}");
+    assert!(planner.plan(&by_hand(40), &all).is_empty());
 }
 
 #[test]

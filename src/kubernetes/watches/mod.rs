@@ -31,6 +31,7 @@ use super::API_SERVICE;
 use super::Domain;
 use super::DomainObject;
 use super::Ownership;
+use super::Placements;
 use super::Settings;
 use super::index::{Index, Kind};
 use super::objects::resource;
@@ -73,19 +74,32 @@ struct Shared {
     /// The needed lists that are not complete, each with the last thing that went wrong.
     waiting: Mutex<BTreeMap<&'static str, Option<String>>>,
     synced: watch::Sender<bool>,
+    /// How many complete lists of pods were asked for, and how many of these are in.
+    pod_lists: watch::Sender<Lists>,
+    /// The placement ledger, if there is one to feed.
+    placements: Option<Placements>,
     instruments: Arc<Instruments>,
 }
 
+/// Lists by number, the first one 1.
+#[derive(Debug, Clone, Copy, Default)]
+struct Lists {
+    asked: u64,
+    complete: u64,
+}
+
 impl Watches {
-    /// Starts all watches; they end with `stop`. Returns at once: see [`Self::synced`].
+    /// Starts all watches; they end with `stop`. Pods, nodes and the domains of namespaces go into
+    /// `placements` too. Returns at once: see [`Self::synced`].
     #[must_use]
     pub fn start(
         client: &Client,
         settings: &Settings,
+        placements: Option<Placements>,
         instruments: Arc<Instruments>,
         stop: &CancellationToken,
     ) -> Self {
-        let shared = Arc::new(Shared::new(settings, instruments));
+        let shared = Arc::new(Shared::new(settings, placements, instruments));
         let all = watcher::Config::default().page_size(PAGE_SIZE).timeout(WATCH_SECONDS);
         let one = all.clone().fields(&format!("metadata.name={API_SERVICE}"));
         let everywhere = |kind| Api::all_with(client.clone(), &kind);
@@ -103,14 +117,31 @@ impl Watches {
         shared.follow("statefulsets", sets, stop, |index, event| {
             index.on_workload(Kind::StatefulSet, event)
         });
-        let pods = watcher(Api::all_with(client.clone(), &resource::<Pod>()), all.clone());
-        shared.follow("pods", pods, stop, Index::on_pod);
+        shared.follow_pods(client.clone(), all.clone(), stop);
         let nodes = watcher(Api::all_with(client.clone(), &resource::<Node>()), all.clone());
-        shared.follow("nodes", nodes, stop, Index::on_node);
+        let (placing, label) = (shared.placements.clone(), settings.pool_label.clone());
+        shared.follow("nodes", nodes, stop, move |index, event| {
+            if let Some(placements) = &placing {
+                placements.on_node(&event, &label);
+            }
+            index.on_node(event)
+        });
         let namespaces = watcher(Api::all(client.clone()), all.clone());
-        shared.follow("namespaces", namespaces, stop, Index::on_namespace);
+        let placing = shared.placements.clone();
+        shared.follow("namespaces", namespaces, stop, move |index, event| {
+            let settled = !matches!(event, Event::Init | Event::InitApply(_));
+            let held = index.on_namespace(event);
+            tell_homes(placing.as_ref().filter(|_| settled), index);
+            held
+        });
         let domains = watcher(Api::<DeserializeGuard<Domain>>::all(client.clone()), all);
-        shared.follow("domains", domains, stop, Index::on_domain);
+        let placing = shared.placements.clone();
+        shared.follow("domains", domains, stop, move |index, event| {
+            let settled = !matches!(event, Event::Init | Event::InitApply(_));
+            let held = index.on_domain(event);
+            tell_homes(placing.as_ref().filter(|_| settled), index);
+            held
+        });
         let ours = watcher(Api::<APIService>::all(client.clone()), one);
         let owned = shared.instruments.apiservice_owned.clone();
         shared.follow("apiservices", ours, stop, move |index, event| {
@@ -159,6 +190,21 @@ impl Watches {
         self.shared.index().bad_annotations()
     }
 
+    /// Lists all pods anew, by a read that no cache answers, and returns when all that it shows is
+    /// in, and everything else was listed once. Until then nothing new is taken in of pods; what
+    /// is known stays.
+    pub async fn relist_pods(&self) {
+        // Waiting for what lives as long as we do cannot fail.
+        let _ = self.synced().wait_for(|synced| *synced).await;
+        let mut lists = self.shared.pod_lists.subscribe();
+        let mut number = 0;
+        self.shared.pod_lists.send_modify(|lists| {
+            lists.asked += 1;
+            number = lists.asked;
+        });
+        let _ = lists.wait_for(|lists| lists.complete >= number).await;
+    }
+
     /// Identity of an HPA, for Events.
     #[must_use]
     pub fn hpa_uid(&self, id: &AppId) -> Option<Arc<str>> {
@@ -167,8 +213,14 @@ impl Watches {
 }
 
 impl Shared {
-    fn new(settings: &Settings, instruments: Arc<Instruments>) -> Self {
+    fn new(
+        settings: &Settings,
+        placements: Option<Placements>,
+        instruments: Arc<Instruments>,
+    ) -> Self {
         Self {
+            pod_lists: watch::Sender::default(),
+            placements,
             index: Mutex::new(Index::new(settings.clone())),
             waiting: Mutex::new(NEEDED.into_iter().map(|name| (name, None)).collect()),
             synced: watch::Sender::new(false),
@@ -190,35 +242,80 @@ impl Shared {
         name: &'static str,
         events: impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
         stop: &CancellationToken,
-        take_in: impl Fn(&mut Index, Event<K>) -> usize + Send + 'static,
+        take_in: impl Fn(&mut Index, Event<K>) -> usize + Send + Sync + 'static,
     ) where
         K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
     {
         let shared = Arc::clone(self);
         let events = events.default_backoff().take_until(stop.clone().cancelled_owned());
+        tokio::spawn(async move { shared.feed(name, events, &take_in).await });
+    }
+
+    /// Follows the pods, and lists them anew whenever that is asked for.
+    fn follow_pods(
+        self: &Arc<Self>,
+        client: Client,
+        config: watcher::Config,
+        stop: &CancellationToken,
+    ) {
+        let shared = Arc::clone(self);
+        let stop = stop.clone();
         tokio::spawn(async move {
-            let mut events = pin!(events);
-            let label = ResourceLabel { resource: name };
-            let held = shared.instruments.watched_objects.get_or_create_owned(&label);
-            let restarts = shared.instruments.watch_restarts.get_or_create_owned(&label);
-            while let Some(event) = events.next().await {
-                match event {
-                    Ok(event) => {
-                        let listed = matches!(event, Event::InitDone);
-                        let now_held = take_in(&mut shared.index(), event);
-                        held.set(i64::try_from(now_held).unwrap_or(i64::MAX));
-                        if listed {
-                            shared.listed(name);
-                        }
+            let mut lists = shared.pod_lists.subscribe();
+            while !stop.is_cancelled() {
+                let number = lists.borrow_and_update().asked;
+                let api = Api::all_with(client.clone(), &resource::<Pod>());
+                let events = watcher(api, config.clone()).default_backoff();
+                let take_in = |index: &mut Index, event| {
+                    if let Some(placements) = &shared.placements {
+                        placements.on_pod(&event);
                     }
-                    Err(problem) => {
-                        restarts.inc();
-                        tracing::warn!(resource = name, error = %problem, "Watch starts again");
-                        shared.went_wrong(name, &problem);
+                    let listed = matches!(event, Event::InitDone);
+                    let held = index.on_pod(event);
+                    if listed {
+                        shared.pod_lists.send_modify(|lists| lists.complete = number);
                     }
+                    held
+                };
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    _ = lists.wait_for(|lists| lists.asked > number) => {}
+                    () = shared.feed("pods", events, &take_in) => {}
                 }
             }
         });
+    }
+
+    /// Feeds one stream of events to the index until it ends.
+    async fn feed<K>(
+        &self,
+        name: &'static str,
+        events: impl Stream<Item = watcher::Result<Event<K>>> + Send,
+        take_in: &(impl Fn(&mut Index, Event<K>) -> usize + Sync),
+    ) where
+        K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+    {
+        let mut events = pin!(events);
+        let label = ResourceLabel { resource: name };
+        let held = self.instruments.watched_objects.get_or_create_owned(&label);
+        let restarts = self.instruments.watch_restarts.get_or_create_owned(&label);
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(event) => {
+                    let listed = matches!(event, Event::InitDone);
+                    let now_held = take_in(&mut self.index(), event);
+                    held.set(i64::try_from(now_held).unwrap_or(i64::MAX));
+                    if listed {
+                        self.listed(name);
+                    }
+                }
+                Err(problem) => {
+                    restarts.inc();
+                    tracing::warn!(resource = name, error = %problem, "Watch starts again");
+                    self.went_wrong(name, &problem);
+                }
+            }
+        }
     }
 
     fn listed(&self, name: &'static str) {
@@ -261,5 +358,12 @@ impl Shared {
                 None => return,
             }
         }
+    }
+}
+
+/// Tells the ledger which domain each namespace belongs to now.
+fn tell_homes(placements: Option<&Placements>, index: &Index) {
+    if let Some(placements) = placements {
+        placements.on_homes(index.homes());
     }
 }

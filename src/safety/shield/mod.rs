@@ -9,9 +9,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::shares::Divisions;
 use super::tolerance;
 use super::{AppDecision, Decision, DomainDecision, Evidence, Rung};
-use crate::cluster::{App, AppState, Domain, Fault, Mode, PerApp, SignalKind, Snapshot, Timestamp};
+use crate::cluster::{
+    App, AppState, Declaration, Domain, Fault, Mode, PerApp, SignalKind, Snapshot, Timestamp,
+};
 use crate::observation::{AppObservation, Observation};
 use crate::policy::hpa::{self, HpaInput};
 use crate::policy::{AppProposal, Proposal, Reason, Reasons, Stabiliser};
@@ -138,8 +141,11 @@ impl Shield {
             };
             apps.push(case.decide(memory));
         }
+        let divisions = Divisions::new(&catalog.domains, &proposal.shares, proposal.reserve, now);
         let domains = (0..catalog.domains.len())
-            .map(|domain| self.hold_budget(snapshot, observation, proposal, domain, &mut apps))
+            .map(|domain| {
+                self.hold_budget(snapshot, observation, &divisions, domain, &mut apps, now)
+            })
             .collect();
         for (memory, decided) in self.memory.align(catalog).iter_mut().zip(&apps) {
             if let Some(replicas) = decided.replicas {
@@ -153,7 +159,12 @@ impl Shield {
             catalog: Arc::clone(catalog),
             apps,
             domains,
-            reserve_share: proposal.reserve,
+            reserve_share: divisions.common.reserve,
+            pool_reserves: divisions
+                .pools
+                .iter()
+                .map(|(pool, division)| (pool.clone(), division.reserve))
+                .collect(),
         }
     }
 
@@ -164,18 +175,27 @@ impl Shield {
         &self,
         snapshot: &Snapshot,
         observation: &Observation,
-        proposal: &Proposal,
+        divisions: &Divisions,
         domain: usize,
         apps: &mut [AppDecision],
+        now: Timestamp,
     ) -> DomainDecision {
         let catalog = &snapshot.catalog;
         let seen = &observation.domains[domain];
-        let share = proposal.shares.get(domain).copied().filter(|share| share.is_finite());
-        let share = share.unwrap_or(0.0).clamp(0.0, 1.0);
-        let capacity = snapshot.shared_cpu();
-        let budget = (capacity > 0.0).then_some(share * capacity);
+        let shared = snapshot.pools.iter().filter(|pool| pool.shared);
+        let budget = shared.map(|pool| divisions.of(domain, &pool.name) * pool.cpu).sum::<f64>();
+        let budget = (snapshot.shared_cpu() > 0.0).then_some(budget);
         let in_breach = seen.breaching_share > self.settings.breach_share;
-        let band = if in_breach { 1.0 + self.settings.emergency_band } else { 1.0 };
+        let declared = &catalog.domains[domain];
+        let until = |declaration: Option<&Declaration>| {
+            declaration.filter(|it| it.holds(now)).map(|it| it.until)
+        };
+        let emergency_until = until(declared.emergency.as_ref());
+        let band = if in_breach || emergency_until.is_some() {
+            1.0 + self.settings.emergency_band
+        } else {
+            1.0
+        };
 
         let mut growing: Vec<Growth> = Vec::new();
         let (mut standing, mut minimum) = (0.0, 0.0);
@@ -235,7 +255,14 @@ impl Shield {
             }
         }
         DomainDecision {
-            share,
+            share: divisions.common.shares[domain],
+            pool_shares: divisions
+                .pools
+                .iter()
+                .map(|(pool, division)| (pool.clone(), division.shares[domain]))
+                .collect(),
+            by_hand: until(declared.budget_by_hand.as_ref().map(|set| &set.declaration)),
+            emergency_until,
             budget_cores: budget,
             used_cores: used,
             shortage_cores: budget.map_or(0.0, |budget| (minimum - budget).max(0.0)),

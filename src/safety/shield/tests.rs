@@ -3,7 +3,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::cluster::{AppId, Catalog, Class, Pool, Refusal, Signal, Slo};
+use crate::cluster::{AppId, BudgetByHand, Catalog, Class, Pool, Refusal, Signal, Slo};
 use crate::observation::DomainObservation;
 
 const NOW: Timestamp = Timestamp::from_millis(1_000_000_000);
@@ -19,6 +19,8 @@ struct World {
     share: f64,
     breaching_share: f64,
     rejected_share: f64,
+    budget_by_hand: Option<BudgetByHand>,
+    emergency: Option<Declaration>,
 }
 
 fn world(asked: f64) -> World {
@@ -45,6 +47,18 @@ fn world(asked: f64) -> World {
         share: 1.0,
         breaching_share: 0.0,
         rejected_share: 0.0,
+        budget_by_hand: None,
+        emergency: None,
+    }
+}
+
+/// From `NOW` on, for a minute.
+fn declared() -> Declaration {
+    Declaration {
+        from: NOW,
+        until: NOW.plus(Duration::from_secs(60)),
+        by: "ann".into(),
+        reason: "campaign".into(),
     }
 }
 
@@ -57,6 +71,8 @@ impl World {
             slo: Slo { p99_seconds: 0.2, error_ratio: 0.01 },
             floor_share: 0.0,
             mode: self.mode,
+            budget_by_hand: self.budget_by_hand.clone(),
+            emergency: self.emergency.clone(),
         };
         let shared =
             Pool { name: "general".into(), shared: true, nodes: 10, cpu: 100.0, memory: 1e12 };
@@ -214,6 +230,52 @@ fn a_scale_up_is_cut_to_the_budget_and_a_breach_opens_the_emergency_band() {
     assert_eq!(breach.outcome(), (Some(13), "budget".into()));
     let inside_the_band = World { share: 0.12, breaching_share: 0.2, ..world(13.0) };
     assert_eq!(inside_the_band.outcome(), (Some(13), "emergency".into()));
+}
+
+#[test]
+fn a_share_by_hand_is_the_budget_until_its_end() {
+    let by_hand = BudgetByHand { share: Some(0.12), pools: Vec::new(), declaration: declared() };
+    let world = World { budget_by_hand: Some(by_hand), share: 0.95, ..world(15.0) };
+    let at = |seconds| {
+        let now = NOW.plus(Duration::from_secs(seconds));
+        let decision = world.review_with(&mut Shield::new(world.settings.clone()), now);
+        let domain = decision.domains[0].clone();
+        (decision.apps[0].replicas, domain.by_hand, domain.budget_cores, decision.reserve_share)
+    };
+    let until = declared().until;
+    // Nobody else is there: what is left is nobody's.
+    assert_eq!(at(0), (Some(12), Some(until), Some(12.0), 0.88));
+    assert_eq!(at(59), at(0));
+    assert_eq!(at(60), (Some(15), None, Some(95.0), 0.05));
+}
+
+#[test]
+fn a_pool_share_by_hand_is_the_budget_of_that_pool() {
+    let pools = vec![("general".to_owned(), 0.12), ("elsewhere".to_owned(), 0.5)];
+    let by_hand = BudgetByHand { share: None, pools, declaration: declared() };
+    let world = World { budget_by_hand: Some(by_hand), share: 0.95, ..world(15.0) };
+    let decision = world.review_with(&mut Shield::new(world.settings.clone()), NOW);
+    let domain = &decision.domains[0];
+    assert_eq!((decision.apps[0].replicas, domain.share), (Some(12), 0.95));
+    assert_eq!(domain.pool_shares, [("elsewhere".to_owned(), 0.5), ("general".to_owned(), 0.12)]);
+    assert_eq!(
+        decision.pool_reserves,
+        [("elsewhere".to_owned(), 0.5), ("general".to_owned(), 0.88)]
+    );
+    assert_eq!(decision.reserve_share, 0.05, "other pools keep theirs");
+}
+
+#[test]
+fn a_declared_emergency_opens_the_band_until_its_end() {
+    let world = World { emergency: Some(declared()), share: 0.12, ..world(15.0) };
+    let at = |seconds| {
+        let now = NOW.plus(Duration::from_secs(seconds));
+        let decision = world.review_with(&mut Shield::new(world.settings.clone()), now);
+        let domain = &decision.domains[0];
+        (decision.apps[0].replicas, domain.emergency_until, domain.in_breach)
+    };
+    assert_eq!(at(0), (Some(13), Some(declared().until), false));
+    assert_eq!(at(60), (Some(12), None, false));
 }
 
 #[test]

@@ -1,0 +1,257 @@
+//! Nodes and pools: what they can hold, what stands on them, and which pods they may take.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::EntryId;
+use crate::cluster::Amount;
+use crate::placement::{Ask, Expression, NodeFacts, Operator, Taint, Toleration};
+
+pub(super) type NodeId = u32;
+pub(super) type PoolId = u16;
+
+/// Not kept among the labels of a node: it would make every node one of its kind.
+pub const HOST_NAME: &str = "kubernetes.io/hostname";
+
+/// What nodes have in common as far as selectors and taints go.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Profile {
+    labels: Vec<(String, String)>,
+    taints: Vec<Taint>,
+}
+
+#[derive(Debug)]
+struct Node {
+    name: Arc<str>,
+    /// `None` while no watch shows it.
+    pool: Option<PoolId>,
+    usable: Option<Amount>,
+    profile: Option<Arc<Profile>>,
+    used: Amount,
+    pods: Vec<EntryId>,
+    list: u32,
+}
+
+#[derive(Debug)]
+struct Pool {
+    name: Arc<str>,
+    shared: bool,
+    usable: Amount,
+    /// Usable nodes by profile.
+    profiles: HashMap<Arc<Profile>, u32>,
+}
+
+/// All nodes and pools.
+#[derive(Debug)]
+pub(super) struct Nodes {
+    shared: HashSet<String>,
+    rows: Vec<Node>,
+    ids: HashMap<Arc<str>, NodeId>,
+    pools: Vec<Pool>,
+    profiles: HashSet<Arc<Profile>>,
+    list: u32,
+}
+
+impl Nodes {
+    pub(super) fn new(shared: &[String]) -> Self {
+        Self {
+            shared: shared.iter().cloned().collect(),
+            rows: Vec::new(),
+            ids: HashMap::new(),
+            pools: Vec::new(),
+            profiles: HashSet::new(),
+            list: 0,
+        }
+    }
+
+    pub(super) fn begin(&mut self) {
+        self.list = self.list.wrapping_add(1);
+    }
+
+    /// Nodes that the list since [`Self::begin`] did not show.
+    pub(super) fn unseen(&self) -> Vec<NodeId> {
+        let known = self.rows.iter().enumerate();
+        known
+            .filter(|(_, node)| node.pool.is_some() && node.list != self.list)
+            .map(|(id, _)| id as NodeId)
+            .collect()
+    }
+
+    /// The node of this name, known or not.
+    pub(super) fn id(&mut self, name: &str) -> NodeId {
+        if let Some(&id) = self.ids.get(name) {
+            return id;
+        }
+        let name: Arc<str> = Arc::from(name);
+        let id = self.rows.len() as NodeId;
+        self.rows.push(Node {
+            name: Arc::clone(&name),
+            pool: None,
+            usable: None,
+            profile: None,
+            used: Amount::ZERO,
+            pods: Vec::new(),
+            list: self.list,
+        });
+        self.ids.insert(name, id);
+        id
+    }
+
+    /// The node of this name, if a watch shows it.
+    pub(super) fn find(&self, name: &str) -> Option<(NodeId, PoolId)> {
+        let id = *self.ids.get(name)?;
+        Some((id, self.rows[id as usize].pool?))
+    }
+
+    pub(super) fn name(&self, node: NodeId) -> &Arc<str> {
+        &self.rows[node as usize].name
+    }
+
+    pub(super) fn pool(&self, node: NodeId) -> Option<PoolId> {
+        self.rows[node as usize].pool
+    }
+
+    pub(super) fn pods(&self, node: NodeId) -> &[EntryId] {
+        &self.rows[node as usize].pods
+    }
+
+    /// Part of the CPU of a node that pods request, 0 to 1; 1 for a node that takes none.
+    pub(super) fn fill(&self, node: NodeId) -> f64 {
+        let node = &self.rows[node as usize];
+        match node.usable {
+            Some(usable) if usable.cpu_milli > 0 => {
+                (node.used.cpu_milli as f64 / usable.cpu_milli as f64).min(1.0)
+            }
+            _ => 1.0,
+        }
+    }
+
+    pub(super) fn pool_id(&mut self, name: &Arc<str>) -> PoolId {
+        if let Some(id) = self.pools.iter().position(|pool| pool.name == *name) {
+            return id as PoolId;
+        }
+        self.pools.push(Pool {
+            name: Arc::clone(name),
+            shared: self.shared.is_empty() || self.shared.contains(&**name),
+            usable: Amount::ZERO,
+            profiles: HashMap::new(),
+        });
+        (self.pools.len() - 1) as PoolId
+    }
+
+    pub(super) fn pool_name(&self, pool: PoolId) -> &Arc<str> {
+        &self.pools[usize::from(pool)].name
+    }
+
+    pub(super) fn is_shared(&self, pool: PoolId) -> bool {
+        self.pools[usize::from(pool)].shared
+    }
+
+    /// What the usable nodes of a pool can hold together.
+    pub(super) fn usable(&self, pool: PoolId) -> Amount {
+        self.pools[usize::from(pool)].usable
+    }
+
+    pub(super) fn all_pools(&self) -> impl Iterator<Item = PoolId> + use<> {
+        0..self.pools.len() as PoolId
+    }
+
+    pub(super) fn shared_pools(&self) -> impl Iterator<Item = PoolId> {
+        self.all_pools().filter(|&pool| self.is_shared(pool))
+    }
+
+    /// Replaces what is known of a node, `None` for nothing any more. Its pods must be taken out
+    /// before it changes its pool, and put back after.
+    pub(super) fn set(&mut self, id: NodeId, pool: Option<PoolId>, facts: Option<NodeFacts>) {
+        let row = &mut self.rows[id as usize];
+        if let (Some(pool), Some(usable)) = (row.pool, row.usable) {
+            let pool = &mut self.pools[usize::from(pool)];
+            pool.usable -= usable;
+            if let Some(profile) = row.profile.take() {
+                match pool.profiles.get_mut(&profile) {
+                    Some(count) if *count > 1 => *count -= 1,
+                    _ => drop(pool.profiles.remove(&profile)),
+                }
+            }
+        }
+        row.profile = None;
+        row.pool = pool;
+        row.list = self.list;
+        row.usable = facts.as_ref().and_then(|facts| facts.usable);
+        if let (Some(pool), Some(usable), Some(facts)) = (pool, row.usable, facts) {
+            let profile = Profile { labels: facts.labels, taints: facts.taints };
+            let profile = match self.profiles.get(&profile) {
+                Some(known) => Arc::clone(known),
+                None => {
+                    // Now and then, those that no node has any more go.
+                    if self.profiles.len().is_power_of_two() {
+                        self.profiles.retain(|known| Arc::strong_count(known) > 1);
+                    }
+                    let new = Arc::new(profile);
+                    self.profiles.insert(Arc::clone(&new));
+                    new
+                }
+            };
+            let pool = &mut self.pools[usize::from(pool)];
+            pool.usable += usable;
+            *pool.profiles.entry(Arc::clone(&profile)).or_insert(0) += 1;
+            row.profile = Some(profile);
+        }
+    }
+
+    pub(super) fn settle_pod(&mut self, node: NodeId, pod: EntryId, request: Amount) {
+        let node = &mut self.rows[node as usize];
+        node.used += request;
+        node.pods.push(pod);
+    }
+
+    pub(super) fn unsettle_pod(&mut self, node: NodeId, pod: EntryId, request: Amount) {
+        let node = &mut self.rows[node as usize];
+        node.used -= request;
+        if let Some(at) = node.pods.iter().position(|one| *one == pod) {
+            node.pods.swap_remove(at);
+        }
+    }
+
+    /// Whether some usable node of the pool takes the pod, full or not: by its labels and taints.
+    pub(super) fn takes(&self, pool: PoolId, ask: &Ask) -> bool {
+        self.pools[usize::from(pool)].profiles.keys().any(|profile| profile.takes(ask))
+    }
+}
+
+impl Profile {
+    fn takes(&self, ask: &Ask) -> bool {
+        let selected = ask.selects.is_empty()
+            || ask.selects.iter().any(|all| all.iter().all(|one| self.satisfies(one)));
+        selected
+            && self.taints.iter().all(|taint| ask.tolerations.iter().any(|one| one.covers(taint)))
+    }
+
+    fn satisfies(&self, wanted: &Expression) -> bool {
+        if wanted.key == HOST_NAME {
+            return true;
+        }
+        let found = self.labels.iter().find(|(key, _)| *key == wanted.key).map(|(_, value)| value);
+        let number = |text: &String| text.parse::<i64>().ok();
+        let compared = |holds: fn(i64, i64) -> bool| {
+            let bound = wanted.values.first().and_then(number);
+            matches!((found.and_then(number), bound), (Some(value), Some(bound)) if holds(value, bound))
+        };
+        match wanted.operator {
+            Operator::In => found.is_some_and(|value| wanted.values.contains(value)),
+            Operator::NotIn => found.is_none_or(|value| !wanted.values.contains(value)),
+            Operator::Exists => found.is_some(),
+            Operator::DoesNotExist => found.is_none(),
+            Operator::Gt => compared(|value, bound| value > bound),
+            Operator::Lt => compared(|value, bound| value < bound),
+        }
+    }
+}
+
+impl Toleration {
+    fn covers(&self, taint: &Taint) -> bool {
+        (self.effect.is_empty() || self.effect == taint.effect)
+            && (self.key.is_empty() && self.exists || self.key == taint.key)
+            && (self.exists || self.value == taint.value)
+    }
+}
