@@ -8,7 +8,6 @@ mod audit;
 mod authentication;
 mod authorization;
 mod board;
-mod certificate;
 mod decision;
 mod discovery;
 mod document;
@@ -30,7 +29,6 @@ mod trust;
 mod tests;
 
 pub use audit::TARGET as AUDIT_TARGET;
-pub use certificate::CertificateError;
 pub use external_metrics::{METRIC, READ_INTERVAL_METRIC};
 pub use probes::LogLevel;
 pub use route::{GROUP, VERSION};
