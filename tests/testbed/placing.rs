@@ -23,7 +23,9 @@ pub struct Choices<'a> {
     pub shared: &'a [&'a str],
     /// The reserve, where shares set by hand leave one.
     pub reserve: f64,
-    /// Further lines of the section `extender`, indented by two.
+    /// Further keys of the section `policy`.
+    pub policy: &'a str,
+    /// Further lines of the section `extender`, indented by two, and sections after it.
     pub extender: &'a str,
     /// The section `telemetry` but for its first line; one of no use by default.
     pub telemetry: String,
@@ -35,6 +37,7 @@ impl<'a> Choices<'a> {
         Self {
             shared,
             reserve: 0.0,
+            policy: "stabilizationSeconds: 0",
             extender: "",
             telemetry: "  url: http://127.0.0.1:9\n".to_owned(),
         }
@@ -44,7 +47,7 @@ impl<'a> Choices<'a> {
     pub fn config(&self, plane: &ControlPlane, place: &Place) -> String {
         format!(
             "telemetry:
-{telemetry}policy: {{stabilizationSeconds: 0, reserveShare: {reserve}}}
+{telemetry}policy: {{{policy}, reserveShare: {reserve}}}
 control: {{decisionSeconds: 0.5, maxAgeSeconds: 8, followSeconds: 0.5, peer: {{caFile: {ca}, serverName: {SERVER_NAME}}}}}
 kubernetes:
   sharedPools: {shared:?}
@@ -62,6 +65,7 @@ extender:
   fenceSeconds: 1
 {more}",
             telemetry = self.telemetry,
+            policy = self.policy,
             reserve = self.reserve,
             ca = place.serving_ca.display(),
             shared = self.shared,

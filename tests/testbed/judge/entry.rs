@@ -50,6 +50,11 @@ impl Entry {
         })
     }
 
+    /// Whether a failure leaves open what became of the request.
+    pub(super) fn in_doubt(&self) -> bool {
+        matches!(self.code, 0 | 408 | 499 | 500..)
+    }
+
     /// What it did, with the instant from which that counts.
     pub(super) fn effects<'a>(
         &'a self,

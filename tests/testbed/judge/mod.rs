@@ -3,7 +3,8 @@
 //!
 //! A binding counts from the end of its request and a release from the beginning of its request,
 //! because the audit log does not say when between the two a request took effect. So a breach that
-//! is found is real, and one that lasts for less than a request can stay unseen.
+//! is found is real, and one that lasts for less than a request can stay unseen. A Binding that
+//! ended in an error of the server may have taken effect: it counts once the pod's node starts it.
 
 mod entry;
 mod room;
@@ -134,8 +135,10 @@ pub struct Life {
     pub priority_class: String,
     /// Bindings that succeeded: when the request ended, by whom, to which node.
     pub bound: Vec<(Timestamp, String, String)>,
-    /// Bindings that were refused by the API server: status codes.
+    /// Bindings that the API server did not answer with success: status codes.
     pub refused: Vec<u64>,
+    /// Those of them that may have taken effect all the same: by whom, to which node.
+    pub doubtful: Vec<(String, String)>,
     /// When it ended, was deleted for good or evicted.
     pub gone: Option<Timestamp>,
     /// Its node, if it has one.
@@ -292,12 +295,20 @@ impl Course {
             Effect::Refuse => {
                 if let Some(index) = self.find(entry) {
                     self.pods[index].refused.push(entry.code);
+                    if let (true, Some(node)) =
+                        (entry.in_doubt(), entry.request["target"]["name"].as_str())
+                    {
+                        self.pods[index].doubtful.push((entry.user.clone(), node.to_owned()));
+                    }
                 }
             }
             Effect::Status => {
                 if let Some(index) = self.find(entry) {
                     let sent = &mut self.pods[index].status_patches;
                     *sent.entry(entry.user.clone()).or_default() += 1;
+                    if entry.request["status"]["startTime"].is_string() {
+                        self.started(at, index);
+                    }
                 }
             }
             Effect::End => {
@@ -366,6 +377,16 @@ impl Course {
             self.charge(at, self.pods.len() - 1, Cause::Made, true);
         }
         Ok(())
+    }
+
+    /// Its node starts it: if no Binding is known to have succeeded, a doubtful one has.
+    fn started(&mut self, at: Timestamp, index: usize) {
+        let pod = &mut self.pods[index];
+        if let (None, None, Some((user, node))) = (&pod.node, pod.gone, pod.doubtful.last()) {
+            pod.node = Some(node.clone());
+            pod.bound.push((at, user.clone(), node.clone()));
+            self.charge(at, index, Cause::Bound, true);
+        }
     }
 
     fn end(&mut self, at: Timestamp, index: usize) {

@@ -117,6 +117,24 @@ fn a_refused_binding_takes_no_room_and_is_remembered() {
 }
 
 #[test]
+fn a_binding_that_ended_in_an_error_counts_once_its_pod_starts() {
+    for (code, started, bound) in
+        [(504, true, 1000), (504, false, 0), (409, true, 0), (500, true, 1000)]
+    {
+        let mut log = Log::cluster();
+        log.pod("p", "1", 10, None);
+        log.bind("p", "n1", 20, 30, code);
+        if started {
+            let starts = json!({"status": {"startTime": "2026-01-01T00:00:00Z"}});
+            log.add("patch", "pods/status", "shop", "p", 40, 41, 200, starts, Value::Null);
+        }
+        let course = log.read();
+        assert_eq!(course.peak("payments", "general").cpu, bound, "{code} {started}");
+        assert_eq!(course.breaches(&limit(999)).len(), usize::from(bound > 0));
+    }
+}
+
+#[test]
 fn room_that_was_given_back_may_be_used_again_and_no_sooner() {
     let mut log = Log::cluster();
     log.pod("a", "1", 10, None);
