@@ -15,6 +15,7 @@ mod external_metrics;
 mod identity;
 mod negotiate;
 mod openapi;
+mod placement;
 mod probes;
 mod remembered;
 mod route;
