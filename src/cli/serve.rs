@@ -137,7 +137,7 @@ async fn serve(args: &Args, config: Config, logging: Logging) -> anyhow::Result<
         watches.clone(),
         args.identity.clone(),
         server.read_intervals(),
-        None,
+        placements.clone(),
         stop_last.clone(),
     );
 
