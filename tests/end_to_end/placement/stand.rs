@@ -1,0 +1,93 @@
+//! A rig with `hirl` as the extender of a second scheduler.
+
+use anyhow::Result;
+use jiff::Timestamp;
+
+use super::rig::{Rig, SCHEDULER};
+use crate::testbed::hirl::{self, Hirl};
+use crate::testbed::judge::{Course, Limit, Room};
+use crate::testbed::placing::{self, Budget, Choices};
+use crate::testbed::scheduler::{Scheduler, Setup, USER};
+
+/// The rig, `hirl` and the scheduler that asks it.
+pub(crate) struct Stand {
+    /// The scheduler called [`SCHEDULER`], in strict mode.
+    pub(crate) scheduler: Scheduler,
+    /// The extender.
+    pub(crate) hirl: Hirl,
+    /// The cluster.
+    pub(crate) rig: Rig,
+}
+
+impl Stand {
+    /// Starts `hirl` and a strict scheduler on `rig`, whose nodes exist already, and waits until
+    /// the first budget holds in the first shared pool.
+    pub(crate) async fn start(
+        rig: Rig,
+        choices: &Choices<'_>,
+        budgets: &[Budget<'_>],
+        first_limit: i64,
+    ) -> Result<Self> {
+        let port = rig.plane.port();
+        Self::start_behind(rig, port, choices, budgets, first_limit).await
+    }
+
+    /// The same with what listens on `port` between `hirl` and the API server.
+    pub(crate) async fn start_behind(
+        rig: Rig,
+        port: u16,
+        choices: &Choices<'_>,
+        budgets: &[Budget<'_>],
+        first_limit: i64,
+    ) -> Result<Self> {
+        hirl::install(&rig.plane).await?;
+        for budget in budgets {
+            budget.apply(&rig.plane).await?;
+        }
+        let config = |place: &hirl::Place| choices.config(&rig.plane, place);
+        let mut server = Hirl::start_behind(&rig.plane, port, "hirl", config)?;
+        server.ready().await?;
+        let key = (budgets[0].domain, choices.shared[0]);
+        placing::limited(&rig.plane, &server, key, first_limit).await?;
+        let setup = Setup::new(SCHEDULER, Some(placing::extender(&server, "strict")));
+        let scheduler = Scheduler::start(&rig.plane, "second-scheduler", &setup).await?;
+        Ok(Self { scheduler, hirl: server, rig })
+    }
+
+    /// Sets a budget and waits until it holds in `pool`; gives the instants before and after.
+    pub(crate) async fn set(
+        &self,
+        budget: &Budget<'_>,
+        pool: &str,
+        limit: i64,
+    ) -> Result<(Timestamp, Timestamp)> {
+        let before = Timestamp::now();
+        budget.apply(&self.rig.plane).await?;
+        placing::limited(&self.rig.plane, &self.hirl, (budget.domain, pool), limit).await?;
+        Ok((before, Timestamp::now()))
+    }
+
+    /// Fails unless the audit log shows no binding beyond `limits`, no pod bound twice, and no pod
+    /// ended by the scheduler.
+    pub(crate) fn judged(&self, limits: &[Limit]) -> Result<Course> {
+        let course = self.rig.course()?;
+        fair(&course, limits)?;
+        Ok(course)
+    }
+}
+
+/// Fails unless `course` has no binding beyond `limits`, no pod bound twice, and none ended by the
+/// scheduler.
+pub(crate) fn fair(course: &Course, limits: &[Limit]) -> Result<()> {
+    let breaches = course.breaches(limits);
+    anyhow::ensure!(breaches.is_empty(), "over budget: {}; of {}", breaches[0], breaches.len());
+    anyhow::ensure!(course.bound_twice().is_empty(), "bound twice: {:?}", course.bound_twice());
+    let ended = course.ended_by(USER);
+    anyhow::ensure!(ended.is_empty(), "{} pods were ended by the scheduler", ended.len());
+    Ok(())
+}
+
+/// A limit of CPU in thousandths of a core that never changes.
+pub(crate) fn limit(domain: &str, pool: &str, cpu: i64) -> Limit {
+    Limit::constant(domain, pool, Room::cpu(cpu))
+}
