@@ -445,6 +445,66 @@ mod tests {
     }
 
     #[test]
+    fn a_pod_is_charged_as_the_scheduler_charges_it() {
+        let charged = |spec: &str, status: &str| {
+            let spec: PodSpec = serde_json::from_str(spec).unwrap();
+            spec.charged(&serde_json::from_str(status).unwrap()).cpu_milli
+        };
+        let with = |inits: &str| {
+            let text = format!(
+                r#"{{"containers": [{{"name": "a", "resources": {{"requests": {{"cpu": "300m"}}}}}}],
+                    "initContainers": [{inits}], "overhead": {{"cpu": "7m"}}}}"#
+            );
+            charged(&text, "{}")
+        };
+        let once = |name: &str, cpu: &str| {
+            format!(r#"{{"name": "{name}", "resources": {{"requests": {{"cpu": "{cpu}"}}}}}}"#)
+        };
+        let mesh = r#"{"name": "mesh", "restartPolicy": "Always", "resources": {"requests": {"cpu": "100m"}}}"#;
+        assert_eq!(with(""), 307);
+        assert_eq!(with(&once("i", "200m")), 307, "an init container ends before the rest starts");
+        assert_eq!(with(&once("i", "500m")), 507, "unless it is larger");
+        assert_eq!(with(mesh), 407, "a sidecar stays");
+        assert_eq!(with(&format!("{mesh}, {}", once("i", "350m"))), 457, "and runs beside it");
+        assert_eq!(with(&format!("{}, {mesh}", once("i", "350m"))), 407, "but not before");
+
+        let plain =
+            r#"{"containers": [{"name": "a", "resources": {"requests": {"cpu": "300m"}}}]}"#;
+        for (status, milli, why) in [
+            (
+                r#"{"containerStatuses": [{"name": "a", "allocatedResources": {"cpu": "500m"},
+                "resources": {"requests": {"cpu": "400m"}}}]}"#,
+                500,
+                "shrinks: still holds more",
+            ),
+            (
+                r#"{"containerStatuses": [{"name": "a", "allocatedResources": {"cpu": "100m"}}]}"#,
+                300,
+                "grows",
+            ),
+            (
+                r#"{"containerStatuses": [{"name": "a", "allocatedResources": {"cpu": "100m"}}],
+                "conditions": [{"type": "PodResizePending", "status": "True", "reason": "Infeasible"}]}"#,
+                100,
+                "never will",
+            ),
+            ("{}", 300, "no status yet"),
+        ] {
+            assert_eq!(charged(plain, status), milli, "{why}");
+        }
+        let whole = r#"{"resources": {"requests": {"cpu": "2"}}, "containers": [{"resources": {"requests": {"cpu": "5"}}}]}"#;
+        assert_eq!(charged(whole, "{}"), 2000);
+        assert_eq!(
+            charged(r#"{"containers": [{"resources": {"requests": {"cpu": "0.29"}}}]}"#, "{}"),
+            290
+        );
+        assert_eq!(
+            charged(r#"{"containers": [{"resources": {"requests": {"cpu": "100u"}}}]}"#, "{}"),
+            1
+        );
+    }
+
+    #[test]
     fn a_rollout_is_old_and_new_pods_side_by_side() {
         for (spec, status, rolling) in [
             ("{}", r#"{"replicas": 4, "updatedReplicas": 4}"#, false),

@@ -8,14 +8,16 @@ mod testbed;
 mod bank;
 mod cluster;
 mod decision;
+mod ledger;
 mod load;
 mod peer;
+mod placement;
 mod report;
 
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use serde_json::json;
 
 use report::Report;
@@ -32,7 +34,7 @@ struct Args {
     /// Also writes the figures to this file, one JSON object a line
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Only the decision pass, which needs no control plane
+    /// Only the decision pass and the placement ledger, which need no control plane
     #[arg(long)]
     pure: bool,
     /// Leave everything running after the memory figures, for a profiler
@@ -44,6 +46,25 @@ struct Args {
     /// Length of such a run, in seconds
     #[arg(long, default_value_t = 8)]
     seconds: u64,
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Only the throughput of a real kube-scheduler: without an extender, with one that says yes to
+    /// everything, and with ours
+    Placement {
+        /// Nodes
+        #[arg(long, default_value_t = 500)]
+        nodes: usize,
+        /// Pods that are pending when the scheduler starts
+        #[arg(long, default_value_t = 1500)]
+        pods: usize,
+        /// Runs of each, in turn
+        #[arg(long, default_value_t = 3)]
+        runs: usize,
+    },
 }
 
 fn main() -> Result<()> {
@@ -53,7 +74,11 @@ fn main() -> Result<()> {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     report.title(&format!("{command}: {cores} cores, hirl {}", env!("CARGO_PKG_VERSION")));
     report.record(&json!({"command": command, "cores": cores}))?;
+    if let Some(Verb::Placement { nodes, pods, runs }) = args.verb {
+        return testbed::run(placement::run(&mut report, nodes, pods, runs));
+    }
     decision::run(&mut report)?;
+    ledger::run(&mut report)?;
     if args.pure {
         return Ok(());
     }

@@ -9,6 +9,7 @@ mod failover;
 mod fixed_footprint;
 mod following;
 mod install;
+mod placement;
 mod placing_manifests;
 mod recovery;
 mod replay;

@@ -188,9 +188,19 @@ impl ControlPlane {
         &self.binaries
     }
 
+    /// The CA of every client of the API server, as a file.
+    pub fn cluster_ca(&self) -> &Path {
+        &self.files.cluster_ca
+    }
+
     /// The authorities.
     pub fn pki(&self) -> &Pki {
         &self.pki
+    }
+
+    /// The port of the API server.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Where the API server listens.
@@ -205,9 +215,20 @@ impl ControlPlane {
 
     /// A kubeconfig for `user` in `groups` (at most two).
     pub fn kubeconfig_for(&self, name: &str, user: &str, groups: &[&str]) -> Result<PathBuf> {
+        self.kubeconfig_through(self.port, name, user, groups)
+    }
+
+    /// The same through something that listens on another port: see `proxy`.
+    pub fn kubeconfig_through(
+        &self,
+        port: u16,
+        name: &str,
+        user: &str,
+        groups: &[&str],
+    ) -> Result<PathBuf> {
         let identity = self.pki.cluster.issue(&Leaf::client(user, groups))?;
         let identity = identity.write(&self.scratch, name)?;
-        kubeconfig(&self.scratch, &self.files.cluster_ca, &identity, self.port, name)
+        kubeconfig(&self.scratch, &self.files.cluster_ca, &identity, port, name)
     }
 
     /// Somebody who asks the API server as `identity`, or as nobody.
@@ -543,7 +564,9 @@ fn spawn_apiserver(
         let policy = scratch.write("audit-policy.yaml", include_str!("parts/audit-policy.yaml"))?;
         command
             .arg(flag("audit-policy-file", &policy))
-            .arg(flag("audit-log-path", &scratch.path().join("audit.log")));
+            .arg(flag("audit-log-path", &scratch.path().join("audit.log")))
+            // One file, whatever its size: it is read as a whole.
+            .arg("--audit-log-maxsize=0");
     }
     Process::spawn(scratch, "kube-apiserver", command)
 }

@@ -20,6 +20,12 @@ pub const SERVICE: (&str, &str) = ("hirl-system", "hirl");
 /// The name that its certificate must carry.
 pub const SERVER_NAME: &str = "hirl.hirl-system.svc";
 
+/// Its service account, as a user of the API server.
+pub const USER: &str = "system:serviceaccount:hirl-system:hirl";
+
+/// The groups of that user.
+pub const GROUPS: [&str; 2] = ["system:serviceaccounts", "system:serviceaccounts:hirl-system"];
+
 /// Patience with its start: it waits for the API server and for the first telemetry.
 const START: Duration = Duration::from_secs(90);
 
@@ -88,17 +94,23 @@ impl Hirl {
         name: &str,
         config: impl FnOnce(&Place) -> String,
     ) -> Result<Self> {
+        Self::start_behind(plane, plane.port(), name, config)
+    }
+
+    /// The same with what listens on `port` in the place of the API server: see `proxy`.
+    pub fn start_behind(
+        plane: &ControlPlane,
+        port: u16,
+        name: &str,
+        config: impl FnOnce(&Place) -> String,
+    ) -> Result<Self> {
         let scratch = Arc::clone(plane.scratch());
         let serving = Self::serving_identity(plane)?.write(&scratch, &format!("{name}-serving"))?;
         let home = Place {
             name: name.to_owned(),
             port: free_port()?,
             spare_port: free_port()?,
-            kubeconfig: plane.kubeconfig_for(
-                name,
-                "system:serviceaccount:hirl-system:hirl",
-                &["system:serviceaccounts", "system:serviceaccounts:hirl-system"],
-            )?,
+            kubeconfig: plane.kubeconfig_through(port, name, USER, &GROUPS)?,
             serving,
             serving_ca: scratch.write("serving-ca.crt", plane.pki().serving.pem())?,
         };

@@ -20,12 +20,17 @@ pub mod binaries;
 pub mod control_plane;
 pub mod demo;
 pub mod hirl;
+pub mod judge;
 pub mod objects;
 pub mod pki;
+pub mod placing;
 pub mod process;
 pub mod prometheus;
+pub mod proxy;
 pub mod requests;
+pub mod scheduler;
 pub mod scratch;
+pub mod stub;
 pub mod twin;
 pub mod wait;
 

@@ -156,3 +156,66 @@ async fn a_start_waits_for_every_list_and_a_gap_in_a_watch_is_read_anew() {
         "{urls:#?}"
     );
 }
+
+#[tokio::test]
+async fn the_placement_ledger_is_fed_and_its_pods_are_listed_anew_on_demand() {
+    let placed = |name: &str, cpu: &str| {
+        let mut pod = pod(name);
+        pod["metadata"]["uid"] = json!(format!("uid-{name}"));
+        pod["spec"]["nodeName"] = json!("n1");
+        pod["spec"]["containers"][0]["resources"]["requests"]["cpu"] = json!(cpu);
+        pod
+    };
+    let node = json!({
+        "metadata": {"name": "n1", "labels": {"hirl-scale.io/pool": "general"}},
+        "spec": {},
+        "status": {"allocatable": {"cpu": "8", "memory": "1Gi"},
+            "conditions": [{"type": "Ready", "status": "True"}]}
+    });
+    let namespace = json!({"metadata": {"name": "shop", "labels": {"team": "pay"}}});
+    let domain = json!({
+        "metadata": {"name": "payments", "uid": "d"},
+        "spec": {"class": "P0", "weight": 1, "slo": {"p99": "200ms", "errorRatio": 0.01},
+            "namespaceSelector": {"matchLabels": {"team": "pay"}}}
+    });
+    let mut answers = answers();
+    answers.insert("pods", vec![list(&[placed("a", "1")], None), list(&[placed("b", "3")], None)]);
+    answers.remove("pods watch");
+    answers.insert("nodes", vec![list(&[node], None)]);
+    answers.insert("namespaces", vec![list(&[namespace], None)]);
+    answers.insert("domains", vec![list(&[domain], None)]);
+
+    let (service, server) = mock::pair();
+    let (asked, _seen) = tokio::sync::mpsc::unbounded_channel();
+    let api_server = tokio::spawn(serve(server, answers, asked));
+    let stop = CancellationToken::new();
+    let ledger = crate::placement::Ledger::new(
+        crate::placement::Settings::default(),
+        &["general".to_owned()],
+        "hirl-system",
+    );
+    let placements = Placements::new(ledger);
+    let watches = Watches::start(
+        &Client::new(service, "default"),
+        &Settings::default(),
+        Some(placements.clone()),
+        Arc::default(),
+        &stop,
+    );
+    let mut synced = watches.synced();
+    let done = tokio::time::timeout(LIMIT, synced.wait_for(|done| *done)).await;
+    assert!(done.is_ok(), "{:?}", watches.missing());
+    drop(done);
+    let used = || {
+        let sums = placements.lock().sums();
+        sums.into_iter().map(|(key, used)| (key, used.cpu_milli)).collect::<Vec<_>>()
+    };
+    let key = || (Arc::from("payments"), Arc::from("general"));
+    assert_eq!(used(), [(key(), 1000)]);
+    tokio::time::timeout(LIMIT, watches.relist_pods()).await.unwrap();
+    assert_eq!(used(), [(key(), 3000)], "pod a is gone, pod b has come");
+    assert_eq!(placements.lock().counts().foreign_binds, 0, "a list is no event");
+
+    stop.cancel();
+    api_server.abort();
+}

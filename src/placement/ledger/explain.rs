@@ -7,11 +7,13 @@ use crate::cluster::Timestamp;
 use crate::placement::Explanation;
 
 impl Ledger {
-    /// Use per shared pool and domain.
+    /// Use per domain and shared pool, by their names.
     #[must_use]
     pub fn uses(&self, now: Timestamp) -> Vec<PoolUse> {
         let domains = 0..self.domains.len() as DomainId;
-        domains.flat_map(|domain| self.uses_of(domain, now)).collect()
+        let mut uses: Vec<PoolUse> = domains.flat_map(|domain| self.uses_of(domain, now)).collect();
+        uses.sort_by(|a, b| (&a.domain, &a.pool).cmp(&(&b.domain, &b.pool)));
+        uses
     }
 
     fn uses_of(&self, domain: DomainId, now: Timestamp) -> Vec<PoolUse> {

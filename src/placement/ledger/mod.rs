@@ -12,6 +12,9 @@ mod explain;
 mod nodes;
 mod verbs;
 
+#[cfg(test)]
+mod tests;
+
 pub use demand::PodName;
 pub use nodes::HOST_NAME;
 
@@ -315,10 +318,12 @@ impl Ledger {
         let node = pod.node.as_ref().map(|name| self.nodes.id(name));
         let nominated = pod.nominated.as_ref().map(|name| self.nodes.id(name));
         let id = self.entry(pod);
-        let listing = self.listing;
+        let (listing, list) = (self.listing, self.list);
         let mut foreign = false;
         let mut released = false;
         self.change(id, |entry| {
+            entry.known = true;
+            entry.list = list;
             entry.request = pod.request;
             entry.gated = pod.gated;
             entry.gated_by_us = pod.gated_by_us;
@@ -488,17 +493,12 @@ impl Ledger {
         0..self.entries.len() as EntryId
     }
 
-    /// The entry of a pod that a watch shows, made when it is new.
+    /// The entry of a pod, made when it is new.
     fn entry(&mut self, pod: &Pod) -> EntryId {
-        let id = match self.by_uid.get(&pod.uid) {
+        match self.by_uid.get(&pod.uid) {
             Some(&id) => id,
             None => self.insert(pod),
-        };
-        if let Some(entry) = &mut self.entries[id as usize] {
-            entry.known = true;
-            entry.list = self.list;
         }
-        id
     }
 
     fn insert(&mut self, pod: &Pod) -> EntryId {

@@ -5,9 +5,7 @@ use std::time::Duration;
 use super::nodes::{NodeId, PoolId};
 use super::{DomainId, EntryId, Ledger, Standing, State};
 use crate::cluster::{Amount, Class, Timestamp};
-use crate::placement::{
-    Ask, BindVerdict, Budgets, FilterVerdict, Grant, Outcome, Pod, Refusal, Resource,
-};
+use crate::placement::{Ask, BindVerdict, FilterVerdict, Grant, Outcome, Pod, Refusal, Resource};
 
 /// A filter of the same pod within this time belongs to the same scheduling cycle: the scheduler
 /// asks about the nominated node alone first, then about all.
@@ -40,7 +38,7 @@ impl Ledger {
         self.expire(now);
         let pod = &ask.pod;
         if let Some(why) = self.bypass(&pod.namespace, pod.bound_to_its_node, pod.priority) {
-            let id = self.known_or_new(pod);
+            let id = self.entry(pod);
             self.hold(id, None, now);
             return FilterVerdict::Pass(why);
         }
@@ -60,7 +58,7 @@ impl Ledger {
         if names.is_empty() {
             return FilterVerdict::Narrowed(Vec::new());
         }
-        let id = self.known_or_new(pod);
+        let id = self.entry(pod);
         let earlier = self.earlier_pool(id, now);
         // Its own hold must not stand in its way.
         self.change(id, |entry| {
@@ -119,10 +117,10 @@ impl Ledger {
         if self.bypass(&pod.namespace, pod.bound_to_its_node, pod.priority).is_some() {
             return None;
         }
-        let domain = *self.homes.get(&pod.namespace)?;
-        if self.not_ready().is_some() {
+        let domain = self.homes.get(&pod.namespace).copied();
+        let (None, Some(domain)) = (self.not_ready(), domain) else {
             return Some(Vec::new());
-        }
+        };
         let kept = candidates.iter().enumerate().filter(|(_, (node, victims))| {
             let Some((node, pool)) = self.nodes.find(node.as_ref()) else { return false };
             !self.nodes.is_shared(pool) || self.may_evict(ask, domain, node, pool, victims, now)
@@ -243,15 +241,6 @@ impl Ledger {
             Standing::Warming => Some(Refusal::Warming),
             Standing::Owner if self.budgets.is_none() => Some(Refusal::NoBudgets),
             Standing::Owner => None,
-        }
-    }
-
-    /// The entry of a pod that the scheduler asks about; one that no watch has shown yet is kept
-    /// while it holds something.
-    fn known_or_new(&mut self, pod: &Pod) -> EntryId {
-        match self.by_uid.get(&pod.uid) {
-            Some(&id) => id,
-            None => self.insert(pod),
         }
     }
 
@@ -554,7 +543,10 @@ impl Ledger {
         if class == Some(Class::P0) || self.in_emergency(domain, now) {
             return usable;
         }
-        let reserve = self.budgets.as_ref().map_or(0.0, |Budgets { reserve, .. }| *reserve);
+        let reserve = self
+            .budgets
+            .as_ref()
+            .map_or(0.0, |budgets| budgets.reserve_of(self.nodes.pool_name(pool)));
         usable.part((1.0 - reserve).clamp(0.0, 1.0))
     }
 

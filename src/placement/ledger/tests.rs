@@ -1,0 +1,697 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::placement::{
+    Ask, BindVerdict, DomainBudget, FilterVerdict, Grant, Operator, Resource, Taint, Toleration,
+};
+
+const GI: u64 = 1 << 30;
+
+fn at(seconds: f64) -> Timestamp {
+    Timestamp::from_seconds(1000.0 + seconds)
+}
+
+fn cpu(cpu_milli: u64) -> Amount {
+    Amount { cpu_milli, memory: 0 }
+}
+
+fn budget(name: &str, class: Class, share: f64) -> DomainBudget {
+    DomainBudget {
+        name: Arc::from(name),
+        class,
+        share,
+        pool_shares: Vec::new(),
+        breach_until: None,
+        emergency_until: None,
+    }
+}
+
+fn budgets(sequence: u64, payments: f64, platform: f64) -> Budgets {
+    Budgets {
+        epoch: Epoch { term: 7, sequence },
+        domains: vec![
+            budget("payments", Class::P0, payments),
+            budget("platform", Class::P3, platform),
+        ],
+        reserve: (1.0 - payments - platform).clamp(0.0, 1.0),
+        band: 0.1,
+    }
+}
+
+fn node(pool: &str, cpu_milli: u64) -> NodeFacts {
+    NodeFacts {
+        pool: Arc::from(pool),
+        usable: Some(Amount { cpu_milli, memory: 100 * GI }),
+        labels: vec![("pool".to_owned(), pool.to_owned())],
+        taints: Vec::new(),
+    }
+}
+
+/// Ten nodes of 10 cores in the shared pool `a`, namespaces `pay` and `plat` with half of it each.
+fn ledger() -> Ledger {
+    let shared = ["a".to_owned(), "b".to_owned()];
+    let mut ledger = Ledger::new(Settings::default(), &shared, "hirl-system");
+    for number in 0..10 {
+        ledger.put_node(&format!("a{number}"), node("a", 10_000));
+    }
+    ledger.set_namespaces(HashMap::from([
+        (Arc::from("pay"), Arc::from("payments")),
+        (Arc::from("plat"), Arc::from("platform")),
+    ]));
+    assert!(ledger.install(budgets(1, 0.5, 0.5)));
+    ledger.stand(Standing::Owner);
+    ledger
+}
+
+fn pod(namespace: &str, name: &str, cpu_milli: u64) -> Pod {
+    Pod {
+        uid: Arc::from(format!("uid-{name}")),
+        namespace: Arc::from(namespace),
+        name: Arc::from(name),
+        request: cpu(cpu_milli),
+        ..Pod::default()
+    }
+}
+
+fn ask(namespace: &str, name: &str, cpu_milli: u64) -> Ask {
+    Ask { pod: pod(namespace, name, cpu_milli), ..Ask::default() }
+}
+
+fn names(pool: &str, count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("{pool}{number}")).collect()
+}
+
+/// Filters, binds and settles; the node, or why not.
+fn place(
+    ledger: &mut Ledger,
+    ask: &Ask,
+    names: &[String],
+    now: Timestamp,
+) -> Result<String, Refusal> {
+    let chosen = match ledger.filter(ask, names, now) {
+        FilterVerdict::Narrowed(chosen) => chosen,
+        FilterVerdict::Pass(_) => (0..names.len() as u32).collect(),
+        FilterVerdict::Refused(why) | FilterVerdict::NodesFull(why) => return Err(why),
+    };
+    let node = names[chosen[0] as usize].clone();
+    match ledger.bind((&ask.pod.uid, &ask.pod.namespace), &node, now) {
+        BindVerdict::Send(_) => {
+            ledger.settle(&ask.pod.uid, Outcome::Bound);
+            Ok(node)
+        }
+        BindVerdict::Already => Ok(node),
+        BindVerdict::Refused(why) => Err(why),
+    }
+}
+
+fn spent(domain: &str) -> Refusal {
+    Refusal::Budget { domain: Arc::from(domain), resource: Resource::Cpu }
+}
+
+#[test]
+fn a_domain_is_filled_to_the_last_thousandth_and_not_beyond() {
+    let mut ledger = ledger();
+    let names = names("a", 10);
+    for number in 0..50 {
+        let name = format!("p{number}");
+        place(&mut ledger, &ask("pay", &name, 1000), &names, at(0.0)).unwrap();
+    }
+    let refused = place(&mut ledger, &ask("pay", "more", 1), &names, at(0.0));
+    assert_eq!(refused, Err(spent("payments")));
+    assert_eq!(
+        refused.unwrap_err().to_string(),
+        "budget: domain payments has used its cpu budget in the shared node pools"
+    );
+    assert!(place(&mut ledger, &ask("plat", "other", 1000), &names, at(0.0)).is_ok());
+    assert_eq!(ledger.sums(), ledger.recount());
+    // The end of one pod is room for the next.
+    ledger.remove_pod("uid-p3");
+    assert!(place(&mut ledger, &ask("pay", "more", 1000), &names, at(0.0)).is_ok());
+}
+
+#[test]
+fn memory_is_a_limit_of_its_own() {
+    let mut ledger = ledger();
+    let mut big = ask("pay", "big", 1);
+    big.pod.request.memory = 501 * GI;
+    let why = place(&mut ledger, &big, &names("a", 10), at(0.0)).unwrap_err();
+    assert!(why.to_string().contains("memory"), "{why}");
+    big.pod.request.memory = 500 * GI;
+    assert!(place(&mut ledger, &big, &names("a", 10), at(0.0)).is_ok());
+}
+
+#[test]
+fn a_hold_counts_until_it_expires_and_is_replaced_by_the_next() {
+    let mut ledger = ledger();
+    let names = names("a", 10);
+    let whole = ask("pay", "whole", 50_000);
+    assert!(matches!(ledger.filter(&whole, &names, at(0.0)), FilterVerdict::Narrowed(_)));
+    assert!(matches!(ledger.filter(&whole, &names, at(1.0)), FilterVerdict::Narrowed(_)));
+    let other = ask("pay", "other", 1000);
+    assert_eq!(ledger.filter(&other, &names, at(2.0)), FilterVerdict::Refused(spent("payments")));
+    assert!(matches!(ledger.filter(&other, &names, at(31.5)), FilterVerdict::Narrowed(_)));
+    assert_eq!(ledger.sums(), ledger.recount());
+    // Its hold is gone, so the bind is judged anew.
+    let bind = ledger.bind(("uid-whole", "pay"), "a0", at(32.0));
+    // A pod that no watch has shown and that holds nothing is forgotten.
+    assert_eq!(bind, BindVerdict::Refused(Refusal::UnknownPod));
+}
+
+#[test]
+fn a_refusal_by_the_scheduler_after_our_answer_frees_the_hold() {
+    let mut ledger = ledger();
+    let names = names("a", 10);
+    let ask = ask("pay", "p", 50_000);
+    ledger.put_pod(&ask.pod);
+    ledger.filter(&ask, &names, at(0.0));
+    assert_eq!(ledger.uses(at(0.0))[0].held, cpu(50_000));
+    ledger.put_pod(&Pod { unscheduled: 42, ..ask.pod.clone() });
+    assert_eq!(ledger.uses(at(0.0))[0].held, Amount::ZERO);
+    // The same words again say nothing new.
+    ledger.filter(&ask, &names, at(1.0));
+    ledger.put_pod(&Pod { unscheduled: 42, ..ask.pod });
+    assert_eq!(ledger.uses(at(1.0))[0].held, cpu(50_000));
+}
+
+#[test]
+fn ten_nodes_are_named_the_fullest_for_work_that_can_wait_and_the_emptiest_for_the_rest() {
+    let mut ledger = ledger();
+    for number in 10..40 {
+        ledger.put_node(&format!("a{number}"), node("a", 10_000));
+    }
+    for number in 0..20 {
+        let mut one = pod("plat", &format!("x{number}"), 100 * (number + 1));
+        one.node = Some(Arc::from(format!("a{number}")));
+        ledger.put_pod(&one);
+    }
+    let names = names("a", 40);
+    let chosen = |verdict| match verdict {
+        FilterVerdict::Narrowed(chosen) => chosen,
+        other => panic!("{other:?}"),
+    };
+    let packed = chosen(ledger.filter(&ask("plat", "p3", 1), &names, at(0.0)));
+    assert_eq!(packed, [19, 18, 17, 16, 15, 14, 13, 12, 11, 10]);
+    let spread = chosen(ledger.filter(&ask("pay", "p0", 1), &names, at(0.0)));
+    assert_eq!(spread, (20..30).collect::<Vec<u32>>());
+    let wide = Ask { keeps_choice: true, ..ask("pay", "zones", 1) };
+    assert_eq!(chosen(ledger.filter(&wide, &names, at(0.0))).len(), 40);
+    let scores = ledger.prioritize(&ask("plat", "p3", 1), &["a19", "a0", "nowhere"]);
+    assert!(scores[0] > scores[1] && scores[2] == 5, "{scores:?}");
+}
+
+#[test]
+fn a_pod_is_narrowed_to_one_pool_and_to_another_after_it_failed_there() {
+    let mut ledger = ledger();
+    for number in 0..10 {
+        ledger.put_node(&format!("b{number}"), node("b", 9_000));
+    }
+    let both: Vec<String> = names("a", 5).into_iter().chain(names("b", 5)).collect();
+    let ask = Ask { keeps_choice: true, ..ask("pay", "p", 1000) };
+    // The pool with more headroom.
+    assert_eq!(ledger.filter(&ask, &both, at(0.0)), FilterVerdict::Narrowed(vec![0, 1, 2, 3, 4]));
+    assert_eq!(ledger.filter(&ask, &both, at(0.1)), FilterVerdict::Narrowed(vec![0, 1, 2, 3, 4]));
+    assert_eq!(ledger.filter(&ask, &both, at(2.0)), FilterVerdict::Narrowed(vec![5, 6, 7, 8, 9]));
+}
+
+#[test]
+fn a_dedicated_pool_needs_no_budget() {
+    let mut ledger = ledger();
+    ledger.put_node("own0", node("own", 1000));
+    let huge = ask("pay", "huge", 900_000);
+    assert_eq!(ledger.filter(&huge, &["a0", "own0"], at(0.0)), FilterVerdict::Narrowed(vec![1]));
+    assert!(matches!(
+        ledger.bind(("uid-huge", "pay"), "own0", at(0.0)),
+        BindVerdict::Send(Some(Grant { .. }))
+    ));
+}
+
+#[test]
+fn budget_in_a_pool_that_was_not_offered_is_no_refusal() {
+    let mut ledger = ledger();
+    ledger.install(Budgets {
+        domains: vec![
+            DomainBudget {
+                pool_shares: vec![(Arc::from("b"), 0.5)],
+                ..budget("payments", Class::P0, 0.0)
+            },
+            budget("platform", Class::P3, 0.5),
+        ],
+        ..budgets(2, 0.0, 0.5)
+    });
+    ledger.put_node("b0", node("b", 10_000));
+    let here = ask("pay", "p", 1000);
+    let offered = ["a0", "a1"];
+    let full = Refusal::NodesFull { domain: Arc::from("payments") };
+    assert_eq!(ledger.filter(&here, &offered, at(0.0)), FilterVerdict::NodesFull(full));
+    // A selector or a taint keeps it out of that pool: then it is the budget.
+    let picky = Ask {
+        selects: vec![vec![crate::placement::Expression {
+            key: "pool".to_owned(),
+            operator: Operator::In,
+            values: vec!["a".to_owned()],
+        }]],
+        ..here.clone()
+    };
+    let refused = FilterVerdict::Refused(spent("payments"));
+    assert_eq!(ledger.filter(&picky, &offered, at(0.0)), refused);
+    let taint =
+        Taint { key: "k".to_owned(), value: "v".to_owned(), effect: "NoSchedule".to_owned() };
+    ledger.put_node("b0", NodeFacts { taints: vec![taint], ..node("b", 10_000) });
+    assert_eq!(ledger.filter(&here, &offered, at(0.0)), refused);
+    let tolerant = Ask {
+        tolerations: vec![Toleration {
+            key: "k".to_owned(),
+            exists: true,
+            ..Toleration::default()
+        }],
+        ..here
+    };
+    assert!(matches!(ledger.filter(&tolerant, &offered, at(0.0)), FilterVerdict::NodesFull(_)));
+}
+
+#[test]
+fn the_band_is_open_to_the_domains_own_class_in_a_breach_and_to_all_in_an_emergency() {
+    let mut ledger = ledger();
+    let names = names("a", 10);
+    place(&mut ledger, &ask("pay", "base", 50_000), &names, at(0.0)).unwrap();
+    let p0 = |name: &str, milli| ask("pay", name, milli);
+    let p2 = |name: &str, milli| {
+        let mut ask = ask("pay", name, milli);
+        ask.pod.priority_class = Arc::from("hirl-p2");
+        ask
+    };
+    assert_eq!(place(&mut ledger, &p0("n", 1), &names, at(0.0)), Err(spent("payments")));
+    let mut breach = budgets(2, 0.5, 0.3);
+    breach.domains[0].breach_until = Some(at(100.0));
+    assert!(ledger.install(breach.clone()));
+    assert_eq!(place(&mut ledger, &p2("q", 1), &names, at(1.0)), Err(spent("payments")));
+    assert!(place(&mut ledger, &p0("r", 5000), &names, at(1.0)).is_ok());
+    assert_eq!(place(&mut ledger, &p0("s", 1), &names, at(1.0)), Err(spent("payments")));
+    ledger.remove_pod("uid-r");
+    // Time-boxed.
+    assert_eq!(place(&mut ledger, &p0("t", 1), &names, at(100.0)), Err(spent("payments")));
+    breach.epoch.sequence = 3;
+    breach.domains[0].breach_until = None;
+    breach.domains[0].emergency_until = Some(at(200.0));
+    assert!(ledger.install(breach));
+    assert!(place(&mut ledger, &p2("u", 5000), &names, at(101.0)).is_ok());
+    assert_eq!(place(&mut ledger, &p2("v", 1), &names, at(101.0)), Err(spent("payments")));
+}
+
+#[test]
+fn the_reserve_is_for_p0_and_emergencies() {
+    let mut ledger = ledger();
+    let names = names("a", 10);
+    // 50 + 30 cores of budget and a reserve of 20: a foreign bind has put platform above its own.
+    let mut over = pod("plat", "over", 45_000);
+    over.node = Some(Arc::from("a1"));
+    ledger.put_pod(&over);
+    assert_eq!(ledger.counts().foreign_binds, 1);
+    assert!(ledger.install(budgets(2, 0.5, 0.3)));
+    let low = |name: &str, milli| {
+        let mut ask = ask("pay", name, milli);
+        ask.pod.priority_class = Arc::from("hirl-p1");
+        ask
+    };
+    assert!(place(&mut ledger, &low("a", 35_000), &names, at(0.0)).is_ok());
+    let reserve = Refusal::Reserve { domain: Arc::from("payments"), resource: Resource::Cpu };
+    assert_eq!(place(&mut ledger, &low("b", 1000), &names, at(0.0)), Err(reserve));
+    assert!(place(&mut ledger, &ask("pay", "c", 1000), &names, at(0.0)).is_ok());
+}
+
+#[test]
+fn older_budgets_never_replace_newer_ones_and_a_hold_survives_one_change() {
+    let mut ledger = ledger();
+    let names = names("a", 10);
+    assert!(ledger.install(budgets(5, 0.5, 0.5)));
+    assert!(!ledger.install(budgets(4, 0.9, 0.1)));
+    for name in ["x", "y"] {
+        ledger.filter(&ask("pay", name, 1000), &names, at(0.0));
+    }
+    assert!(ledger.install(budgets(6, 0.0, 0.5)));
+    // The same shares under a new number are no change.
+    assert!(ledger.install(budgets(7, 0.0, 0.5)));
+    assert!(matches!(
+        ledger.bind(("uid-x", "pay"), "a0", at(1.0)),
+        BindVerdict::Send(Some(Grant { held: true, .. }))
+    ));
+    ledger.settle("uid-x", Outcome::Bound);
+    assert!(ledger.install(budgets(8, 0.1, 0.5)));
+    assert!(ledger.install(budgets(9, 0.0, 0.5)));
+    assert_eq!(
+        ledger.bind(("uid-y", "pay"), "a0", at(1.0)),
+        BindVerdict::Refused(spent("payments"))
+    );
+    // What stands is not touched.
+    assert_eq!(ledger.uses(at(1.0))[0].bound, cpu(1000));
+}
+
+#[test]
+fn a_bind_is_the_same_however_often_it_is_asked() {
+    let mut ledger = ledger();
+    let names = names("a", 10);
+    let ask = ask("pay", "p", 1000);
+    ledger.put_pod(&ask.pod);
+    ledger.filter(&ask, &names, at(0.0));
+    assert!(matches!(ledger.bind(("uid-p", "pay"), "a3", at(0.0)), BindVerdict::Send(Some(_))));
+    // Meanwhile the scheduler asks again, and a second scheduler too.
+    assert_eq!(ledger.filter(&ask, &names, at(0.1)), FilterVerdict::Narrowed(vec![3]));
+    assert_eq!(
+        ledger.filter(&ask, &["a4"], at(0.1)),
+        FilterVerdict::Refused(Refusal::BindInProgress)
+    );
+    assert_eq!(
+        ledger.bind(("uid-p", "pay"), "a4", at(0.1)),
+        BindVerdict::Refused(Refusal::BindInProgress)
+    );
+    ledger.settle("uid-p", Outcome::Unknown);
+    assert_eq!(ledger.unsettled().len(), 1);
+    assert_eq!(ledger.uses(at(0.0))[0].binding, cpu(1000));
+    // Sent again: the API server makes it once at most.
+    assert!(matches!(ledger.bind(("uid-p", "pay"), "a3", at(1.0)), BindVerdict::Send(Some(_))));
+    ledger.settle("uid-p", Outcome::Bound);
+    assert_eq!(ledger.bind(("uid-p", "pay"), "a3", at(2.0)), BindVerdict::Already);
+    assert_eq!(
+        ledger.bind(("uid-p", "pay"), "a4", at(2.0)),
+        BindVerdict::Refused(Refusal::OtherNode)
+    );
+    assert!(ledger.unsettled().is_empty());
+    assert_eq!(ledger.counts().foreign_binds, 0);
+    // The watch agrees, and an older event does not undo it.
+    ledger.put_pod(&ask.pod);
+    ledger.put_pod(&Pod { node: Some(Arc::from("a3")), ..ask.pod });
+    assert_eq!(ledger.uses(at(0.0))[0].bound, cpu(1000));
+    assert_eq!(ledger.sums(), ledger.recount());
+}
+
+#[test]
+fn without_ownership_or_budgets_nobody_is_let_in_but_those_who_need_none() {
+    let mut ledger = ledger();
+    let names = names("a", 2);
+    let daemon =
+        Ask { pod: Pod { bound_to_its_node: true, ..pod("pay", "daemon", 1) }, ..Ask::default() };
+    let critical =
+        Ask { pod: Pod { priority: 2_000_000_000, ..pod("pay", "critical", 1) }, ..Ask::default() };
+    ledger.stand(Standing::Warming);
+    for (who, why) in [
+        (&ask("kube-system", "dns", 1), Bypass::Namespace),
+        (&ask("hirl-system", "hirl", 1), Bypass::Namespace),
+        (&daemon, Bypass::DaemonSet),
+        (&critical, Bypass::SystemPriority),
+    ] {
+        assert_eq!(ledger.filter(who, &names, at(0.0)), FilterVerdict::Pass(why));
+        let bind = ledger.bind((&who.pod.uid, &who.pod.namespace), "a0", at(0.0));
+        assert_eq!(bind, BindVerdict::Send(None));
+    }
+    // Whose domains may not all be known yet.
+    let stranger = ask("elsewhere", "s", 1);
+    let warming = FilterVerdict::Refused(Refusal::Warming);
+    assert_eq!(ledger.filter(&stranger, &names, at(0.0)), warming);
+    assert_eq!(ledger.filter(&ask("pay", "p", 1), &names, at(0.0)), warming);
+    assert_eq!(ledger.preempt(&stranger, &[("a0", vec!["uid-dns"])], at(0.0)), Some(vec![]));
+    ledger.stand(Standing::Owner);
+    assert_eq!(ledger.filter(&stranger, &names, at(0.0)), FilterVerdict::Pass(Bypass::NoDomain));
+    let mut young = Ledger::new(Settings::default(), &[], "hirl-system");
+    young.stand(Standing::Owner);
+    young.set_namespaces(HashMap::from([(Arc::from("pay"), Arc::from("payments"))]));
+    young.put_node("a0", node("a", 1));
+    let none = FilterVerdict::Refused(Refusal::NoBudgets);
+    assert_eq!(young.filter(&ask("pay", "p", 1), &["a0"], at(0.0)), none);
+}
+
+#[test]
+fn odd_questions_get_plain_answers() {
+    let mut ledger = ledger();
+    let none: [&str; 0] = [];
+    let one = ask("pay", "p", 1);
+    assert_eq!(ledger.filter(&one, &none, at(0.0)), FilterVerdict::Narrowed(vec![]));
+    assert_eq!(
+        ledger.filter(&one, &["nowhere"], at(0.0)),
+        FilterVerdict::Refused(Refusal::UnknownNode)
+    );
+    assert_eq!(ledger.filter(&one, &["nowhere", "a1"], at(0.0)), FilterVerdict::Narrowed(vec![1]));
+    assert_eq!(
+        ledger.bind(("uid-p", "pay"), "nowhere", at(0.0)),
+        BindVerdict::Refused(Refusal::UnknownNode)
+    );
+    assert_eq!(
+        ledger.bind(("uid-none", "pay"), "a1", at(0.0)),
+        BindVerdict::Refused(Refusal::UnknownPod)
+    );
+    ledger.settle("uid-none", Outcome::Bound);
+    ledger.remove_pod("uid-none");
+    // Nothing is left of a pod that nobody has ever shown.
+    ledger.filter(&one, &none, at(100.0));
+    assert_eq!(ledger.pods(), 0);
+}
+
+#[test]
+fn a_nodes_pods_move_with_its_label_and_come_back_with_the_node() {
+    let mut ledger = ledger();
+    let mut one = pod("pay", "p", 3000);
+    one.node = Some(Arc::from("a0"));
+    ledger.put_pod(&one);
+    ledger.put_node("a0", node("b", 10_000));
+    let used = |ledger: &Ledger, pool: &str| {
+        let uses = ledger.uses(at(0.0));
+        uses.iter().find(|one| &*one.pool == pool && &*one.domain == "payments").unwrap().bound
+    };
+    assert_eq!((used(&ledger, "a"), used(&ledger, "b")), (Amount::ZERO, cpu(3000)));
+    ledger.remove_node("a0");
+    assert_eq!(used(&ledger, "b"), Amount::ZERO);
+    ledger.put_node("a0", node("a", 10_000));
+    assert_eq!(used(&ledger, "a"), cpu(3000));
+    // A resize in place.
+    ledger.put_pod(&Pod { request: cpu(4000), ..one });
+    assert_eq!(used(&ledger, "a"), cpu(4000));
+    assert_eq!(ledger.sums(), ledger.recount());
+}
+
+#[test]
+fn a_list_takes_away_what_it_does_not_show() {
+    let mut ledger = ledger();
+    for name in ["x", "y"] {
+        ledger.put_pod(&Pod { node: Some(Arc::from("a0")), ..pod("pay", name, 1000) });
+    }
+    ledger.begin_pods();
+    ledger.put_pod(&Pod { node: Some(Arc::from("a0")), ..pod("pay", "x", 1000) });
+    // Bound by us while the list was under way: not in it, and not gone.
+    place(&mut ledger, &ask("pay", "new", 500), &names("a", 10), at(0.0)).unwrap();
+    ledger.end_pods();
+    assert_eq!(ledger.uses(at(0.0))[0].bound, cpu(1500));
+    assert_eq!(ledger.counts().foreign_binds, 2);
+    ledger.begin_nodes();
+    ledger.end_nodes();
+    assert!(ledger.recount().is_empty() && ledger.sums().is_empty());
+}
+
+fn bound(ledger: &mut Ledger, namespace: &str, name: &str, class: &str, milli: u64, node: &str) {
+    ledger.put_pod(&Pod {
+        priority_class: Arc::from(class),
+        node: Some(Arc::from(node)),
+        ..pod(namespace, name, milli)
+    });
+}
+
+#[test]
+fn preemption_takes_only_lower_classes_of_the_same_domain_and_only_if_it_helps() {
+    let mut ledger = ledger();
+    bound(&mut ledger, "pay", "low", "hirl-p3", 5000, "a0");
+    bound(&mut ledger, "pay", "top", "", 45_000, "a1");
+    bound(&mut ledger, "plat", "other", "", 5000, "a2");
+    let candidates = [
+        ("a0", vec!["uid-low"]),
+        ("a1", vec!["uid-top"]),
+        ("a2", vec!["uid-other"]),
+        ("a3", vec![]),
+        ("a4", vec!["uid-unknown"]),
+        ("a5", vec!["uid-low"]),
+        ("nowhere", vec!["uid-low"]),
+    ];
+    let mut chosen = |ask: &Ask| ledger.preempt(ask, &candidates, at(0.0));
+    assert_eq!(chosen(&ask("pay", "p", 5000)), Some(vec![0]));
+    // Not enough.
+    assert_eq!(chosen(&ask("pay", "p", 5001)), Some(vec![]));
+    assert_eq!(chosen(&ask("kube-system", "dns", 5000)), None);
+    // Another domain's pods only when it is above its hard limit.
+    assert!(ledger.install(budgets(2, 0.9, 0.01)));
+    assert_eq!(ledger.preempt(&ask("pay", "p", 1000), &candidates, at(0.0)), Some(vec![0, 2]));
+}
+
+#[test]
+fn freed_budget_belongs_to_the_pod_for_which_it_was_freed() {
+    let mut ledger = ledger();
+    let names = names("a", 10);
+    bound(&mut ledger, "pay", "base", "", 45_000, "a0");
+    let waits = Pod { nominated: Some(Arc::from("a1")), ..pod("pay", "waits", 5000) };
+    ledger.put_pod(&waits);
+    let refused = place(&mut ledger, &ask("pay", "thief", 1000), &names, at(0.0));
+    assert_eq!(refused, Err(spent("payments")));
+    let place = place(&mut ledger, &Ask { pod: waits, ..Ask::default() }, &names, at(0.0));
+    assert!(place.is_ok());
+}
+
+#[test]
+fn gates_open_by_class_then_age_within_the_headroom() {
+    let mut ledger = ledger();
+    bound(&mut ledger, "pay", "base", "", 46_000, "a0");
+    let gated = |name: &str, class: &str, milli, seconds| Pod {
+        gated: true,
+        gated_by_us: true,
+        priority_class: Arc::from(class),
+        created: at(seconds),
+        ..pod("pay", name, milli)
+    };
+    for pod in [
+        gated("old-p3", "hirl-p3", 1000, 0.0),
+        gated("young-p2", "hirl-p2", 1000, 9.0),
+        gated("old-p2", "hirl-p2", 2000, 1.0),
+        gated("never", "hirl-p2", 60_000, 0.0),
+        gated("late-p3", "hirl-p3", 1000, 5.0),
+    ] {
+        ledger.put_pod(&pod);
+    }
+    let through = |ledger: &mut Ledger, most| -> Vec<String> {
+        ledger.ungate(most, at(10.0)).iter().map(|(_, _, name)| name.to_string()).collect()
+    };
+    assert_eq!(through(&mut ledger, 100), ["old-p2", "young-p2", "old-p3"]);
+    assert_eq!(through(&mut ledger, 1), ["old-p2"]);
+    // One that was let through counts until it is placed.
+    ledger.put_pod(&pod("pay", "old-p2", 2000));
+    assert_eq!(through(&mut ledger, 100), ["young-p2", "old-p3"]);
+    ledger.stand(Standing::Follower);
+    assert!(through(&mut ledger, 100).is_empty());
+}
+
+#[test]
+fn excess_is_named_after_its_delay_lowest_class_and_youngest_first() {
+    let mut ledger = ledger();
+    for (name, class, seconds) in
+        [("old", "hirl-p3", 1.0), ("young", "hirl-p3", 2.0), ("top", "hirl-p0", 3.0)]
+    {
+        ledger.put_pod(&Pod {
+            created: at(seconds),
+            priority_class: Arc::from(class),
+            node: Some(Arc::from("a0")),
+            ..pod("pay", name, 1000)
+        });
+    }
+    assert!(ledger.install(budgets(2, 0.02, 0.5)));
+    assert!(ledger.excess(60.0, at(0.0)).is_empty());
+    assert!(ledger.excess(60.0, at(59.0)).is_empty());
+    let excess = ledger.excess(60.0, at(60.0));
+    let named: Vec<&str> = excess.values().flatten().map(|(_, _, name)| &**name).collect();
+    assert_eq!(named, ["young"]);
+    // Back under the limit, the time starts anew.
+    assert!(ledger.install(budgets(3, 0.5, 0.5)));
+    assert!(ledger.excess(60.0, at(61.0)).is_empty());
+    assert!(ledger.install(budgets(4, 0.02, 0.5)));
+    assert!(ledger.excess(60.0, at(62.0)).is_empty());
+}
+
+#[test]
+fn a_pod_can_be_explained() {
+    let mut ledger = ledger();
+    ledger.put_pod(&pod("pay", "p", 60_000));
+    let refused = place(&mut ledger, &ask("pay", "p", 60_000), &names("a", 10), at(0.0));
+    assert!(refused.is_err());
+    let why = ledger.explain("pay", "p", at(0.0)).unwrap();
+    assert_eq!((why.state, why.domain.as_deref()), ("pending", Some("payments")));
+    assert_eq!(why.refused, refused.err().map(|why| why.to_string()));
+    assert_eq!(why.pools[0].limit.cpu_milli, 50_000);
+    assert_eq!(ledger.explain("pay", "nobody", at(0.0)), None);
+}
+
+/// What can happen, in any order.
+#[derive(Debug, Clone)]
+enum Step {
+    Filter { pod: u8, names: u16 },
+    Bind { pod: u8, node: u8 },
+    Settle { pod: u8, outcome: u8 },
+    Seen { pod: u8 },
+    Gone { pod: u8 },
+    Shares { payments: u8 },
+    Node { node: u8, pool: bool },
+    Wait,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0..30_u8, any::<u16>()).prop_map(|(pod, names)| Step::Filter { pod, names }),
+        4 => (0..30_u8, 0..12_u8).prop_map(|(pod, node)| Step::Bind { pod, node }),
+        4 => (0..30_u8, 0..3_u8).prop_map(|(pod, outcome)| Step::Settle { pod, outcome }),
+        2 => (0..30_u8).prop_map(|pod| Step::Seen { pod }),
+        1 => (0..30_u8).prop_map(|pod| Step::Gone { pod }),
+        1 => (0..=10_u8).prop_map(|payments| Step::Shares { payments }),
+        1 => (0..12_u8, any::<bool>()).prop_map(|(node, pool)| Step::Node { node, pool }),
+        1 => Just(Step::Wait),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Whatever happens in whatever order: the running sums are the recount, a pod counts once,
+    /// and a Binding leaves only with a hold or with room.
+    #[test]
+    fn no_order_of_events_breaks_the_sums_or_the_limits(steps in prop::collection::vec(step(), 1..120)) {
+        let mut ledger = ledger();
+        let mut now = at(0.0);
+        let mut sequence = 1;
+        let mut steady = true;
+        let request = |pod: u8| 1000 * (1 + u64::from(pod) % 7);
+        let of = |number: u8| pod(if number % 2 == 0 { "pay" } else { "plat" }, &format!("q{number}"), request(number));
+        let node_name = |node: u8| format!("a{node}");
+        for step in steps {
+            match step {
+                Step::Filter { pod, names } => {
+                    let ask = Ask { pod: of(pod), ..Ask::default() };
+                    let names: Vec<String> =
+                        (0..12).filter(|bit| names >> bit & 1 == 1).map(node_name).collect();
+                    if let FilterVerdict::Narrowed(chosen) = ledger.filter(&ask, &names, now) {
+                        prop_assert!(chosen.iter().all(|&at| (at as usize) < names.len()));
+                        let mut unique = chosen.clone();
+                        unique.sort_unstable();
+                        unique.dedup();
+                        prop_assert_eq!(unique.len(), chosen.len());
+                    }
+                }
+                Step::Bind { pod, node } => {
+                    let one = of(pod);
+                    let verdict = ledger.bind((&one.uid, &one.namespace), &node_name(node), now);
+                    if let (BindVerdict::Send(Some(grant)), true) = (verdict, steady) {
+                        // While shares and nodes stand still no hold can outlive its limit.
+                        let uses = ledger.uses(now);
+                        let used = uses.iter().find(|one| one.pool == grant.pool && one.domain == grant.domain);
+                        let used = used.expect("a shared pool");
+                        prop_assert!((used.bound + used.binding + used.held).fits(used.limit), "{used:?}");
+                    }
+                }
+                Step::Settle { pod, outcome } => {
+                    let outcome = [Outcome::Bound, Outcome::Rejected, Outcome::Unknown][usize::from(outcome)];
+                    ledger.settle(&of(pod).uid, outcome);
+                }
+                Step::Seen { pod } => ledger.put_pod(&of(pod)),
+                Step::Gone { pod } => ledger.remove_pod(&of(pod).uid),
+                Step::Shares { payments } => {
+                    sequence += 1;
+                    steady = false;
+                    let share = f64::from(payments) / 10.0;
+                    ledger.install(budgets(sequence, share, 1.0 - share));
+                }
+                Step::Node { node: number, pool } => {
+                    steady = false;
+                    ledger.put_node(&node_name(number), node(if pool { "a" } else { "b" }, 10_000));
+                }
+                Step::Wait => now = now.plus(std::time::Duration::from_secs(20)),
+            }
+            prop_assert_eq!(ledger.sums(), ledger.recount());
+        }
+        // In the end every hold is over; nothing leaks.
+        let _ = ledger.ungate(0, now.plus(std::time::Duration::from_secs(60)));
+        prop_assert!(ledger.uses(now).iter().all(|one| one.held == Amount::ZERO));
+    }
+}
