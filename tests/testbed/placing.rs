@@ -163,7 +163,8 @@ pub async fn ledger(plane: &ControlPlane, hirl: &Hirl) -> Result<Value> {
 /// What the ledger of an instance says about a domain in a pool: share, limit, bound, ...
 pub async fn uses(plane: &ControlPlane, hirl: &Hirl, domain: &str, pool: &str) -> Result<Value> {
     let ledger = ledger(plane, hirl).await?;
-    let uses = ledger["uses"].as_array().with_context(|| format!("no uses: {ledger}"))?;
+    ensure!(ledger["owner"] == true, "no owner yet: {ledger}");
+    let uses = ledger["pools"].as_array().with_context(|| format!("no pools: {ledger}"))?;
     let found = uses.iter().find(|one| one["domain"] == domain && one["pool"] == pool).cloned();
     found.with_context(|| format!("nothing about {domain} in {pool}: {ledger}"))
 }

@@ -3,11 +3,14 @@
 use anyhow::Result;
 use jiff::Timestamp;
 
-use super::rig::{Rig, SCHEDULER};
+use super::rig::{Rig, SCHEDULER, shipped};
 use crate::testbed::hirl::{self, Hirl};
 use crate::testbed::judge::{Course, Limit, Room};
 use crate::testbed::placing::{self, Budget, Choices};
 use crate::testbed::scheduler::{Scheduler, Setup, USER};
+
+/// What gives `hirl` the rights that its verbs need.
+const RIGHTS: [&str; 3] = ["rbac.yaml", "gates/rbac.yaml", "reclaim/rbac.yaml"];
 
 /// The rig, `hirl` and the scheduler that asks it.
 pub(crate) struct Stand {
@@ -41,6 +44,7 @@ impl Stand {
         first_limit: i64,
     ) -> Result<Self> {
         hirl::install(&rig.plane).await?;
+        shipped(&rig.plane, &RIGHTS).await?;
         for budget in budgets {
             budget.apply(&rig.plane).await?;
         }
