@@ -2,6 +2,12 @@
 
 mod boundary;
 mod control;
+mod drift;
 mod epochs;
+mod failing;
+mod gates;
+mod preemption;
 mod rig;
 mod stand;
+mod storm;
+mod tls;

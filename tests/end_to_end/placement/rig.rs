@@ -250,10 +250,13 @@ impl<'a> Batch<'a> {
     /// Makes so many of them, many at a time.
     pub(crate) async fn create(&self, client: &Client, count: usize) -> Result<()> {
         let pods = (0..count).map(|index| self.pod(index)).collect::<Result<Vec<_>>>()?;
-        let api: &Api<Pod> = &Api::namespaced(client.clone(), self.namespace);
-        futures::stream::iter(&pods)
-            .map(|pod| async move {
-                api.create(&PostParams::default(), pod).await.context("making a pod")
+        let api: Api<Pod> = Api::namespaced(client.clone(), self.namespace);
+        futures::stream::iter(pods)
+            .map(|pod| {
+                let api = api.clone();
+                async move {
+                    api.create(&PostParams::default(), &pod).await.context("making a pod")
+                }
             })
             .buffered(16)
             .try_collect::<Vec<_>>()

@@ -6,7 +6,9 @@ use jiff::Timestamp;
 use super::rig::{Rig, SCHEDULER, shipped};
 use crate::testbed::hirl::{self, Hirl};
 use crate::testbed::judge::{Course, Limit, Room};
+use crate::testbed::pki::{Identity, Leaf};
 use crate::testbed::placing::{self, Budget, Choices};
+use crate::testbed::requests::Requests;
 use crate::testbed::scheduler::{Scheduler, Setup, USER};
 
 /// What gives `hirl` the rights that its verbs need.
@@ -69,6 +71,36 @@ impl Stand {
         budget.apply(&self.rig.plane).await?;
         placing::limited(&self.rig.plane, &self.hirl, (budget.domain, pool), limit).await?;
         Ok((before, Timestamp::now()))
+    }
+
+    /// Answers of `hirl` to one verb.
+    pub(crate) async fn answers(&self, verb: &str) -> Result<f64> {
+        let label = format!("verb=\"{verb}\"");
+        self.hirl.metric(&self.rig.plane, "hirl_extender_verdicts_total", &label).await
+    }
+
+    /// Times that `hirl` refused a pod of a domain for want of budget.
+    pub(crate) async fn refusals(&self, domain: &str) -> Result<f64> {
+        let label = format!("domain=\"{domain}\"");
+        self.hirl.metric(&self.rig.plane, "hirl_extender_refusals_total", &label).await
+    }
+
+    /// Somebody who asks the extender as `identity`, or as nobody.
+    pub(crate) fn extender_requests(&self, identity: Option<&Identity>) -> Result<Requests> {
+        let url = format!("https://localhost:{}", self.hirl.place().spare_port);
+        Requests::tls(url, self.rig.plane.pki().serving.pem(), identity)
+    }
+
+    /// Somebody who asks it as the scheduler.
+    pub(crate) fn scheduler_requests(&self) -> Result<Requests> {
+        let own = self.rig.plane.pki().cluster.issue(&Leaf::client(USER, &[]))?;
+        self.extender_requests(Some(&own))
+    }
+
+    /// How often it read its serving certificate anew.
+    pub(crate) async fn reloads(&self) -> Result<f64> {
+        let name = "hirl_extender_serving_cert_reloads_total";
+        self.hirl.metric(&self.rig.plane, name, "").await
     }
 
     /// Fails unless the audit log shows no binding beyond `limits`, no pod bound twice, and no pod
