@@ -11,3 +11,4 @@ mod rig;
 mod stand;
 mod storm;
 mod tls;
+mod together;
