@@ -1,14 +1,24 @@
 //! `manifests/scheduler/` on a real API server: what the policies write into pods, what the roles
 //! allow, and that kube-scheduler starts with each configuration file.
 
+use std::collections::HashMap;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use hirl_scale::cluster::{Amount, Class};
+use hirl_scale::extender::{Endpoints, Gatekeeper, Reclaimer, keep};
+use hirl_scale::instruments::OutcomeLabel;
+use hirl_scale::kubernetes::Placements;
+use hirl_scale::placement::{
+    Budgets, DomainBudget, Epoch, Ledger, NodeFacts, Pod, Settings, Standing,
+};
+use prometheus_client::metrics::family::Family;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use crate::stage::administrator;
-use crate::testbed::control_plane::{ControlPlane, Options};
+use crate::testbed::control_plane::{self, ControlPlane, Options};
 use crate::testbed::hirl;
 use crate::testbed::objects;
 use crate::testbed::pki::Leaf;
@@ -452,4 +462,137 @@ fn what_is_set_by_hand_needs_an_end_a_name_and_a_reason() -> Result<()> {
         ensure!(shown.contains("BUDGETUNTIL") && shown.contains("2026-05-01T12:00:00Z"), "{shown}");
         Ok(())
     })
+}
+
+/// The owner's edges with exactly the rights of the manifests: a gate is taken away, a pod is
+/// evicted unless it is another one of that name, the Service is led to us.
+#[test]
+fn the_owner_opens_gates_evicts_and_leads_the_scheduler_to_itself() -> Result<()> {
+    run(async {
+        let plane = bare().await?;
+        apply(&plane, &["gates", "reclaim"]).await?;
+        let groups = ["system:serviceaccounts", "system:serviceaccounts:hirl-system"];
+        let kubeconfig = plane.kubeconfig_for("edges", HIRL, &groups)?;
+        let client = control_plane::client(&kubeconfig).await?;
+        objects::apply(&plane.client(), &objects::namespace("shop", &[])?).await?;
+        for (kind, object) in [
+            (
+                "account",
+                json!({"apiVersion": "v1", "kind": "ServiceAccount",
+                "metadata": {"name": "default", "namespace": "shop"}}),
+            ),
+            ("node", json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-0"}})),
+        ] {
+            let file = plane.scratch().write(&format!("{kind}.json"), &object.to_string())?;
+            plane.kubectl(&["apply", "-f", &file.display().to_string()]).await?;
+        }
+        let make = async |name: &str, spec: Value| -> Result<Pod> {
+            let mut pod = json!({"apiVersion": "v1", "kind": "Pod",
+                "metadata": {"name": name, "namespace": "shop"},
+                "spec": {"containers": [{"name": "web", "image": "web"}],
+                    "priorityClassName": "hirl-p3"}});
+            merge(&mut pod, &json!({ "spec": spec }));
+            let file = plane.scratch().write("pod.json", &pod.to_string())?;
+            let file = file.display().to_string();
+            let made = plane.kubectl(&["create", "-o", "json", "-f", &file]).await?;
+            let made: Value = serde_json::from_str(&made)?;
+            let uid = made["metadata"]["uid"].as_str().context("no uid")?;
+            Ok(Pod {
+                uid: uid.into(),
+                namespace: "shop".into(),
+                name: name.into(),
+                request: Amount { cpu_milli: 1000, memory: 0 },
+                ..Pod::default()
+            })
+        };
+        let gates = [json!("hirl-scale.io/budget"), json!("example.org/licence")];
+        let gates = gates.map(|name| json!({ "name": name }));
+        let gated = Pod {
+            gated: true,
+            gated_by_us: true,
+            ..make("gated", json!({ "schedulingGates": gates })).await?
+        };
+        let bound = Pod {
+            node: Some("node-0".into()),
+            ..make("bound", json!({"nodeName": "node-0"})).await?
+        };
+        // The ledger knows an older pod of this name: the present one must be left alone.
+        let other = Pod {
+            uid: "another".into(),
+            node: Some("node-0".into()),
+            ..make("other", json!({"nodeName": "node-0"})).await?
+        };
+        let (tell, owner) = watch::channel(true);
+        let outcomes = Family::default();
+        let placements = ledger(5_000);
+        placements.lock().put_pod(&gated);
+        let opening =
+            Gatekeeper::new(placements, client.clone(), 100, owner.clone(), outcomes.clone());
+        let placements = ledger(0);
+        [&bound, &other].into_iter().for_each(|pod| placements.lock().put_pod(pod));
+        let evicting =
+            Reclaimer::new(placements, client.clone(), (0.0, 10), owner.clone(), outcomes.clone());
+        let endpoints = Endpoints {
+            namespace: "hirl-system".to_owned(),
+            name: "hirl-extender".to_owned(),
+            address: ([10, 0, 0, 1], 10262).into(),
+        };
+        let tasks = [
+            tokio::spawn(opening.run()),
+            tokio::spawn(evicting.run()),
+            tokio::spawn(keep(client, endpoints, owner, || true)),
+        ];
+        until("gate, eviction and slice", SOON, async || {
+            let pod = plane.kubectl(&["get", "pod", "gated", "-n", "shop", "-o", "json"]).await?;
+            let pod: Value = serde_json::from_str(&pod)?;
+            let left = &pod["spec"]["schedulingGates"];
+            ensure!(*left == json!([{"name": "example.org/licence"}]), "{left}");
+            let pods = plane.kubectl(&["get", "pods", "-n", "shop", "-o", "json"]).await?;
+            let pods: Value = serde_json::from_str(&pods)?;
+            let going = |name: &str| {
+                let all = pods["items"].as_array().into_iter().flatten();
+                let mut found = all.filter(|pod| pod["metadata"]["name"] == name);
+                found.all(|pod| pod["metadata"]["deletionTimestamp"].is_string())
+            };
+            ensure!(going("bound"), "the pod over the limit stays: {outcomes:?}");
+            ensure!(!going("other"), "another pod of that name was evicted");
+            let count = |outcome| outcomes.get_or_create(&OutcomeLabel { outcome }).get();
+            ensure!(count("through") > 0 && count("evicted") == 1, "{outcomes:?}");
+            let slice =
+                ["get", "endpointslice", "hirl-extender", "-n", "hirl-system", "-o", "json"];
+            let slice: Value = serde_json::from_str(&plane.kubectl(&slice).await?)?;
+            ensure!(slice["endpoints"][0]["addresses"] == json!(["10.0.0.1"]), "{slice}");
+            Ok(())
+        })
+        .await?;
+        drop(tell);
+        for task in tasks {
+            tokio::time::timeout(SOON, task).await.context("an edge does not end")??;
+        }
+        Ok(())
+    })
+}
+
+/// A ledger that is owned: the domain `shop` may have `cpu_milli` of the one node.
+fn ledger(cpu_milli: u64) -> Placements {
+    let mut ledger = Ledger::new(Settings::default(), &[], "hirl-system");
+    let facts = NodeFacts {
+        pool: "general".into(),
+        usable: Some(Amount { cpu_milli, memory: 1 << 40 }),
+        ..NodeFacts::default()
+    };
+    ledger.put_node("node-0", facts);
+    ledger.set_namespaces(HashMap::from([("shop".into(), "shop".into())]));
+    let budget = DomainBudget {
+        name: "shop".into(),
+        class: Class::P3,
+        share: 1.0,
+        pool_shares: Vec::new(),
+        breach_until: None,
+        emergency_until: None,
+    };
+    let epoch = Epoch { term: 1, sequence: 1 };
+    ledger.install(Budgets { epoch, domains: vec![budget], reserve: 0.0, band: 0.1 });
+    ledger.stand(Standing::Owner);
+    Placements::new(ledger)
 }
