@@ -210,7 +210,9 @@ mod tests {
         pods: &[crate::placement::Pod],
     ) -> (Gatekeeper, Played, watch::Sender<bool>) {
         let placements = ledger(5_000);
-        pods.iter().for_each(|pod| placements.lock().put_pod(pod));
+        for pod in pods {
+            placements.lock().put_pod(pod);
+        }
         let (client, played) = Played::new();
         let (tell, owner) = watch::channel(true);
         let gatekeeper = Gatekeeper::new(placements, client, per_second, owner, Family::default());
