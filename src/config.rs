@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::control;
+use crate::extender;
 use crate::http;
 use crate::kubernetes;
 use crate::observation;
+use crate::placement;
 use crate::policy;
 use crate::safety;
 use crate::telemetry;
@@ -31,6 +33,10 @@ pub struct Config {
     pub control: control::Settings,
     /// The HTTPS server.
     pub http: http::Settings,
+    /// What a pod may use of the node pools.
+    pub placement: placement::Settings,
+    /// The scheduler extender.
+    pub extender: extender::Settings,
 }
 
 /// Why a configuration cannot be used.
@@ -93,7 +99,9 @@ impl Config {
         self.policy.validate()?;
         self.safety.validate()?;
         self.control.validate()?;
-        self.http.validate()
+        self.http.validate()?;
+        self.placement.validate()?;
+        self.extender.validate()
     }
 }
 
@@ -130,6 +138,8 @@ mod tests {
             ("safety: {upFactor: 0.5}", "safety.upFactor"),
             ("policy: {reserveShare: 2}", "policy.reserveShare"),
             ("control: {maxAgeSeconds: 1}", "control.maxAgeSeconds"),
+            ("placement: {names: 0}", "placement.names"),
+            ("extender: {enabled: true}", "extender.clientCaFile"),
             ("observation: {leadSeconds: .nan}", "observation.leadSeconds"),
         ] {
             let sentence = refusal(text);

@@ -83,10 +83,219 @@ pub struct ResourceLabel {
     pub resource: &'static str,
 }
 
+/// Labels of a verdict of the scheduler extender.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct VerdictLabel {
+    /// `filter`, `prioritize`, `preempt` or `bind`.
+    pub verb: &'static str,
+    /// `strict` or `open`.
+    pub mode: &'static str,
+    /// What came out, of a closed set.
+    pub outcome: &'static str,
+}
+
+/// Labels of a refusal for want of budget.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RefusalLabel {
+    /// Name of the domain.
+    pub domain: String,
+    /// `cpu`, `memory`, or `none` where merely the nodes are full.
+    pub resource: String,
+    /// `budget`, `reserve` or `nodes-full`.
+    pub reason: &'static str,
+}
+
+/// Labels of a verb.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct VerbLabel {
+    /// `filter`, `prioritize`, `preempt` or `bind`.
+    pub verb: &'static str,
+}
+
+/// Labels of the use of a shared pool.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PoolLabel {
+    /// Name of the domain.
+    pub domain: String,
+    /// Name of the pool.
+    pub pool: String,
+}
+
+/// Metrics of the scheduler extender.
+#[derive(Debug)]
+pub struct ExtenderInstruments {
+    /// Answers by verb, mode and outcome.
+    pub verdicts: Family<VerdictLabel, Counter>,
+    /// Refusals for want of budget.
+    pub refusals: Family<RefusalLabel, Counter>,
+    /// Holds granted by `filter`.
+    pub holds: Counter,
+    /// Holds that ended without a binding.
+    pub holds_released: Counter,
+    /// Bindings by outcome: `bound`, `already`, `rejected`, `unknown`, `refused`.
+    pub binds: Family<OutcomeLabel, Counter>,
+    /// Bindings refused by the ledger, by reason.
+    pub bind_refusals: Family<OutcomeLabel, Counter>,
+    /// Pods let through our scheduling gate, by what became of it.
+    pub gates: Family<OutcomeLabel, Counter>,
+    /// Evictions of pods above the hard limit of their domain, by what became of them.
+    pub evictions: Family<OutcomeLabel, Counter>,
+    /// Pods of domains that somebody else bound.
+    pub foreign_binds: Counter,
+    /// Pods passed in open mode because we could not judge, by reason.
+    pub fail_open: Family<OutcomeLabel, Counter>,
+    /// Time to answer, body included, by verb.
+    pub duration: Family<VerbLabel, Histogram, fn() -> Histogram>,
+    /// 0 another replica owns the ledger, 1 this one does and reads it, 2 it answers from it.
+    pub standing: Gauge,
+    /// Epoch of the budgets in force.
+    pub budget_epoch: Gauge,
+    /// 1 while shares follow the domains' weights because no decision came for long.
+    pub static_shares: Gauge,
+    /// Bindings whose outcome is not known.
+    pub unsettled: Gauge,
+    /// CPU used per domain and shared pool: bound, binding and held, in cores.
+    pub pool_used: Family<PoolLabel, RealGauge>,
+    /// CPU that the domain may use there, in cores.
+    pub pool_limit: Family<PoolLabel, RealGauge>,
+    /// Open connections.
+    pub connections: Gauge,
+    /// TLS handshakes that failed, those without a good client certificate included.
+    pub handshake_failures: Counter,
+    /// Seconds until the serving certificate ends.
+    pub serving_cert_expiry: RealGauge,
+    /// Attempts to reload certificates by outcome.
+    pub serving_cert_reloads: Family<OutcomeLabel, Counter>,
+}
+
+impl Default for ExtenderInstruments {
+    fn default() -> Self {
+        let histogram: fn() -> Histogram = || Histogram::new(VERB_BUCKETS);
+        Self {
+            verdicts: Family::default(),
+            refusals: Family::default(),
+            holds: Counter::default(),
+            holds_released: Counter::default(),
+            binds: Family::default(),
+            bind_refusals: Family::default(),
+            gates: Family::default(),
+            evictions: Family::default(),
+            foreign_binds: Counter::default(),
+            fail_open: Family::default(),
+            duration: Family::new_with_constructor(histogram),
+            standing: Gauge::default(),
+            budget_epoch: Gauge::default(),
+            static_shares: Gauge::default(),
+            unsettled: Gauge::default(),
+            pool_used: Family::default(),
+            pool_limit: Family::default(),
+            connections: Gauge::default(),
+            handshake_failures: Counter::default(),
+            serving_cert_expiry: RealGauge::default(),
+            serving_cert_reloads: Family::default(),
+        }
+    }
+}
+
+impl ExtenderInstruments {
+    fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("extender");
+        registry.register(
+            "verdicts",
+            "Answers to the scheduler by verb, mode and outcome",
+            self.verdicts.clone(),
+        );
+        registry.register("refusals", "Pods refused for want of budget", self.refusals.clone());
+        registry.register("holds", "Holds granted by filter", self.holds.clone());
+        registry.register(
+            "holds_released",
+            "Holds that ended without a binding",
+            self.holds_released.clone(),
+        );
+        registry.register("binds", "Bindings by outcome", self.binds.clone());
+        registry.register(
+            "bind_refusals",
+            "Bindings refused by the ledger, by reason",
+            self.bind_refusals.clone(),
+        );
+        registry.register(
+            "foreign_binds",
+            "Pods of domains that somebody else bound",
+            self.foreign_binds.clone(),
+        );
+        registry.register("gates", "Scheduling gates opened by outcome", self.gates.clone());
+        registry.register(
+            "evictions",
+            "Evictions of pods above the hard limit of their domain by outcome",
+            self.evictions.clone(),
+        );
+        registry.register(
+            "fail_open",
+            "Pods passed in open mode because they could not be judged",
+            self.fail_open.clone(),
+        );
+        registry.register_with_unit(
+            "duration",
+            "Time to answer the scheduler, by verb",
+            Unit::Seconds,
+            self.duration.clone(),
+        );
+        registry.register(
+            "standing",
+            "0 another replica owns the placement ledger, 1 this one reads it, 2 this one answers",
+            self.standing.clone(),
+        );
+        registry.register(
+            "budget_epoch",
+            "Epoch of the budgets in force",
+            self.budget_epoch.clone(),
+        );
+        registry.register(
+            "static_shares",
+            "1 while shares follow the weights of the domains because no decision came for long",
+            self.static_shares.clone(),
+        );
+        registry.register(
+            "unsettled_bindings",
+            "Bindings whose outcome is not known",
+            self.unsettled.clone(),
+        );
+        registry.register(
+            "pool_used_cores",
+            "CPU used per domain and shared pool: bound, binding and held",
+            self.pool_used.clone(),
+        );
+        registry.register(
+            "pool_limit_cores",
+            "CPU that a domain may use of a shared pool",
+            self.pool_limit.clone(),
+        );
+        registry.register("connections", "Open connections", self.connections.clone());
+        registry.register(
+            "handshake_failures",
+            "TLS handshakes that failed",
+            self.handshake_failures.clone(),
+        );
+        registry.register_with_unit(
+            "serving_cert_expiry",
+            "Time until the serving certificate ends",
+            Unit::Seconds,
+            self.serving_cert_expiry.clone(),
+        );
+        registry.register(
+            "serving_cert_reloads",
+            "Reloads of the serving certificate and the client CA by outcome",
+            self.serving_cert_reloads.clone(),
+        );
+    }
+}
+
 /// All metrics of this process.
 #[derive(Debug)]
 pub struct Instruments {
     registry: Registry,
+    /// Those of the scheduler extender.
+    pub extender: ExtenderInstruments,
     /// Time one decision pass took.
     pub decision_duration: Histogram,
     /// Decisions made or adopted.
@@ -154,6 +363,9 @@ pub struct Instruments {
 /// Buckets of request times, in seconds: from 10 µs to the 1 s deadline.
 const REQUEST_BUCKETS: [f64; 12] =
     [1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 1e-1, 1.0];
+/// Buckets of the extender's answers, in seconds: from 50 µs to the scheduler's time-out.
+const VERB_BUCKETS: [f64; 13] =
+    [5e-5, 1e-4, 2e-4, 3e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 5e-2, 0.2, 0.8, 1.0];
 /// Buckets of a decision pass, in seconds.
 const DECISION_BUCKETS: [f64; 9] = [1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 2e-2, 5e-2, 1e-1, 1.0];
 /// Buckets of a number's age, in seconds.
@@ -164,6 +376,7 @@ impl Default for Instruments {
         let histogram = |buckets: &[f64]| Histogram::new(buckets.iter().copied());
         let mut all = Self {
             registry: Registry::with_prefix("hirl"),
+            extender: ExtenderInstruments::default(),
             decision_duration: histogram(&DECISION_BUCKETS),
             decisions: Counter::default(),
             decision_age: Family::default(),
@@ -351,5 +564,6 @@ impl Instruments {
             "Objects held per watched resource",
             self.watched_objects.clone(),
         );
+        self.extender.register(registry);
     }
 }

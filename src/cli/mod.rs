@@ -10,6 +10,7 @@ mod lint;
 mod logging;
 mod objects;
 mod serve;
+mod why;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -36,6 +37,8 @@ enum Verb {
     Adopt(adopt::Args),
     /// Make a CA and a serving certificate
     Certs(certs::Args),
+    /// Say why a pod is where it is: domain, budget, use and the last refusal
+    Why(why::Args),
     /// Print the Domain CRD
     Crd,
 }
@@ -52,6 +55,7 @@ pub fn main() -> ExitCode {
         Verb::Lint(args) => lint::run(&args),
         Verb::Adopt(args) => adopt::run(&args),
         Verb::Certs(args) => certs::run(&args),
+        Verb::Why(args) => why::run(&args),
         Verb::Crd => crd::run(),
     };
     done.unwrap_or_else(|error| {

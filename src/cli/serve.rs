@@ -18,10 +18,12 @@ use super::connect::{ClusterArgs, connect};
 use super::logging::{LogArgs, Logging};
 use crate::config::Config;
 use crate::control::{Controller, LiveWorld, peer};
+use crate::extender;
 use crate::http;
 use crate::instruments::Instruments;
 use crate::kubernetes;
 use crate::pilot::Pilot;
+use crate::placement::Ledger;
 use crate::policy::Rules;
 use crate::telemetry::Telemetry;
 
@@ -86,15 +88,18 @@ async fn serve(args: &Args, config: Config, logging: Logging) -> anyhow::Result<
         front_proxy_sender,
         stop_last.clone(),
     ));
+    let placements = config.extender.enabled.then(|| placements(&config));
     let watches = kubernetes::Watches::start(
         &client,
         &config.kubernetes,
-        None,
+        placements.clone(),
         Arc::clone(&instruments),
         &stop_last,
     );
     let telemetry = Telemetry::new(config.telemetry.clone(), Arc::clone(&instruments))?;
     let (published, reader) = watch::channel(None);
+    // The election is told our address, which is known once the server listens.
+    let (leadership_sender, leadership) = watch::channel(NOBODY);
     let state = http::State {
         published: reader,
         front_proxy,
@@ -105,6 +110,8 @@ async fn serve(args: &Args, config: Config, logging: Logging) -> anyhow::Result<
             move |filter| logging.set(filter)
         }),
         decision_interval: Duration::from_secs_f64(config.control.decision_seconds),
+        placements: placements.clone(),
+        leadership,
     };
     let server =
         http::Server::bind(config.http.clone(), config.control.peer.clone(), state).await?;
@@ -123,13 +130,37 @@ async fn serve(args: &Args, config: Config, logging: Logging) -> anyhow::Result<
         stop_last.clone(),
     );
 
+    tasks.spawn(pass_on(election.leadership(), leadership_sender, stop_last.clone()));
+
     let reporter = kubernetes::Reporter::start(
         &client,
         watches.clone(),
         args.identity.clone(),
         server.read_intervals(),
+        placements.clone(),
         stop_last.clone(),
     );
+
+    let extender = match placements {
+        Some(placements) => {
+            let parts = extender::Parts {
+                placements,
+                client: client.clone(),
+                advertise: args.advertise.parse().context("--advertise is no IP address")?,
+                bindings: kubernetes::Bindings::new(client.clone()),
+                leadership: election.leadership(),
+                guard: election.guard(),
+                published: published.subscribe(),
+                relist: relist(&watches),
+                band: config.safety.emergency_band,
+                breach: Duration::from_secs_f64(config.placement.band_seconds),
+                instruments: Arc::clone(&instruments),
+            };
+            let pair = (config.http.cert_file.clone(), config.http.key_file.clone());
+            Some(extender::Extender::bind(&config.extender, pair, parts).await?)
+        }
+        None => None,
+    };
 
     // 2. The loop.
     let freshness = config.telemetry.freshness;
@@ -161,7 +192,11 @@ async fn serve(args: &Args, config: Config, logging: Logging) -> anyhow::Result<
     };
     tasks.spawn(controller.run(LiveWorld::new(watches, telemetry), stop.clone()));
 
-    // 3. The server, until somebody says stop.
+    // 3. The servers, until somebody says stop.
+    if let Some(extender) = extender {
+        info!(address = %extender.address(), "Answering the scheduler");
+        tasks.spawn(extender.run(stop.clone()));
+    }
     info!(%address, identity = args.identity, version = env!("CARGO_PKG_VERSION"), "Serving");
     let mut serving = tokio::spawn(server.run(stop.clone()));
     tokio::select! {
@@ -178,6 +213,39 @@ async fn serve(args: &Args, config: Config, logging: Logging) -> anyhow::Result<
     tasks.close();
     tasks.wait().await;
     Ok(())
+}
+
+/// The placement ledger, empty.
+fn placements(config: &Config) -> kubernetes::Placements {
+    let (shared, own) = (&config.kubernetes.shared_pools, &config.kubernetes.lease.namespace);
+    kubernetes::Placements::new(Ledger::new(config.placement.clone(), shared, own))
+}
+
+/// Reads all pods anew, after this replica became the owner of the ledger.
+fn relist(watches: &kubernetes::Watches) -> extender::Relist {
+    let watches = watches.clone();
+    Box::new(move || {
+        let watches = watches.clone();
+        Box::pin(async move { watches.relist_pods().await })
+    })
+}
+
+const NOBODY: kubernetes::Leadership =
+    kubernetes::Leadership::Following { holder: None, address: None };
+
+/// Tells the HTTP side who leads.
+async fn pass_on(
+    mut from: watch::Receiver<kubernetes::Leadership>,
+    to: watch::Sender<kubernetes::Leadership>,
+    stop: CancellationToken,
+) {
+    loop {
+        to.send_replace(from.borrow_and_update().clone());
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = from.changed() => if changed.is_err() { return },
+        }
+    }
 }
 
 async fn stop_signal() -> anyhow::Result<&'static str> {

@@ -30,13 +30,13 @@ const PORT: &str = "extender";
 
 /// Where the scheduler finds this replica.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoints {
+pub(super) struct Endpoints {
     /// Namespace of the Service.
-    pub namespace: String,
+    pub(super) namespace: String,
     /// Name of the Service, and of its one `EndpointSlice`.
-    pub name: String,
+    pub(super) name: String,
     /// Our address and port.
-    pub address: SocketAddr,
+    pub(super) address: SocketAddr,
 }
 
 /// Why it was not written.
@@ -58,7 +58,7 @@ enum Failed {
 
 /// Writes us into the `EndpointSlice` whenever this replica owns the ledger, until nobody tells who
 /// owns it any more. `still` says right before each write whether it does; `owner` may be late.
-pub async fn keep(
+pub(super) async fn keep(
     client: Client,
     endpoints: Endpoints,
     mut owner: watch::Receiver<bool>,

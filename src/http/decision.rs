@@ -12,8 +12,8 @@ use super::authentication::Connection;
 use super::board::Board;
 use super::negotiate;
 use super::status::{ApiError, JSON, Response, answer};
-use super::trust::{Signers, has_dns_name};
 use crate::control::peer;
+use crate::https::{Signers, has_dns_name};
 
 /// Who the other replica is.
 #[derive(Debug)]

@@ -15,6 +15,9 @@ pub const VERSION: &str = "v1beta1";
 /// What every path of the group version starts with.
 const PREFIX: &str = "/apis/external.metrics.k8s.io/v1beta1/";
 
+/// What every path of a placed pod starts with.
+const PLACED_PODS: &str = "/hirl/v1/placement/pods/";
+
 /// What a request is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Route<'a> {
@@ -32,6 +35,15 @@ pub(super) enum Route<'a> {
     LogLevel,
     /// Whole decisions for the other replica.
     Decision,
+    /// Use of the shared node pools.
+    Placement,
+    /// Why a pod is where it is.
+    PlacedPod {
+        /// Its namespace.
+        namespace: Cow<'a, str>,
+        /// Its name.
+        name: Cow<'a, str>,
+    },
     /// `/apis`
     Groups,
     /// `/apis/<group>`
@@ -72,7 +84,11 @@ impl<'a> Route<'a> {
         if let Some(rest) = path.strip_prefix(PREFIX) {
             return Self::within(rest);
         }
+        if let Some(rest) = path.strip_prefix(PLACED_PODS) {
+            return Self::placed(rest);
+        }
         Ok(match path {
+            "/hirl/v1/placement" => Self::Placement,
             "/livez" => Self::Live,
             "/readyz" => Self::Ready,
             "/healthz" => Self::Health,
@@ -86,6 +102,17 @@ impl<'a> Route<'a> {
             "/openapi/v2" => Self::OpenApiV2,
             "/openapi/v3" => Self::OpenApiIndex,
             "/openapi/v3/apis/external.metrics.k8s.io/v1beta1" => Self::OpenApiGroup,
+            _ => Self::Other,
+        })
+    }
+
+    fn placed(rest: &'a str) -> Result<Self, ApiError> {
+        Ok(match rest.split_once('/') {
+            Some((namespace, name))
+                if !namespace.is_empty() && !name.is_empty() && !name.contains('/') =>
+            {
+                Self::PlacedPod { namespace: decoded(namespace)?, name: decoded(name)? }
+            }
             _ => Self::Other,
         })
     }

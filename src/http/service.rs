@@ -24,6 +24,7 @@ use super::board::Board;
 use super::decision::{self, Peers};
 use super::external_metrics::{self, Given, Read};
 use super::identity::Identity;
+use super::placement::Placing;
 use super::probes::{self, LogLevel};
 use super::route::{self, Route};
 use super::settings::{Settings, span};
@@ -32,7 +33,7 @@ use super::{discovery, openapi};
 use crate::cluster::AppId;
 use crate::control::{Published, peer};
 use crate::instruments::{AnswerLabel, Instruments};
-use crate::kubernetes::{FrontProxy, Reviews};
+use crate::kubernetes::{FrontProxy, Leadership, Placements, Reviews};
 
 /// What the server answers from; other rooms keep it up to date.
 #[derive(Debug, Clone)]
@@ -49,6 +50,10 @@ pub struct State {
     pub log_level: LogLevel,
     /// Time between two decisions: the window of a value.
     pub decision_interval: Duration,
+    /// The placement ledger, where this replica keeps one.
+    pub placements: Option<Placements>,
+    /// Who decides, and so owns the ledger.
+    pub leadership: watch::Receiver<Leadership>,
 }
 
 /// Answers requests.
@@ -58,6 +63,7 @@ pub(crate) struct Service {
     authorizer: Authorizer,
     board: Board,
     peers: Peers,
+    placing: Placing,
     log_level: LogLevel,
     audit: Audit,
     instruments: Arc<Instruments>,
@@ -96,6 +102,7 @@ impl Service {
             authorizer: Authorizer::new(settings, state.reviews, at_once, Arc::clone(&instruments)),
             board: Board::new(state.published, Arc::clone(&instruments)),
             peers: Peers::new(peer),
+            placing: Placing { placements: state.placements, leadership: state.leadership },
             log_level: state.log_level,
             audit: Audit::default(),
             answered_ok: instruments
@@ -318,6 +325,8 @@ impl Service {
                 Ok(probes::own_metrics(self.instruments.render()))
             }
             (Route::Version, _) => Ok(probes::version()),
+            (Route::Placement, _) => self.placing.pools(),
+            (Route::PlacedPod { namespace, name }, _) => self.placing.pod(namespace, name),
             // Answered before this function is called.
             (
                 Route::Live | Route::Ready | Route::Health | Route::Decision | Route::Metric { .. },

@@ -10,8 +10,7 @@ use hyper::body::Bytes;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use serde::Serialize;
 
-/// What every handler returns.
-pub(super) type Response = hyper::Response<Full<Bytes>>;
+pub(super) use crate::https::Response;
 
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache, private");

@@ -2,6 +2,7 @@
 //! decides who decides. The only writes are the Lease, the status of our own `Domain`s, reviews
 //! and Events; never a workload object.
 
+mod bindings;
 mod client;
 mod domain;
 mod front_proxy;
@@ -15,6 +16,7 @@ mod selector;
 mod settings;
 mod watches;
 
+pub use bindings::{Bindings, NewBinding, Sent, Whereabouts};
 pub use client::{ClientError, connect};
 pub use domain::{
     BudgetSpec, Condition, Domain, DomainSpec, DomainStatus, EmergencySpec, PoolShareSpec, SloSpec,

@@ -2,6 +2,7 @@
 
 mod access;
 mod documents;
+mod placement;
 mod reads;
 mod serving;
 
@@ -29,7 +30,7 @@ use crate::cluster::{
 };
 use crate::control::{Published, peer};
 use crate::instruments::Instruments;
-use crate::kubernetes::{FrontProxy, Reviews};
+use crate::kubernetes::{FrontProxy, Leadership, Reviews};
 use crate::safety::{AppDecision, Decision, Evidence, Reasons, Rung};
 
 const READ: &str = "/apis/external.metrics.k8s.io/v1beta1/namespaces/d/hirl-desired-replicas";
@@ -300,6 +301,8 @@ fn state(
             other => Err(format!("{other} is no level")),
         }),
         decision_interval: Duration::from_secs(10),
+        placements: None,
+        leadership: watch::channel(Leadership::Following { holder: None, address: None }).1,
     }
 }
 

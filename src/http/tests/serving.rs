@@ -14,8 +14,8 @@ use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::http::certificate::{CertificateError, Files, Reloader};
 use crate::http::server::{Server, StartError};
+use crate::https::{CertificateError, Clients, Files, Meters, Reloader};
 use crate::tls;
 
 const NAME: &str = "hirl.hirl.svc";
@@ -49,6 +49,7 @@ impl Secret {
         Files {
             certificate: self.folder.path().join("tls.crt"),
             key: self.folder.path().join("tls.key"),
+            clients: Clients::Any,
         }
     }
 }
@@ -237,7 +238,12 @@ fn a_broken_pair_never_replaces_a_good_one() {
     });
     let secret = Secret::new(&first);
     let instruments = Arc::new(Instruments::default());
-    let mut reloader = Reloader::start(secret.files(), Arc::clone(&instruments)).unwrap();
+    let meters = Meters {
+        expiry: instruments.serving_cert_expiry.clone(),
+        reloads: instruments.serving_cert_reloads.clone(),
+        ..Meters::default()
+    };
+    let mut reloader = Reloader::start(secret.files(), meters).unwrap();
     let configs = reloader.configs();
     let good = configs.borrow().clone();
     for (certificate, key) in [

@@ -10,12 +10,14 @@ use std::{fs, io};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::danger::ClientCertVerifier;
 use tokio::sync::watch;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 
-use super::trust::AnyClientCertificate;
-use crate::instruments::{Instruments, OutcomeLabel};
+use super::trust::{AnyClientCertificate, Signers};
+use super::{Clients, Meters};
+use crate::instruments::OutcomeLabel;
 use crate::tls::provider;
 
 /// Why a pair of files cannot be served.
@@ -45,6 +47,14 @@ pub enum CertificateError {
         /// What is wrong.
         what: String,
     },
+    /// The file with the CAs of clients holds no usable one.
+    #[error("client CA {}: {what}", file.display())]
+    ClientCa {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
     /// The certificate is not valid now.
     #[error("the certificate in {} is valid from {from} to {until}, which is not now", file.display())]
     NotNow {
@@ -59,17 +69,20 @@ pub enum CertificateError {
 
 /// The serving certificate and its key, as files.
 #[derive(Debug, Clone)]
-pub(super) struct Files {
+pub struct Files {
     /// PEM chain, leaf first.
-    pub(super) certificate: PathBuf,
+    pub certificate: PathBuf,
     /// PEM key.
-    pub(super) key: PathBuf,
+    pub key: PathBuf,
+    /// Who may connect; a file with CAs is read again like the pair.
+    pub clients: Clients,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Bytes {
     certificate: Vec<u8>,
     key: Vec<u8>,
+    client_ca: Option<Vec<u8>>,
 }
 
 struct Pair {
@@ -83,7 +96,11 @@ impl Files {
         let read = |file: &PathBuf| {
             fs::read(file).map_err(|source| CertificateError::File { file: file.clone(), source })
         };
-        Ok(Bytes { certificate: read(&self.certificate)?, key: read(&self.key)? })
+        let client_ca = match &self.clients {
+            Clients::Any => None,
+            Clients::SignedBy(file) => Some(read(file)?),
+        };
+        Ok(Bytes { certificate: read(&self.certificate)?, key: read(&self.key)?, client_ca })
     }
 
     fn load(&self, bytes: &Bytes) -> Result<Pair, CertificateError> {
@@ -107,10 +124,16 @@ impl Files {
         let key = PrivateKeyDer::from_pem_slice(&bytes.key)
             .map_err(|error| bad_key(error.to_string()))?;
         let provider = provider();
-        let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        let verifier: Arc<dyn ClientCertVerifier> = match (&self.clients, &bytes.client_ca) {
+            (Clients::SignedBy(file), Some(pem)) => Signers::from_pem(pem)
+                .map_err(|what| CertificateError::ClientCa { file: file.clone(), what })?
+                .verifier(),
+            _ => Arc::new(AnyClientCertificate(Arc::clone(&provider))),
+        };
+        let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| bad_key(error.to_string()))?
-            .with_client_cert_verifier(Arc::new(AnyClientCertificate(provider)))
+            .with_client_cert_verifier(verifier)
             // Also refuses a key that is not the certificate's.
             .with_single_cert(chain, key)
             .map_err(|error| bad_key(error.to_string()))?;
@@ -120,39 +143,38 @@ impl Files {
 }
 
 /// The serving pair in force, and the files that may replace it.
-pub(super) struct Reloader {
+#[derive(Debug)]
+pub struct Reloader {
     files: Files,
     seen: Bytes,
     until: jiff::Timestamp,
     configs: watch::Sender<Arc<ServerConfig>>,
-    instruments: Arc<Instruments>,
+    meters: Meters,
 }
 
 impl Reloader {
     /// Loads the first pair. One that is not valid now is served all the same: refusing to start
     /// would take away the API even from clients with a wrong clock, and a new file may come.
-    pub(super) fn start(
-        files: Files,
-        instruments: Arc<Instruments>,
-    ) -> Result<Self, CertificateError> {
+    pub fn start(files: Files, meters: Meters) -> Result<Self, CertificateError> {
         let seen = files.read()?;
         let pair = files.load(&seen)?;
         if let Err(error) = is_valid_now(&files, &pair) {
             tracing::error!(%error, "serving it until the files change");
         }
         let (configs, _) = watch::channel(pair.config);
-        let reloader = Self { files, seen, until: pair.until, configs, instruments };
+        let reloader = Self { files, seen, until: pair.until, configs, meters };
         reloader.export();
         Ok(reloader)
     }
 
     /// The configuration for new connections.
-    pub(super) fn configs(&self) -> watch::Receiver<Arc<ServerConfig>> {
+    #[must_use]
+    pub fn configs(&self) -> watch::Receiver<Arc<ServerConfig>> {
         self.configs.subscribe()
     }
 
     /// Looks at the files once. New connections get a new pair; open ones live on.
-    pub(super) fn look(&mut self) {
+    pub fn look(&mut self) {
         match self.try_reload() {
             Ok(false) => {}
             Ok(true) => {
@@ -187,12 +209,12 @@ impl Reloader {
     }
 
     fn count(&self, outcome: &'static str) {
-        self.instruments.serving_cert_reloads.get_or_create(&OutcomeLabel { outcome }).inc();
+        self.meters.reloads.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
     fn export(&self) {
         let left = self.until.duration_since(jiff::Timestamp::now()).as_secs_f64();
-        self.instruments.serving_cert_expiry.set(left);
+        self.meters.expiry.set(left);
     }
 }
 

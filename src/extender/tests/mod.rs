@@ -1,0 +1,1 @@
+//! The extender with the real ledger and a scripted API server behind it.
