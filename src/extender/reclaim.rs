@@ -61,7 +61,7 @@ impl Outcome {
 }
 
 /// Evicts pods of domains above their hard limit.
-pub(super) struct Reclaimer {
+pub struct Reclaimer {
     placements: Placements,
     client: Client,
     delay_seconds: f64,
@@ -83,7 +83,7 @@ impl Reclaimer {
     /// `owner` says whether this replica owns the ledger and has read it; `outcomes` counts what
     /// became of the attempts.
     #[must_use]
-    pub(super) fn new(
+    pub fn new(
         placements: Placements,
         client: Client,
         (delay_seconds, per_minute): (f64, u32),
@@ -95,7 +95,7 @@ impl Reclaimer {
     }
 
     /// Works until nobody tells who owns the ledger any more.
-    pub(super) async fn run(mut self) {
+    pub async fn run(mut self) {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while self.owner.wait_for(|owner| *owner).await.is_ok() && self.owner.has_changed().is_ok()

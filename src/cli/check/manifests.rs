@@ -388,3 +388,18 @@ fn the_classes_are_in_order_and_the_lower_ones_never_preempt() {
         assert_eq!(class["globalDefault"], false);
     }
 }
+
+#[test]
+fn the_overlays_configure_the_extender_that_the_scheduler_asks() {
+    for overlay in ["cert-manager-scheduler", "own-ca-scheduler"] {
+        let file = root().join("overlays").join(overlay).join("config.yaml");
+        let config = Config::load(&file).unwrap();
+        let all = scheduler("");
+        let service = of_kind(&all, "Service")[0];
+        assert!(config.extender.enabled && config.extender.endpoint_slice.enabled);
+        assert_eq!(config.extender.endpoint_slice.name, service["metadata"]["name"]);
+        assert_eq!(config.extender.listen.port(), service["spec"]["ports"][0]["port"]);
+        let base = Config::load(&root().join("base/config.yaml")).unwrap();
+        assert_eq!(Config { extender: base.extender.clone(), ..config }, base, "{overlay}");
+    }
+}
