@@ -30,13 +30,13 @@ const PORT: &str = "extender";
 
 /// Where the scheduler finds this replica.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Endpoints {
+pub struct Endpoints {
     /// Namespace of the Service.
-    pub(super) namespace: String,
+    pub namespace: String,
     /// Name of the Service, and of its one `EndpointSlice`.
-    pub(super) name: String,
+    pub name: String,
     /// Our address and port.
-    pub(super) address: SocketAddr,
+    pub address: SocketAddr,
 }
 
 /// Why it was not written.
@@ -58,7 +58,7 @@ enum Failed {
 
 /// Writes us into the `EndpointSlice` whenever this replica owns the ledger, until nobody tells who
 /// owns it any more. `still` says right before each write whether it does; `owner` may be late.
-pub(super) async fn keep(
+pub async fn keep(
     client: Client,
     endpoints: Endpoints,
     mut owner: watch::Receiver<bool>,

@@ -61,7 +61,7 @@ impl Outcome {
 }
 
 /// Takes our gate away from pods.
-pub(super) struct Gatekeeper {
+pub struct Gatekeeper {
     placements: Placements,
     client: Client,
     pace: Pace,
@@ -84,7 +84,7 @@ impl Gatekeeper {
     /// At most `per_second` pods a second. `owner` says whether this replica owns the ledger and
     /// has read it; `outcomes` counts what became of the patches.
     #[must_use]
-    pub(super) fn new(
+    pub fn new(
         placements: Placements,
         client: Client,
         per_second: u32,
@@ -104,7 +104,7 @@ impl Gatekeeper {
     }
 
     /// Works until nobody tells who owns the ledger any more.
-    pub(super) async fn run(mut self) {
+    pub async fn run(mut self) {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while self.owner.wait_for(|owner| *owner).await.is_ok() && self.owner.has_changed().is_ok()
@@ -210,7 +210,9 @@ mod tests {
         pods: &[crate::placement::Pod],
     ) -> (Gatekeeper, Played, watch::Sender<bool>) {
         let placements = ledger(5_000);
-        pods.iter().for_each(|pod| placements.lock().put_pod(pod));
+        for pod in pods {
+            placements.lock().put_pod(pod);
+        }
         let (client, played) = Played::new();
         let (tell, owner) = watch::channel(true);
         let gatekeeper = Gatekeeper::new(placements, client, per_second, owner, Family::default());

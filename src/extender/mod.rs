@@ -36,10 +36,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::bind::{Binder, Term};
-use self::endpoint_slice::Endpoints;
-use self::gates::Gatekeeper;
 use self::owner::Gate;
-use self::reclaim::Reclaimer;
 use self::server::Service;
 use self::supply::Supply;
 use crate::control::Published;
@@ -47,7 +44,10 @@ use crate::https::{BindError, Clients, Files, Listener, Meters};
 use crate::instruments::Instruments;
 use crate::kubernetes::{Bindings, Leadership, LeaseGuard, Placements};
 
+pub use endpoint_slice::{Endpoints, keep};
+pub use gates::Gatekeeper;
 pub use owner::Relist;
+pub use reclaim::Reclaimer;
 pub use settings::{EndpointSlice, Gates, Reclaim, Settings};
 
 /// Why the extender cannot start.
@@ -216,7 +216,7 @@ impl Extender {
         let guard = self.guard;
         let endpoint = self.endpoints.map(|endpoints| {
             let still = move || guard.still_leading();
-            endpoint_slice::keep(self.client, endpoints, self.owner, still)
+            keep(self.client, endpoints, self.owner, still)
         });
         tokio::join!(
             OptionFuture::from(endpoint),

@@ -30,6 +30,8 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// How long a pod is left alone after an attempt, so that one that may not go does not take the
 /// place of those that may.
 const LEFT_ALONE: Duration = Duration::from_mins(5);
+/// The same when the API server was in trouble.
+const AFTER_TROUBLE: Duration = Duration::from_secs(30);
 
 /// What became of one eviction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +61,7 @@ impl Outcome {
 }
 
 /// Evicts pods of domains above their hard limit.
-pub(super) struct Reclaimer {
+pub struct Reclaimer {
     placements: Placements,
     client: Client,
     delay_seconds: f64,
@@ -81,7 +83,7 @@ impl Reclaimer {
     /// `owner` says whether this replica owns the ledger and has read it; `outcomes` counts what
     /// became of the attempts.
     #[must_use]
-    pub(super) fn new(
+    pub fn new(
         placements: Placements,
         client: Client,
         (delay_seconds, per_minute): (f64, u32),
@@ -93,7 +95,7 @@ impl Reclaimer {
     }
 
     /// Works until nobody tells who owns the ledger any more.
-    pub(super) async fn run(mut self) {
+    pub async fn run(mut self) {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while self.owner.wait_for(|owner| *owner).await.is_ok() && self.owner.has_changed().is_ok()
@@ -142,8 +144,9 @@ impl Reclaimer {
             "A domain is above its hard limit: eviction of a pod"
         );
         if outcome == Outcome::Failed {
-            // Nothing is known against it: it is the first again.
-            self.tried.remove(uid);
+            // Nothing is known against it. The next look still begins with another: the API server
+            // answers for a pod whose identity differs only when it has tried for long.
+            self.tried.insert(Arc::clone(uid), Instant::now() + AFTER_TROUBLE);
         }
         outcome
     }
@@ -281,10 +284,13 @@ mod tests {
                 reclaimer.look().await;
                 reclaimer
             };
-            let (reclaimer, asked) = tokio::join!(looked, played.answer_all(code, 1));
+            let (mut reclaimer, asked) = tokio::join!(looked, played.answer_all(code, 1));
             assert_eq!(names(&asked), ["young"]);
             assert!(played.silent().await);
-            assert_eq!((count(&reclaimer, "failed"), reclaimer.tried.len()), (1, 0), "{code}");
+            assert_eq!(count(&reclaimer, "failed"), 1, "{code}");
+            // The one that failed does not stand in the way of the others.
+            let ((), asked) = tokio::join!(reclaimer.look(), played.answer_all(201, 1));
+            assert_eq!(names(&asked), ["old"]);
         }
     }
 
