@@ -94,9 +94,9 @@ async fn a_pod_that_is_gone_frees_what_its_binding_took() {
 #[tokio::test]
 async fn nothing_is_sent_without_the_lease_of_the_term_in_which_the_ledger_was_read() {
     let rig = Rig::new(0.5).await;
-    rig.filter("a", "2", &["n1"]).await;
     let epoch = rig.guard.epoch().unwrap();
     for other in [None, Some(epoch + 1)] {
+        rig.filter("a", "2", &["n1"]).await;
         rig.term.set(other);
         let error = bind(&rig, "a", "n1").await;
         assert_eq!(error, "budget: another replica owns the placement ledger");

@@ -91,8 +91,9 @@ impl ApiServer {
 }
 
 fn failure(code: u16) -> (u16, Value) {
+    let reason = if code == 404 { "NotFound" } else { "Scripted" };
     let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
-        "message": "as scripted", "reason": "Scripted", "metadata": {}});
+        "message": "as scripted", "reason": reason, "metadata": {}});
     (code, status)
 }
 
@@ -160,7 +161,6 @@ struct Rig {
     instruments: Arc<Instruments>,
     term: Term,
     guard: LeaseGuard,
-    leadership: watch::Receiver<Leadership>,
     stop: CancellationToken,
 }
 
@@ -203,7 +203,7 @@ impl Rig {
             client_names: vec!["system:kube-scheduler".to_owned()],
             instruments: Arc::clone(&instruments),
         };
-        Self { service, placements, api_server, instruments, term, guard, leadership, stop }
+        Self { service, placements, api_server, instruments, term, guard, stop }
     }
 
     async fn send(&self, method: &str, path: &str, body: impl Into<Bytes>) -> (u16, Bytes) {
