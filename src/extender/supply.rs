@@ -102,8 +102,8 @@ impl Supply {
         let mut now = HashSet::new();
         for one in uses {
             let label = PoolLabel { domain: one.domain.to_string(), pool: one.pool.to_string() };
-            let used = one.bound.cpu_milli + one.binding.cpu_milli + one.held.cpu_milli;
-            meters.pool_used.get_or_create(&label).set(cores(used));
+            let total = one.bound.cpu_milli + one.binding.cpu_milli + one.held.cpu_milli;
+            meters.pool_used.get_or_create(&label).set(cores(total));
             meters.pool_limit.get_or_create(&label).set(cores(one.limit.cpu_milli));
             now.insert(label);
         }

@@ -123,7 +123,6 @@ fn budgets(sequence: u64, share: f64) -> Budgets {
         }],
         band: 0.1,
         reserve: 1.0 - share,
-        ..Budgets::of(&decision(), 0.1, crate::cluster::Timestamp::default())
     }
 }
 
