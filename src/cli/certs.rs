@@ -1,4 +1,5 @@
-//! `hirl certs`: makes a CA and the pair that every replica serves with and shows to its peers.
+//! `hirl certs`: makes a CA and the pair that every replica serves with and shows to its peers, or a
+//! CA and the pair that kube-scheduler shows to us.
 //! Never overwrites a CA unless told to, never leaves half a pair behind.
 
 use std::fs::{self, OpenOptions};
@@ -24,6 +25,10 @@ const MOST_DAYS: u32 = 36_500;
 /// only. The pair is valid for SERVICE.NAMESPACE.svc (the name that kube-apiserver verifies),
 /// SERVICE.NAMESPACE.svc.cluster.local, SERVICE, localhost and 127.0.0.1, as server and as client:
 /// replicas show it to each other.
+///
+/// With --scheduler: scheduler-ca.crt, scheduler-ca.key, scheduler.crt and scheduler.key, for the
+/// client certificate that kube-scheduler shows to the extender (see --client-name). To sign with a
+/// CA of yours, put it there under these names and use --renew-leaf.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Folder to write into; made when absent.
@@ -40,7 +45,19 @@ pub(crate) struct Args {
     days: u32,
     /// A further DNS name or IP address in the serving certificate; may be repeated.
     #[arg(long, value_name = "NAME")]
+    #[arg(conflicts_with = "scheduler")]
     san: Vec<String>,
+    /// Make the client certificate of kube-scheduler in place of the serving pair.
+    #[arg(long)]
+    scheduler: bool,
+    /// Common name of that client certificate: one of extender.clientNames.
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "system:kube-scheduler",
+        requires = "scheduler"
+    )]
+    client_name: String,
     /// Make a new pair under the CA that is there (its key must be there too).
     #[arg(long, conflicts_with = "force")]
     renew_leaf: bool,
@@ -59,7 +76,8 @@ fn make(args: &Args) -> anyhow::Result<String> {
     let file = |name: &str| args.out.join(name);
     fs::create_dir_all(&args.out)
         .with_context(|| format!("cannot make folder {}", args.out.display()))?;
-    let has_ca = exists(&file("ca.crt"))? || exists(&file("ca.key"))?;
+    let [ca_crt, ca_key, leaf_crt, leaf_key] = names(args);
+    let has_ca = exists(&file(ca_crt))? || exists(&file(ca_key))?;
     if has_ca && !args.renew_leaf && !args.force {
         bail!(
             "{} holds a CA already: --renew-leaf makes a new pair under it, --force replaces it",
@@ -68,21 +86,31 @@ fn make(args: &Args) -> anyhow::Result<String> {
     }
     let mut written = Vec::new();
     let issuer = if args.renew_leaf {
-        load_ca(&file("ca.crt"), &file("ca.key"))?
+        load_ca(&file(ca_crt), &file(ca_key))?
     } else {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let params = ca_params(args)?;
         let certificate = params.self_signed(&key)?;
-        written.push(("ca.key", key.serialize_pem(), 0o600));
-        written.push(("ca.crt", certificate.pem(), 0o644));
+        written.push((ca_key, key.serialize_pem(), 0o600));
+        written.push((ca_crt, certificate.pem(), 0o644));
         Issuer::new(params, key)
     };
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-    let leaf = leaf_params(args)?.signed_by(&key, &issuer)?;
-    written.push(("tls.key", key.serialize_pem(), 0o600));
-    written.push(("tls.crt", leaf.pem(), 0o644));
+    let leaf = if args.scheduler { client_params(args)? } else { leaf_params(args)? };
+    let leaf = leaf.signed_by(&key, &issuer)?;
+    written.push((leaf_key, key.serialize_pem(), 0o600));
+    written.push((leaf_crt, leaf.pem(), 0o644));
     write_all(&args.out, &written)?;
     Ok(next_steps(args))
+}
+
+/// Files of the CA and of the pair, certificate before key.
+fn names(args: &Args) -> [&'static str; 4] {
+    if args.scheduler {
+        ["scheduler-ca.crt", "scheduler-ca.key", "scheduler.crt", "scheduler.key"]
+    } else {
+        ["ca.crt", "ca.key", "tls.crt", "tls.key"]
+    }
 }
 
 fn exists(path: &Path) -> anyhow::Result<bool> {
@@ -119,7 +147,8 @@ fn ca_params(args: &Args) -> anyhow::Result<CertificateParams> {
     let days = args.days.saturating_mul(CA_LIVES).min(MOST_DAYS);
     set_validity(&mut params, days)?;
     // The year and day tell two CAs apart while both are trusted.
-    let name = format!("{} serving CA {}", args.name, today());
+    let use_of = if args.scheduler { "scheduler client" } else { "serving" };
+    let name = format!("{} {use_of} CA {}", args.name, today());
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -151,6 +180,23 @@ fn leaf_params(args: &Args) -> anyhow::Result<CertificateParams> {
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages =
         vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    Ok(params)
+}
+
+/// A client and nothing else, known by its common name.
+fn client_params(args: &Args) -> anyhow::Result<CertificateParams> {
+    let name = args.client_name.trim();
+    // The bounds of a common name; a name that needs escaping would not be found again.
+    if name.is_empty() || name.len() > 64 || name.chars().any(char::is_control) {
+        bail!("{:?} is no common name: 1 to 64 printable characters", args.client_name);
+    }
+    let mut params = CertificateParams::default();
+    set_validity(&mut params, args.days)?;
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.use_authority_key_identifier_extension = true;
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     Ok(params)
 }
 
@@ -217,6 +263,19 @@ fn write_all(folder: &Path, files: &[(&str, String, u32)]) -> anyhow::Result<()>
 fn next_steps(args: &Args) -> String {
     let out = args.out.display();
     let namespace = &args.namespace;
+    if args.scheduler {
+        let made = if args.renew_leaf { "a new client pair" } else { "a CA and a client pair" };
+        return format!(
+            "Wrote {made} for kube-scheduler to {out}.\n\
+             \n\
+             Secret for the scheduler (it reads a new pair at its next handshake) and for hirl (the CA):\n\
+             \x20 kubectl -n {namespace} create secret generic hirl-scheduler-client \\\n\
+             \x20   --from-file=tls.crt={out}/scheduler.crt --from-file=tls.key={out}/scheduler.key \\\n\
+             \x20   --from-file=ca.crt={out}/scheduler-ca.crt --dry-run=client -o yaml | kubectl apply -f -\n\
+             \n\
+             Keep {out}/scheduler-ca.key off the cluster; --renew-leaf needs it.\n"
+        );
+    }
     let made = if args.renew_leaf { "a new serving pair" } else { "a CA and a serving pair" };
     format!(
         "Wrote {made} to {out}.\n\
@@ -254,6 +313,8 @@ mod tests {
             namespace: "hirl-system".into(),
             days: 365,
             san: vec!["10.0.0.7".into()],
+            scheduler: false,
+            client_name: "system:kube-scheduler".into(),
             renew_leaf: false,
             force: false,
         }
@@ -300,6 +361,52 @@ mod tests {
             assert!(verifies(folder.path(), name), "{name}");
         }
         assert!(!verifies(folder.path(), "other.hirl-system.svc"));
+    }
+
+    #[test]
+    fn the_schedulers_pair_is_a_client_of_its_own_ca_and_no_server() {
+        let folder = tempfile::tempdir().unwrap();
+        make(&args(folder.path())).unwrap();
+        let serving = read(folder.path(), "ca.crt");
+        let scheduler = Args { scheduler: true, san: Vec::new(), ..args(folder.path()) };
+        let said = make(&scheduler).unwrap();
+        assert!(said.contains("hirl-scheduler-client"), "{said}");
+        assert_eq!(read(folder.path(), "ca.crt"), serving, "the serving CA is another");
+
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let trust = |ca: &str| {
+            let mut roots = RootCertStore::empty();
+            roots.add(certificate(folder.path(), ca)).unwrap();
+            Arc::new(roots)
+        };
+        let now = UnixTime::now();
+        let accepted = |ca: &str| {
+            let client =
+                WebPkiClientVerifier::builder_with_provider(trust(ca), Arc::clone(&provider));
+            let leaf = certificate(folder.path(), "scheduler.crt");
+            client.build().unwrap().verify_client_cert(&leaf, &[], now).is_ok()
+        };
+        assert!(accepted("scheduler-ca.crt") && !accepted("ca.crt"));
+
+        let leaf = certificate(folder.path(), "scheduler.crt");
+        let (_, x509) = x509_parser::parse_x509_certificate(&leaf).unwrap();
+        let common_name = x509.subject().iter_common_name().next().unwrap().as_str().unwrap();
+        assert_eq!(common_name, "system:kube-scheduler");
+        let usage = x509.extended_key_usage().unwrap().unwrap().value;
+        assert!(usage.client_auth && !usage.server_auth);
+        let mode = fs::metadata(folder.path().join("scheduler.key")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+
+        let before =
+            (read(folder.path(), "scheduler-ca.crt"), read(folder.path(), "scheduler.crt"));
+        assert!(make(&scheduler).unwrap_err().to_string().contains("holds a CA already"));
+        make(&Args { renew_leaf: true, ..scheduler }).unwrap();
+        assert_eq!(read(folder.path(), "scheduler-ca.crt"), before.0);
+        assert_ne!(read(folder.path(), "scheduler.crt"), before.1);
+        assert!(accepted("scheduler-ca.crt"));
+        let bad = Args { scheduler: true, client_name: " ".into(), ..args(folder.path()) };
+        let bad = Args { force: true, ..bad };
+        assert!(make(&bad).unwrap_err().to_string().contains("no common name"));
     }
 
     #[test]

@@ -199,11 +199,14 @@ pub(super) struct Gate {
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(default)]
 pub(super) struct Affinity {
-    pub(super) node_affinity: Option<NodeAffinity>,
-    pub(super) pod_affinity: Option<serde::de::IgnoredAny>,
-    pub(super) pod_anti_affinity: Option<serde::de::IgnoredAny>,
+    #[serde(rename = "nodeAffinity")]
+    pub(super) to_nodes: Option<NodeAffinity>,
+    #[serde(rename = "podAffinity")]
+    pub(super) to_pods: Option<serde::de::IgnoredAny>,
+    #[serde(rename = "podAntiAffinity")]
+    pub(super) against_pods: Option<serde::de::IgnoredAny>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

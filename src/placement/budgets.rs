@@ -120,9 +120,10 @@ impl Budgets {
         (self.reserve, self.band) != (other.reserve, other.band) || limits(self) != limits(other)
     }
 
-    /// The budget of a domain.
+    /// The reserve of `pool`: shares set by hand for one pool may leave less of it there.
     #[must_use]
-    pub fn domain(&self, name: &str) -> Option<&DomainBudget> {
-        self.domains.iter().find(|one| &*one.name == name)
+    pub fn reserve_of(&self, pool: &str) -> f64 {
+        let given: f64 = self.domains.iter().map(|one| one.share_of(pool)).sum();
+        self.reserve.min(1.0 - given).max(0.0)
     }
 }

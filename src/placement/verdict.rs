@@ -81,6 +81,19 @@ impl fmt::Display for Resource {
     }
 }
 
+impl Refusal {
+    /// The domain that it is about, if it is about one.
+    #[must_use]
+    pub fn domain(&self) -> Option<&str> {
+        match self {
+            Self::Budget { domain, .. }
+            | Self::Reserve { domain, .. }
+            | Self::NodesFull { domain } => Some(domain),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -8,6 +8,7 @@ mod testbed;
 mod bank;
 mod cluster;
 mod decision;
+mod ledger;
 mod load;
 mod peer;
 mod placement;
@@ -33,7 +34,7 @@ struct Args {
     /// Also writes the figures to this file, one JSON object a line
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Only the decision pass, which needs no control plane
+    /// Only the decision pass and the placement ledger, which need no control plane
     #[arg(long)]
     pure: bool,
     /// Leave everything running after the memory figures, for a profiler
@@ -77,6 +78,7 @@ fn main() -> Result<()> {
         return testbed::run(placement::run(&mut report, nodes, pods, runs));
     }
     decision::run(&mut report)?;
+    ledger::run(&mut report)?;
     if args.pure {
         return Ok(());
     }

@@ -19,7 +19,7 @@ use crate::report::{Report, median};
 use crate::testbed::control_plane::{self, ControlPlane};
 use crate::testbed::hirl::{self, Hirl};
 use crate::testbed::objects;
-use crate::testbed::placing::{self, Budget};
+use crate::testbed::placing::{self, Budget, Choices};
 use crate::testbed::scheduler::{ALL, Extender, Scheduler, Setup};
 use crate::testbed::stub::Stub;
 use crate::testbed::wait::until;
@@ -49,7 +49,7 @@ pub(crate) async fn run(report: &mut Report, nodes: usize, pods: usize, runs: us
     Budget::new(NAMESPACE, "P1", 1.0).apply(&plane).await?;
     let stub = Stub::start(&plane).await?;
     let mut server =
-        Hirl::start(&plane, "hirl", |place| placing::config(&plane, place, &["general"], ""))?;
+        Hirl::start(&plane, "hirl", |place| Choices::new(&["general"]).config(&plane, place))?;
     server.ready().await?;
     let settings: [(&str, Option<Extender>); 3] = [
         ("no extender", None),

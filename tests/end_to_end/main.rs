@@ -10,6 +10,7 @@ mod fixed_footprint;
 mod following;
 mod install;
 mod placement;
+mod placing_manifests;
 mod recovery;
 mod replay;
 mod rotation;

@@ -11,16 +11,40 @@ use serde_json::{Value, json};
 use super::control_plane::ControlPlane;
 use super::hirl::{Hirl, Place, SERVER_NAME};
 use super::scheduler::Extender;
+use super::wait::until;
 
 /// How long what an operator sets by hand lasts in tests.
 const VALID: SignedDuration = SignedDuration::from_hours(1);
 
-/// A whole configuration: decisions every half second and no telemetry, because budgets are set by
-/// hand. `shared` names the shared pools; `more` is added to the section `extender`.
-pub fn config(plane: &ControlPlane, place: &Place, shared: &[&str], more: &str) -> String {
-    format!(
-        "telemetry:
-  url: http://127.0.0.1:9
+/// What a test may choose of an instance's configuration.
+#[derive(Debug, Clone)]
+pub struct Choices<'a> {
+    /// The shared pools.
+    pub shared: &'a [&'a str],
+    /// The reserve, where shares set by hand leave one.
+    pub reserve: f64,
+    /// Further lines of the section `extender`, indented by two.
+    pub extender: &'a str,
+    /// The section `telemetry` but for its first line; one of no use by default.
+    pub telemetry: String,
+}
+
+impl<'a> Choices<'a> {
+    /// Without a reserve.
+    pub fn new(shared: &'a [&'a str]) -> Self {
+        Self {
+            shared,
+            reserve: 0.0,
+            extender: "",
+            telemetry: "  url: http://127.0.0.1:9\n".to_owned(),
+        }
+    }
+
+    /// A whole configuration: decisions every half second, and budgets that are set by hand.
+    pub fn config(&self, plane: &ControlPlane, place: &Place) -> String {
+        format!(
+            "telemetry:
+{telemetry}policy: {{stabilizationSeconds: 0, reserveShare: {reserve}}}
 control: {{decisionSeconds: 0.5, maxAgeSeconds: 8, followSeconds: 0.5, peer: {{caFile: {ca}, serverName: {SERVER_NAME}}}}}
 kubernetes:
   sharedPools: {shared:?}
@@ -35,23 +59,31 @@ extender:
   enabled: true
   listen: 127.0.0.1:{extender}
   clientCaFile: {client_ca}
+  fenceSeconds: 1
 {more}",
-        ca = place.serving_ca.display(),
-        port = place.port,
-        extender = place.spare_port,
-        cert = place.serving.certificate.display(),
-        key = place.serving.key.display(),
-        client_ca = plane.cluster_ca().display(),
-    )
+            telemetry = self.telemetry,
+            reserve = self.reserve,
+            ca = place.serving_ca.display(),
+            shared = self.shared,
+            port = place.port,
+            cert = place.serving.certificate.display(),
+            key = place.serving.key.display(),
+            extender = place.spare_port,
+            client_ca = plane.cluster_ca().display(),
+            more = self.extender,
+        )
+    }
 }
 
 /// How a scheduler reaches an instance: `mode` is `strict` or `open`.
 pub fn extender(hirl: &Hirl, mode: &str) -> Extender {
     let place = hirl.place();
     let url = format!("https://127.0.0.1:{}/v1/{mode}", place.spare_port);
-    Extender {
-        ignorable: mode == "open",
-        ..Extender::recommended(url, place.serving_ca.clone(), SERVER_NAME)
+    let strict = Extender::recommended(url, place.serving_ca.clone(), SERVER_NAME);
+    match mode {
+        // An error of bind would be skipped: the default binder needs nobody.
+        "open" => Extender { ignorable: true, verbs: vec!["filter", "preempt"], ..strict },
+        _ => strict,
     }
 }
 
@@ -126,6 +158,31 @@ pub async fn ledger(plane: &ControlPlane, hirl: &Hirl) -> Result<Value> {
         plane.pki().cluster.issue(&super::pki::Leaf::client("admin", &["system:masters"]))?;
     let text = hirl.requests(Some(&admin))?.text("/hirl/v1/placement").await?;
     serde_json::from_str(&text).with_context(|| format!("reading the ledger: {text}"))
+}
+
+/// What the ledger of an instance says about a domain in a pool: share, limit, bound, ...
+pub async fn uses(plane: &ControlPlane, hirl: &Hirl, domain: &str, pool: &str) -> Result<Value> {
+    let ledger = ledger(plane, hirl).await?;
+    ensure!(ledger["owner"] == true, "no owner yet: {ledger}");
+    let uses = ledger["pools"].as_array().with_context(|| format!("no pools: {ledger}"))?;
+    let found = uses.iter().find(|one| one["domain"] == domain && one["pool"] == pool).cloned();
+    found.with_context(|| format!("nothing about {domain} in {pool}: {ledger}"))
+}
+
+/// Waits until an instance owns the ledger and the domain has this limit of CPU (thousandths of a
+/// core) in the pool.
+pub async fn limited(
+    plane: &ControlPlane,
+    hirl: &Hirl,
+    (domain, pool): (&str, &str),
+    cpu: i64,
+) -> Result<()> {
+    until(format_args!("{cpu}m for {domain} in {pool}"), OWNED, async || {
+        let found = uses(plane, hirl, domain, pool).await?;
+        ensure!(found["limit"]["cpu_milli"] == cpu, "{found}");
+        Ok(())
+    })
+    .await
 }
 
 /// Patience with an instance that becomes the owner of the ledger.

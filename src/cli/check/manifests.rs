@@ -36,6 +36,14 @@ fn objects(file: &Path) -> Vec<Value> {
     read.into_iter().map(|document| document.value).collect()
 }
 
+/// Everything of one folder that is applied.
+fn scheduler(folder: &str) -> Vec<Value> {
+    let folder = root().join("scheduler").join(folder);
+    let kustomization = objects(&folder.join("kustomization.yaml")).remove(0);
+    let resources = strings(&kustomization["resources"]);
+    resources.into_iter().flat_map(|name| objects(&folder.join(name))).collect()
+}
+
 fn base() -> Vec<Value> {
     let manifests = files(&root().join("base"));
     let manifests = manifests.iter().filter(|file| !file.ends_with("config.yaml"));
@@ -52,7 +60,18 @@ fn strings(list: &Value) -> Vec<&str> {
 
 #[test]
 fn every_manifest_parses_and_every_kustomization_lists_its_folder() {
-    for folder in ["base", "overlays/own-ca", "overlays/cert-manager"] {
+    for folder in [
+        "base",
+        "overlays/own-ca",
+        "overlays/cert-manager",
+        "overlays/own-ca-scheduler",
+        "overlays/cert-manager-scheduler",
+        "scheduler",
+        "scheduler/open",
+        "scheduler/gates",
+        "scheduler/reclaim",
+        "scheduler/cert-manager",
+    ] {
         let folder = root().join(folder);
         let kustomization = &objects(&folder.join("kustomization.yaml"))[0];
         let mut listed: BTreeSet<String> =
@@ -60,7 +79,11 @@ fn every_manifest_parses_and_every_kustomization_lists_its_folder() {
         for generator in kustomization["configMapGenerator"].as_array().into_iter().flatten() {
             listed.extend(strings(&generator["files"]).into_iter().map(str::to_owned));
         }
-        listed.remove("../../base");
+        listed.retain(|resource| !resource.starts_with("../"));
+        if folder == root().join("scheduler") {
+            // For a scheduler that somebody else runs.
+            listed.insert("default-scheduler-marker.yaml".to_owned());
+        }
         let there: BTreeSet<String> = fs::read_dir(&folder)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -245,5 +268,121 @@ fn the_example_hpas_are_clean_but_for_the_tolerance_of_old_clusters() {
         let objects = Objects::from_documents(read, "default").unwrap();
         assert_eq!(objects.hpas.len(), 1);
         assert_eq!(lint::names(&objects), findings, "{file}");
+    }
+}
+
+#[test]
+fn beside_the_base_hirl_may_bind_and_no_more_unless_switched_on() {
+    let may = |folder: &str, subject: &str| {
+        let all = scheduler(folder);
+        let mut found = BTreeSet::new();
+        for binding in [of_kind(&all, "ClusterRoleBinding"), of_kind(&all, "RoleBinding")].concat()
+        {
+            if binding["subjects"][0]["name"] != subject {
+                continue;
+            }
+            let role = &binding["roleRef"]["name"];
+            let roles = [of_kind(&all, "ClusterRole"), of_kind(&all, "Role")].concat();
+            let rules = roles.into_iter().filter(|it| it["metadata"]["name"] == *role);
+            let rules = rules.flat_map(|role| role["rules"].as_array().unwrap());
+            for rule in rules {
+                for (verb, resource) in strings(&rule["verbs"]).into_iter().flat_map(|verb| {
+                    strings(&rule["resources"]).into_iter().map(move |it| (verb, it))
+                }) {
+                    let name = strings(&rule["resourceNames"]).join(",");
+                    found.insert(format!("{verb} {resource} {name}").trim().to_owned());
+                }
+            }
+        }
+        found.into_iter().collect::<Vec<String>>()
+    };
+    assert_eq!(
+        may("", "hirl"),
+        [
+            "create endpointslices",
+            "create pods/binding",
+            "get endpointslices hirl-extender",
+            "get pods",
+            "update endpointslices hirl-extender",
+        ]
+    );
+    assert_eq!(may("gates", "hirl"), ["patch pods"]);
+    assert_eq!(may("reclaim", "hirl"), ["create pods/eviction"]);
+    assert!(may("open", "hirl").is_empty() && may("cert-manager", "hirl").is_empty());
+    let own = ["create leases", "get leases hirl-scheduler", "update leases hirl-scheduler"];
+    assert_eq!(may("", "hirl-scheduler"), own, "the rest comes with the cluster's own roles");
+}
+
+#[test]
+fn the_schedulers_are_locked_down_and_find_their_files() {
+    for (folder, name) in [("", "hirl-scheduler"), ("open", "hirl-scheduler-open")] {
+        let all = scheduler(folder);
+        let deployment = of_kind(&all, "Deployment")[0];
+        assert_eq!(deployment["metadata"]["name"], name);
+        assert_eq!(deployment["spec"]["replicas"], 2);
+        let labels = &deployment["spec"]["template"]["metadata"]["labels"];
+        let pod = &deployment["spec"]["template"]["spec"];
+        assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+        let container = &pod["containers"][0];
+        let security = &container["securityContext"];
+        assert_eq!(security["allowPrivilegeEscalation"], false);
+        assert_eq!(security["readOnlyRootFilesystem"], true);
+        assert_eq!(strings(&security["capabilities"]["drop"]), ["ALL"]);
+        assert_eq!(pod["schedulerName"], Value::Null, "it cannot place itself");
+        let budget = of_kind(&all, "PodDisruptionBudget")[0];
+        assert_eq!(budget["spec"]["selector"], deployment["spec"]["selector"]);
+        let network = &of_kind(&scheduler(""), "NetworkPolicy")[0]["spec"]["podSelector"].clone();
+        for (key, value) in network["matchLabels"].as_object().unwrap() {
+            assert_eq!(&labels[key], value, "{key}");
+        }
+
+        let config = &objects(&root().join(format!("scheduler/{name}.yaml")))[0];
+        assert_eq!(config["profiles"][0]["schedulerName"], name);
+        assert_eq!(config["leaderElection"]["resourceName"], name);
+        let mounted = |file: &Value| {
+            let file = Path::new(file.as_str().unwrap());
+            let mounts = container["volumeMounts"].as_array().unwrap();
+            let mount = mounts
+                .iter()
+                .find(|mount| file.parent() == mount["mountPath"].as_str().map(Path::new));
+            let volumes = pod["volumes"].as_array().unwrap();
+            let volume =
+                volumes.iter().find(|one| mount.is_some_and(|it| it["name"] == one["name"]));
+            let items = volume.and_then(|one| one["secret"]["items"].as_array()).unwrap();
+            let file = file.file_name().unwrap().to_str().unwrap();
+            assert!(items.iter().any(|item| item["path"] == file), "{file} is not mounted");
+        };
+        let tls = &config["extenders"][0]["tlsConfig"];
+        [&tls["caFile"], &tls["certFile"], &tls["keyFile"]].into_iter().for_each(mounted);
+
+        let all = scheduler("");
+        let service = of_kind(&all, "Service")[0];
+        assert_eq!(service["spec"]["selector"], Value::Null);
+        let place = format!(
+            "https://{}.{}.svc:{}/",
+            service["metadata"]["name"].as_str().unwrap(),
+            service["metadata"]["namespace"].as_str().unwrap(),
+            service["spec"]["ports"][0]["port"]
+        );
+        let url = config["extenders"][0]["urlPrefix"].as_str().unwrap();
+        assert!(url.starts_with(&place), "{url} is not at {place}");
+    }
+}
+
+#[test]
+fn the_classes_are_in_order_and_the_lower_ones_never_preempt() {
+    let all = scheduler("");
+    let classes = of_kind(&all, "PriorityClass");
+    let names: Vec<&str> =
+        classes.iter().map(|class| class["metadata"]["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["hirl-p0", "hirl-p1", "hirl-p2", "hirl-p3"]);
+    let known = crate::placement::Settings::default().priority_classes;
+    assert!(names.iter().all(|name| known.contains_key(*name)));
+    assert!(classes.is_sorted_by(|a, b| a["value"].as_i64() > b["value"].as_i64()));
+    for (class, policy) in
+        classes.iter().zip(["PreemptLowerPriority", "PreemptLowerPriority", "Never", "Never"])
+    {
+        assert_eq!(class["preemptionPolicy"], policy);
+        assert_eq!(class["globalDefault"], false);
     }
 }

@@ -9,6 +9,7 @@ mod manifests;
 pub(super) mod permissions;
 mod prometheus;
 mod registration;
+mod scheduler;
 #[cfg(test)]
 mod tests;
 
@@ -59,12 +60,19 @@ pub(crate) struct Args {
     /// Configuration of the server: its Prometheus is asked too, from this machine.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Say what is wrong with the configuration of a kube-scheduler that asks our extender, and
+    /// ask no cluster.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["pre", "config"])]
+    scheduler_config: Option<PathBuf>,
     #[command(flatten)]
     cluster: ClusterArgs,
 }
 
 /// Runs the verb.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    if let Some(path) = &args.scheduler_config {
+        return Ok(report(&scheduler::examine(path)?));
+    }
     let config = args.config.as_deref().map(Config::load).transpose()?;
     let lines = crate::cli::block_on(async {
         let client = connect(&args.cluster).await?;
@@ -74,10 +82,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         Ok(lines)
     })?;
+    Ok(report(&lines))
+}
+
+/// Prints the lines; the exit code says whether one is wrong.
+fn report(lines: &[Line]) -> ExitCode {
     let text: String = lines.iter().map(Line::render).collect();
     crate::cli::print(&text);
     let failed = lines.iter().any(|line| line.mark == Mark::Fail);
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 /// All checks, in the order of the report. `now` in seconds since the epoch.

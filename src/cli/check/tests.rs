@@ -38,6 +38,7 @@ fn args(pre: bool) -> Args {
         cert: None,
         serve_as: None,
         config: None,
+        scheduler_config: None,
         cluster: ClusterArgs::default(),
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::cluster::AppId;
 use crate::cluster::{BudgetByHand, Declaration};
 use crate::kubernetes::DomainObject;
+use crate::placement::Refusal;
 use crate::safety::Decision;
 use crate::safety::Reason;
 use crate::safety::Rung;
@@ -16,6 +17,8 @@ pub(super) const POLICY_HEALTHY: &str = "PolicyHealthy";
 pub(super) const BUDGET_SUFFICIENT: &str = "BudgetSufficient";
 pub(super) const NAMESPACES_UNAMBIGUOUS: &str = "NamespacesUnambiguous";
 pub(super) const HPA_SYNC_TIMELY: &str = "HpaSyncTimely";
+
+pub(super) const PLACEMENT_OPEN: &str = "PlacementOpen";
 
 pub(super) const BUDGET_BY_HAND: &str = "BudgetByHand";
 pub(super) const EMERGENCY: &str = "Emergency";
@@ -109,12 +112,14 @@ fn shares(set: &BudgetByHand) -> String {
     format!("Its share is {}", words.join(", "))
 }
 
-/// Everything but `Ready`, which follows from these: see [`ready`].
+/// Everything but `Ready`, which follows from these: see [`ready`]. `refused` are the domains of
+/// which pods were refused a place lately; `None` where placement is not ours.
 pub(super) fn find(
     object: &DomainObject,
     decision: &Decision,
     index: Option<usize>,
     intervals: &HashMap<AppId, Duration>,
+    refused: Option<&[Refusal]>,
 ) -> Vec<Finding> {
     let Some(index) = index else {
         let types = [
@@ -132,13 +137,35 @@ pub(super) fn find(
             })
             .collect();
     };
-    vec![
+    let mut findings = vec![
         telemetry(decision, index),
         policy(decision, index),
         budget(decision, index),
         namespaces(object),
         sync(decision, index, intervals),
-    ]
+    ];
+    findings.extend(refused.map(|refused| placement(object, refused)));
+    findings
+}
+
+/// Whether its pods find budget when they are placed. The sentence has no numbers: they change
+/// without pause; `hirl why pod` has them.
+fn placement(object: &DomainObject, refused: &[Refusal]) -> Finding {
+    let own = refused.iter().find(|one| one.domain() == Some(&object.name));
+    match own {
+        Some(refusal) => Finding::new(
+            PLACEMENT_OPEN,
+            Some(false),
+            "PodsRefused",
+            format!("{refusal}; its new pods wait"),
+        ),
+        None => Finding::new(
+            PLACEMENT_OPEN,
+            Some(true),
+            "NoPodRefused",
+            "No pod of it was refused a place for want of budget".to_owned(),
+        ),
+    }
 }
 
 /// The summary.

@@ -20,10 +20,13 @@ use tokio_util::sync::CancellationToken;
 
 use self::plan::{Known, Note, Planner, Write};
 use self::write::Writer;
+use super::Placements;
 use super::Watches;
 use crate::cluster::AppId;
 use crate::safety::Decision;
 
+/// For how long a refused pod speaks for its domain: longer than its longest back-off.
+const REFUSED_LATELY: Duration = Duration::from_mins(1);
 /// How long one write may take.
 const WRITE_LIMIT: Duration = Duration::from_secs(5);
 
@@ -45,11 +48,12 @@ impl Reporter {
         watches: Watches,
         identity: String,
         read_intervals: impl Fn() -> Vec<(AppId, Duration)> + Send + Sync + 'static,
+        placements: Option<Placements>,
         stop: CancellationToken,
     ) -> Self {
         let (newest, decisions) = watch::channel(None);
         let writer = Writer::new(client.clone(), identity);
-        let work = write_all(decisions, watches, Box::new(read_intervals), writer);
+        let work = write_all(decisions, watches, Box::new(read_intervals), placements, writer);
         tokio::spawn(stop.run_until_cancelled_owned(work));
         Self { newest }
     }
@@ -72,6 +76,7 @@ async fn write_all(
     mut decisions: watch::Receiver<Option<Arc<Decision>>>,
     watches: Watches,
     read_intervals: ReadIntervals,
+    placements: Option<Placements>,
     writer: Writer,
 ) {
     let mut planner = Planner::default();
@@ -83,6 +88,9 @@ async fn write_all(
             bad_annotations: watches.bad_annotations(),
             read_intervals: read_intervals().into_iter().collect(),
             snapshot: watches.snapshot(decision.at),
+            refused: placements.as_ref().map(|placements| {
+                placements.lock().refused_since(decision.at.minus(REFUSED_LATELY))
+            }),
         };
         let mut pending = planner.plan(&decision, &known).into_iter();
         for write in pending.by_ref() {

@@ -15,6 +15,7 @@ use crate::kubernetes::DomainObject;
 use crate::kubernetes::DomainStatus;
 use crate::kubernetes::Ownership;
 use crate::kubernetes::TARGET_CPU;
+use crate::placement;
 use crate::safety::AppDecision;
 use crate::safety::Decision;
 
@@ -36,6 +37,8 @@ pub(super) struct Known {
     /// Time between the last two reads of each HPA.
     pub(super) read_intervals: HashMap<AppId, Duration>,
     pub(super) snapshot: Snapshot,
+    /// Domains of which pods were refused a place lately; `None` where placement is not ours.
+    pub(super) refused: Option<Vec<placement::Refusal>>,
 }
 
 /// What an Event speaks of.
@@ -162,7 +165,9 @@ impl Planner {
         };
         let mut conditions = Vec::new();
         let mut notes = Vec::new();
-        for finding in find(object, decision, index, &known.read_intervals) {
+        for finding in
+            find(object, decision, index, &known.read_intervals, known.refused.as_deref())
+        {
             self.settle(object, &previous, finding, at, &mut conditions, &mut notes);
         }
         let others: Vec<(&str, &str, &str, &str)> = conditions

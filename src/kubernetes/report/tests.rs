@@ -25,6 +25,7 @@ use crate::kubernetes::Condition;
 use crate::kubernetes::DomainObject;
 use crate::kubernetes::DomainStatus;
 use crate::kubernetes::Ownership;
+use crate::placement;
 use crate::safety::AppDecision;
 use crate::safety::DomainDecision;
 use crate::safety::Evidence;
@@ -138,6 +139,7 @@ fn known(domains: Vec<DomainObject>) -> Known {
         bad_annotations: Vec::new(),
         read_intervals: HashMap::new(),
         snapshot: Snapshot { at: second(0), catalog, apps, pools: Vec::new() },
+        refused: None,
     }
 }
 
@@ -555,4 +557,27 @@ async fn a_refused_write_is_told_apart_from_a_server_in_trouble() {
         assert_eq!(matches!(result, Err(Failed::Refused(_))), refused, "{code}");
         assert!(result.is_err());
     }
+}
+
+#[test]
+fn pods_without_budget_are_told_once_when_it_begins_and_once_when_it_ends() {
+    let mut planner = Planner::default();
+    let refusal = placement::Refusal::Budget {
+        domain: Arc::from("shop"),
+        resource: placement::Resource::Cpu,
+    };
+    let mut told = Vec::new();
+    for (at, refused) in [(0, false), (10, true), (20, true), (30, true), (40, false), (60, false)]
+    {
+        let refused = if refused { vec![refusal.clone()] } else { Vec::new() };
+        let known = Known { refused: Some(refused), ..known(vec![shop()]) };
+        for write in planner.plan(&report(at, 1_550), &known) {
+            if let Write::Status { notes, .. } = write {
+                told.extend(notes.into_iter().map(|note| (at, note.warning, note.reason)));
+            }
+        }
+    }
+    let about: Vec<_> =
+        told.into_iter().filter(|(_, _, reason)| reason.contains("Refused")).collect();
+    assert_eq!(about, [(30, true, "PodsRefused"), (60, false, "NoPodRefused")]);
 }

@@ -68,6 +68,9 @@ pub struct PoolUse {
     pub all: Amount,
 }
 
+/// A Binding whose outcome is unknown: UID, namespace and name of the pod, and the node.
+pub type Unsettled = (Arc<str>, Arc<str>, Arc<str>, Arc<str>);
+
 type DomainId = u16;
 type EntryId = u32;
 
@@ -107,6 +110,7 @@ enum State {
 }
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not exclude each other")]
 struct Entry {
     uid: Arc<str>,
     namespace: Arc<str>,
@@ -180,6 +184,8 @@ pub struct Ledger {
     in_doubt: HashSet<EntryId>,
     /// Holds in the order in which they end.
     holds: VecDeque<(Timestamp, Arc<str>)>,
+    /// The last time that a pod of each domain was refused for its budget, and the refusal.
+    last_refused: Vec<Option<(Timestamp, Refusal)>>,
     /// Domains above their hard limit in a pool, and since when.
     above_since: HashMap<(DomainId, PoolId), Timestamp>,
     list: u32,
@@ -212,6 +218,7 @@ impl Ledger {
             gated: HashSet::new(),
             in_doubt: HashSet::new(),
             holds: VecDeque::new(),
+            last_refused: Vec::new(),
             above_since: HashMap::new(),
             list: 0,
             listing: false,
@@ -402,10 +409,9 @@ impl Ledger {
         self.forget_unknown(id);
     }
 
-    /// Bindings whose outcome is unknown: UID, namespace, name and node, to be asked of the API
-    /// server.
+    /// Bindings whose outcome is unknown, to be asked of the API server.
     #[must_use]
-    pub fn unsettled(&self) -> Vec<(Arc<str>, Arc<str>, Arc<str>, Arc<str>)> {
+    pub fn unsettled(&self) -> Vec<Unsettled> {
         let entries = self.in_doubt.iter().filter_map(|&id| self.entries[id as usize].as_ref());
         entries
             .filter_map(|entry| match entry.state {
@@ -640,6 +646,7 @@ impl Ledger {
         self.domains.push(Arc::clone(name));
         self.uses.push(Vec::new());
         self.waiting.push(Amount::ZERO);
+        self.last_refused.push(None);
         self.find_budgets();
         (self.domains.len() - 1) as DomainId
     }

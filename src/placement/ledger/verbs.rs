@@ -1,13 +1,12 @@
 //! The four verbs: who may go where, and by whose budget.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::nodes::{NodeId, PoolId};
 use super::{DomainId, EntryId, Ledger, Standing, State};
 use crate::cluster::{Amount, Class, Timestamp};
-use crate::placement::{
-    Ask, BindVerdict, Budgets, FilterVerdict, Grant, Outcome, Pod, Refusal, Resource,
-};
+use crate::placement::{Ask, BindVerdict, FilterVerdict, Grant, Outcome, Pod, Refusal, Resource};
 
 /// A filter of the same pod within this time belongs to the same scheduling cycle: the scheduler
 /// asks about the nominated node alone first, then about all.
@@ -74,9 +73,7 @@ impl Ledger {
                 FilterVerdict::Narrowed(chosen)
             }
             Err(refusal) => {
-                if let Some(entry) = &mut self.entries[id as usize] {
-                    entry.refused = Some(Box::new(refusal.clone()));
-                }
+                self.note_refusal(id, &refusal, now);
                 self.forget_unknown(id);
                 match refusal {
                     Refusal::NodesFull { .. } => FilterVerdict::NodesFull(refusal),
@@ -181,10 +178,8 @@ impl Ledger {
             match self.grant(id, &state, pool, now) {
                 Ok(grant) => (Some(grant), target),
                 Err(refusal) => {
-                    self.change(id, |entry| {
-                        entry.state = State::Pending;
-                        entry.refused = Some(Box::new(refusal.clone()));
-                    });
+                    self.change(id, |entry| entry.state = State::Pending);
+                    self.note_refusal(id, &refusal, now);
                     self.forget_unknown(id);
                     return BindVerdict::Refused(refusal);
                 }
@@ -230,10 +225,28 @@ impl Ledger {
         }
         Ok(Grant {
             epoch: self.epoch().unwrap_or_default(),
-            pool: self.nodes.pool_name(pool).clone(),
-            domain: self.domains[usize::from(domain)].clone(),
+            pool: Arc::clone(self.nodes.pool_name(pool)),
+            domain: Arc::clone(&self.domains[usize::from(domain)]),
             held,
         })
+    }
+
+    /// Remembers a refusal with the pod and, for want of budget, with its domain.
+    fn note_refusal(&mut self, id: EntryId, refusal: &Refusal, now: Timestamp) {
+        let Some(entry) = &mut self.entries[id as usize] else { return };
+        entry.refused = Some(Box::new(refusal.clone()));
+        let for_budget = matches!(refusal, Refusal::Budget { .. } | Refusal::Reserve { .. });
+        if let (Some(domain), true) = (entry.domain, for_budget) {
+            self.last_refused[usize::from(domain)] = Some((now, refusal.clone()));
+        }
+    }
+
+    /// The domains of which a pod was refused for want of budget since then, each with the last
+    /// refusal.
+    #[must_use]
+    pub fn refused_since(&self, then: Timestamp) -> Vec<Refusal> {
+        let all = self.last_refused.iter().flatten();
+        all.filter(|(at, _)| *at >= then).map(|(_, refusal)| refusal.clone()).collect()
     }
 
     /// Why nothing can be judged, if so.
@@ -264,7 +277,7 @@ impl Ledger {
                 entry.state = State::Held { pool, made: now, until, version };
                 entry.list = list;
                 entry.refused = None;
-                uid = Some(entry.uid.clone());
+                uid = Some(Arc::clone(&entry.uid));
             }
         });
         if let Some(uid) = uid {
@@ -352,7 +365,7 @@ impl Ledger {
                 && self.nodes.takes(pool, ask)
         });
         if elsewhere {
-            return Refusal::NodesFull { domain: self.domains[usize::from(domain)].clone() };
+            return Refusal::NodesFull { domain: Arc::clone(&self.domains[usize::from(domain)]) };
         }
         // One word for all pools, and always the same one: memory where CPU alone would do.
         let memory = closed.iter().find(|one| one.resource == Resource::Memory);
@@ -362,7 +375,7 @@ impl Ledger {
     }
 
     fn refusal(&self, domain: DomainId, closed: Closed) -> Refusal {
-        let (domain, resource) = (self.domains[usize::from(domain)].clone(), closed.resource);
+        let (domain, resource) = (Arc::clone(&self.domains[usize::from(domain)]), closed.resource);
         if closed.reserve {
             Refusal::Reserve { domain, resource }
         } else {
@@ -545,7 +558,10 @@ impl Ledger {
         if class == Some(Class::P0) || self.in_emergency(domain, now) {
             return usable;
         }
-        let reserve = self.budgets.as_ref().map_or(0.0, |Budgets { reserve, .. }| *reserve);
+        let reserve = self
+            .budgets
+            .as_ref()
+            .map_or(0.0, |budgets| budgets.reserve_of(self.nodes.pool_name(pool)));
         usable.part((1.0 - reserve).clamp(0.0, 1.0))
     }
 

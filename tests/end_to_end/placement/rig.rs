@@ -6,7 +6,6 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
-use k8s_openapi::api::scheduling::v1::PriorityClass;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -41,14 +40,7 @@ impl Rig {
         };
         let plane = Box::pin(ControlPlane::start(options)).await?;
         let client = plane.client();
-        for (class, value) in [("p0", 400_000), ("p1", 300_000), ("p2", 200_000), ("p3", 100_000)] {
-            let policy = if value >= 300_000 { "PreemptLowerPriority" } else { "Never" };
-            let class: PriorityClass = objects::object(json!({
-                "metadata": {"name": format!("hirl-{class}")},
-                "value": value, "preemptionPolicy": policy,
-            }))?;
-            objects::apply(&client, &class).await?;
-        }
+        shipped(&plane, &["priorityclasses.yaml"]).await?;
         Ok(Self { plane, client })
     }
 
@@ -175,6 +167,16 @@ impl Rig {
     }
 }
 
+/// Applies these files of `manifests/scheduler`.
+pub(crate) async fn shipped(plane: &ControlPlane, files: &[&str]) -> Result<()> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/scheduler");
+    let paths: Vec<String> =
+        files.iter().map(|file| format!("--filename={folder}/{file}")).collect();
+    let mut arguments = vec!["apply", "--server-side"];
+    arguments.extend(paths.iter().map(String::as_str));
+    plane.kubectl(&arguments).await.map(|_| ())
+}
+
 /// Pods that are all the same.
 #[derive(Debug, Clone)]
 pub(crate) struct Batch<'a> {
@@ -248,10 +250,13 @@ impl<'a> Batch<'a> {
     /// Makes so many of them, many at a time.
     pub(crate) async fn create(&self, client: &Client, count: usize) -> Result<()> {
         let pods = (0..count).map(|index| self.pod(index)).collect::<Result<Vec<_>>>()?;
-        let api: &Api<Pod> = &Api::namespaced(client.clone(), self.namespace);
-        futures::stream::iter(&pods)
-            .map(|pod| async move {
-                api.create(&PostParams::default(), pod).await.context("making a pod")
+        let api: Api<Pod> = Api::namespaced(client.clone(), self.namespace);
+        futures::stream::iter(pods)
+            .map(|pod| {
+                let api = api.clone();
+                async move {
+                    api.create(&PostParams::default(), &pod).await.context("making a pod")
+                }
             })
             .buffered(16)
             .try_collect::<Vec<_>>()

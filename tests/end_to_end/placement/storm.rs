@@ -1,0 +1,95 @@
+//! Pods over budget wait quietly, whatever happens around them, and delay nobody else.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+
+use super::rig::{Batch, Rig, SCHEDULER, SOON};
+use super::stand::{Stand, limit};
+use crate::testbed::placing::{Budget, Choices};
+use crate::testbed::run;
+use crate::testbed::scheduler::USER;
+use crate::testbed::wait::until;
+
+/// Pods over budget.
+const BLOCKED: usize = 100;
+/// Nodes, all with room for every pod.
+const NODES: usize = 20;
+
+#[test]
+#[expect(clippy::print_stdout, reason = "figures, with --nocapture")]
+fn blocked_pods_neither_storm_nor_evict_nor_delay_others_while_binds_and_taints_go_on() -> Result<()>
+{
+    run(async {
+        let rig = Rig::start().await?;
+        rig.nodes("general", NODES, 10).await?;
+        rig.namespace("lake", "data").await?;
+        rig.namespace("shop", "payments").await?;
+        rig.namespace_with("free", &[]).await?;
+        let budgets = [Budget::new("data", "P2", 0.05), Budget::new("payments", "P0", 0.8)];
+        let mut stand = Stand::start(rig, &Choices::new(&["general"]), &budgets, 10_000).await?;
+        let rig = &stand.rig;
+        // Some that could be evicted, with the least priority.
+        let victims = Batch { scheduler: "default-scheduler", ..Batch::new("free", "low-", "1") };
+        victims.create(&rig.client, 20).await?;
+        rig.bound("free", "low-", 20, SOON).await?;
+        // P1, so that they may preempt.
+        let waiting = Batch::new("lake", "blocked-", "1").class("hirl-p1");
+        waiting.create(&rig.client, BLOCKED + 10).await?;
+        rig.bound("lake", "blocked-", 10, SOON).await?;
+        until("the others to wait", SOON, async || {
+            let waiting = rig.waiting("lake", "blocked-").await?.len();
+            ensure!(waiting == BLOCKED, "{waiting}");
+            Ok(())
+        })
+        .await?;
+        let before = stand.refusals("data").await?;
+
+        // Ten rounds: twenty good pods, ten foreign ones, and taints on half of the nodes.
+        let good = Batch::new("shop", "good-", "100m").class("hirl-p0");
+        for round in 0..10 {
+            let pods = (0..20).map(|index| good.pod(round * 20 + index));
+            crate::testbed::objects::create_all(&rig.client, pods.collect::<Result<_>>()?).await?;
+            let foreign = Batch {
+                scheduler: "default-scheduler",
+                more: json!({"nodeName": format!("general-{round}")}),
+                ..Batch::new("free", "foreign-", "10m")
+            };
+            let pods = (0..10).map(|index| foreign.pod(round * 10 + index));
+            crate::testbed::objects::create_all(&rig.client, pods.collect::<Result<_>>()?).await?;
+            for node in 0..NODES / 2 {
+                let taint = json!([{"key": "churn", "effect": "NoSchedule"}]);
+                let taints = if (round + node) % 2 == 0 { taint } else { json!(null) };
+                let patch = json!({"spec": {"taints": taints}});
+                rig.patch_node(&format!("general-{node}"), patch).await?;
+            }
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+        rig.bound("shop", "good-", 200, SOON).await?;
+        let calls = stand.refusals("data").await? - before;
+
+        let course = stand
+            .judged(&[limit("data", "general", 10_000), limit("payments", "general", 160_000)])?;
+        ensure!(course.bound("lake/") == 10, "{} blocked pods are bound", course.bound("lake/"));
+        let patches = course.most_status_patches("lake/", USER);
+        ensure!(patches <= 2, "{patches} status patches of one blocked pod");
+        // By back-off alone: after 1, 2, 4, 8, 10, 10, ... seconds.
+        let each = calls / BLOCKED as f64;
+        ensure!(each <= 12.0, "{each} filter calls per blocked pod");
+        let log = stand.scheduler.process().log()?;
+        let dry_runs = log.matches("expected at least one victim pod").count();
+        ensure!(dry_runs == 0, "{dry_runs} preemptions without a victim");
+        let waits = course.waits("shop/good-");
+        let waited = |share: f64| waits[((waits.len() - 1) as f64 * share) as usize];
+        println!(
+            "{BLOCKED} blocked pods beside 200 good ones ({SCHEDULER}), 100 foreign binds and taints: \
+             {each:.1} filter calls and at most {patches} status patches per blocked pod, 0 \
+             evictions; creation to Binding of the good ones p50 {:.2} s, p99 {:.2} s, max {:.2} s",
+            waited(0.5),
+            waited(0.99),
+            waited(1.0)
+        );
+        Ok(())
+    })
+}
