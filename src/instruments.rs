@@ -198,6 +198,7 @@ impl Default for ExtenderInstruments {
 }
 
 impl ExtenderInstruments {
+    #[expect(clippy::too_many_lines, reason = "one line a metric: the table of names")]
     fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("extender");
         registry.register(
