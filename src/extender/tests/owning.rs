@@ -41,6 +41,7 @@ impl Owning {
                     })
                 }
             }),
+            owner: watch::Sender::new(false),
             closer: Closer::default(),
             instruments: Arc::clone(&rig.instruments),
         };
