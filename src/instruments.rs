@@ -131,13 +131,17 @@ pub struct ExtenderInstruments {
     /// Holds granted by `filter`.
     pub holds: Counter,
     /// Holds that ended without a binding.
-    pub holds_released: Gauge,
+    pub holds_released: Counter,
     /// Bindings by outcome: `bound`, `already`, `rejected`, `unknown`, `refused`.
     pub binds: Family<OutcomeLabel, Counter>,
     /// Bindings refused by the ledger, by reason.
     pub bind_refusals: Family<OutcomeLabel, Counter>,
+    /// Pods let through our scheduling gate, by what became of it.
+    pub gates: Family<OutcomeLabel, Counter>,
+    /// Evictions of pods above the hard limit of their domain, by what became of them.
+    pub evictions: Family<OutcomeLabel, Counter>,
     /// Pods of domains that somebody else bound.
-    pub foreign_binds: Gauge,
+    pub foreign_binds: Counter,
     /// Pods passed in open mode because we could not judge, by reason.
     pub fail_open: Family<OutcomeLabel, Counter>,
     /// Time to answer, body included, by verb.
@@ -171,10 +175,12 @@ impl Default for ExtenderInstruments {
             verdicts: Family::default(),
             refusals: Family::default(),
             holds: Counter::default(),
-            holds_released: Gauge::default(),
+            holds_released: Counter::default(),
             binds: Family::default(),
             bind_refusals: Family::default(),
-            foreign_binds: Gauge::default(),
+            gates: Family::default(),
+            evictions: Family::default(),
+            foreign_binds: Counter::default(),
             fail_open: Family::default(),
             duration: Family::new_with_constructor(histogram),
             standing: Gauge::default(),
@@ -192,6 +198,7 @@ impl Default for ExtenderInstruments {
 }
 
 impl ExtenderInstruments {
+    #[expect(clippy::too_many_lines, reason = "one line a metric: the table of names")]
     fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("extender");
         registry.register(
@@ -203,7 +210,7 @@ impl ExtenderInstruments {
         registry.register("holds", "Holds granted by filter", self.holds.clone());
         registry.register(
             "holds_released",
-            "Holds that ended without a binding, since the start",
+            "Holds that ended without a binding",
             self.holds_released.clone(),
         );
         registry.register("binds", "Bindings by outcome", self.binds.clone());
@@ -214,8 +221,14 @@ impl ExtenderInstruments {
         );
         registry.register(
             "foreign_binds",
-            "Pods of domains that somebody else bound, since the start",
+            "Pods of domains that somebody else bound",
             self.foreign_binds.clone(),
+        );
+        registry.register("gates", "Scheduling gates opened by outcome", self.gates.clone());
+        registry.register(
+            "evictions",
+            "Evictions of pods above the hard limit of their domain by outcome",
+            self.evictions.clone(),
         );
         registry.register(
             "fail_open",

@@ -137,7 +137,7 @@ async fn serve(args: &Args, config: Config, logging: Logging) -> anyhow::Result<
         watches.clone(),
         args.identity.clone(),
         server.read_intervals(),
-        None,
+        placements.clone(),
         stop_last.clone(),
     );
 
@@ -145,6 +145,8 @@ async fn serve(args: &Args, config: Config, logging: Logging) -> anyhow::Result<
         Some(placements) => {
             let parts = extender::Parts {
                 placements,
+                client: client.clone(),
+                advertise: args.advertise.parse().context("--advertise is no IP address")?,
                 bindings: kubernetes::Bindings::new(client.clone()),
                 leadership: election.leadership(),
                 guard: election.guard(),

@@ -158,13 +158,12 @@ impl Server {
             (Some(cert), Some(key)) => Some((read(cert)?, read(key)?)),
             _ => None,
         };
-        let token = match &identity {
-            Some(_) => None,
-            None => {
-                let token = String::from_utf8(read(&args.token_file)?)
-                    .with_context(|| format!("{} holds no text", args.token_file.display()))?;
-                Some(token.trim().to_owned())
-            }
+        let token = if identity.is_some() {
+            None
+        } else {
+            let token = String::from_utf8(read(&args.token_file)?)
+                .with_context(|| format!("{} holds no text", args.token_file.display()))?;
+            Some(token.trim().to_owned())
         };
         let pair = identity.as_ref().map(|(cert, key)| (cert.as_slice(), key.as_slice()));
         let config = tls::client_config(&read(&args.ca)?, pair)
@@ -246,6 +245,7 @@ struct Amount {
 }
 
 #[derive(Debug, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the names of the answer")]
 struct Pool {
     pool: String,
     share: f64,

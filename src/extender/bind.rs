@@ -201,7 +201,7 @@ impl Inner {
             name: asked.name.clone(),
             uid: asked.uid.clone(),
             node: asked.node.clone(),
-            annotations: grant.map(annotations).unwrap_or_default(),
+            annotations: grant.as_ref().map(annotations).unwrap_or_default(),
         };
         let unknown = |what: &str| {
             tracing::warn!(pod = %format_args!("{}/{}", new.namespace, new.name), what, "nobody knows whether a pod was bound; asking");
@@ -265,7 +265,7 @@ impl Inner {
 }
 
 /// What a bound pod says about the budget that it was granted.
-fn annotations(grant: Grant) -> BTreeMap<&'static str, String> {
+fn annotations(grant: &Grant) -> BTreeMap<&'static str, String> {
     BTreeMap::from([
         (EPOCH, grant.epoch.to_string()),
         (POOL, grant.pool.to_string()),

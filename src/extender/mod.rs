@@ -3,11 +3,16 @@
 //! A request passes `https` (TLS with a client certificate, limits), `server` (its name, the
 //! path, who owns the ledger) and one verb. `filter`, `prioritize` and `preempt` answer from memory
 //! (`verbs`), `bind` writes (`bind`). Beside them run the gate that follows the Lease (`owner`), the
-//! supply of budgets (`supply`), the resolver of Bindings whose outcome is unknown (`bind`) and a
-//! watchdog.
+//! supply of budgets (`supply`), the resolver of Bindings whose outcome is unknown (`bind`), a
+//! watchdog, and where they are switched on: the endpoint that leads the scheduler to the owner
+//! (`endpoint_slice`), the opener of scheduling gates (`gates`) and the eviction of excess (`reclaim`).
 
 mod bind;
+mod endpoint_slice;
+mod gates;
 mod owner;
+mod pace;
+mod reclaim;
 mod server;
 mod settings;
 mod supply;
@@ -16,13 +21,17 @@ mod watchdog;
 mod wire;
 
 #[cfg(test)]
+mod played;
+#[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::OptionFuture;
+use kube::Client;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -35,7 +44,10 @@ use crate::https::{BindError, Clients, Files, Listener, Meters};
 use crate::instruments::Instruments;
 use crate::kubernetes::{Bindings, Leadership, LeaseGuard, Placements};
 
+pub use endpoint_slice::{Endpoints, keep};
+pub use gates::Gatekeeper;
 pub use owner::Relist;
+pub use reclaim::Reclaimer;
 pub use settings::{EndpointSlice, Gates, Reclaim, Settings};
 
 /// Why the extender cannot start.
@@ -53,6 +65,10 @@ pub enum StartError {
 pub struct Parts {
     /// The ledger.
     pub placements: Placements,
+    /// Writes pods, where gates or reclaim are switched on, and our endpoint.
+    pub client: Client,
+    /// The address under which a scheduler reaches this replica.
+    pub advertise: IpAddr,
     /// Sends Bindings.
     pub bindings: Bindings,
     /// Who holds the Lease.
@@ -84,6 +100,12 @@ pub struct Extender {
     gate: Gate,
     supply: Supply,
     placements: Placements,
+    guard: LeaseGuard,
+    client: Client,
+    owner: watch::Receiver<bool>,
+    endpoints: Option<Endpoints>,
+    gatekeeper: Option<Gatekeeper>,
+    reclaimer: Option<Reclaimer>,
 }
 
 impl std::fmt::Debug for Extender {
@@ -133,10 +155,28 @@ impl Extender {
             reloads: own.serving_cert_reloads.clone(),
         };
         let listener = Listener::bind(settings.listening(), files, service, meters).await?;
+        let (owning, owner) = watch::channel(false);
+        let slice = &settings.endpoint_slice;
+        let endpoints = slice.enabled.then(|| Endpoints {
+            namespace: slice.namespace.clone(),
+            name: slice.name.clone(),
+            address: SocketAddr::new(parts.advertise, listener.address().port()),
+        });
+        let gatekeeper = settings.gates.enabled.then(|| {
+            let outcomes = own.gates.clone();
+            let (pace, owner) = (settings.gates.per_second, owner.clone());
+            Gatekeeper::new(placements.clone(), parts.client.clone(), pace, owner, outcomes)
+        });
+        let reclaimer = settings.reclaim.enabled.then(|| {
+            let outcomes = own.evictions.clone();
+            let pace = (settings.reclaim.delay_seconds, settings.reclaim.per_minute);
+            Reclaimer::new(placements.clone(), parts.client.clone(), pace, owner.clone(), outcomes)
+        });
         let gate = Gate {
             placements: placements.clone(),
             leadership,
-            guard,
+            owner: owning,
+            guard: guard.clone(),
             term,
             fence: settings.fence(),
             relist,
@@ -150,7 +190,19 @@ impl Extender {
             breach: parts.breach,
             instruments,
         };
-        Ok(Self { listener, binder, gate, supply, placements })
+        Ok(Self {
+            listener,
+            binder,
+            gate,
+            supply,
+            placements,
+            guard,
+            client: parts.client,
+            owner,
+            endpoints,
+            gatekeeper,
+            reclaimer,
+        })
     }
 
     /// The address that we listen on.
@@ -161,7 +213,15 @@ impl Extender {
 
     /// Answers until `stop`.
     pub async fn run(self, stop: CancellationToken) {
+        let guard = self.guard;
+        let endpoint = self.endpoints.map(|endpoints| {
+            let still = move || guard.still_leading();
+            keep(self.client, endpoints, self.owner, still)
+        });
         tokio::join!(
+            OptionFuture::from(endpoint),
+            OptionFuture::from(self.gatekeeper.map(Gatekeeper::run)),
+            OptionFuture::from(self.reclaimer.map(Reclaimer::run)),
             self.listener.run(stop.clone()),
             self.gate.run(stop.clone()),
             self.supply.run(stop.clone()),

@@ -31,6 +31,8 @@ pub(super) struct Gate {
     pub(super) fence: Duration,
     /// Reads all pods.
     pub(super) relist: Relist,
+    /// Told whether this replica owns the ledger and has read it.
+    pub(super) owner: watch::Sender<bool>,
     /// Sends schedulers away when this replica loses the Lease.
     pub(super) closer: Closer,
     /// Our metrics.
@@ -92,6 +94,7 @@ impl Gate {
     fn stand(&self, standing: Standing, epoch: Option<u64>) {
         self.term.set(epoch);
         self.placements.lock().stand(standing);
+        self.owner.send_replace(standing == Standing::Owner);
         self.instruments.extender.standing.set(match standing {
             Standing::Follower => 0,
             Standing::Warming => 1,

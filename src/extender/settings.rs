@@ -161,9 +161,9 @@ impl Settings {
                 header: Duration::from_secs(10),
                 // Longer than a scheduler keeps a silent connection (90 s), so that it is never
                 // closed under a call.
-                idle: Duration::from_secs(300),
+                idle: Duration::from_mins(5),
                 ping: Duration::from_secs(30),
-                age: Duration::from_secs(3600),
+                age: Duration::from_hours(1),
                 drain: Duration::from_secs(2),
                 max_streams: 1000,
                 max_header_bytes: 16 << 10,

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -94,16 +95,16 @@ impl Supply {
             (ledger.uses(clock::now()), ledger.unsettled().len(), ledger.counts())
         };
         let meters = &self.instruments.extender;
-        let whole = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        meters.unsettled.set(whole(unsettled as u64));
-        meters.holds_released.set(whole(counts.holds_released));
-        meters.foreign_binds.set(whole(counts.foreign_binds));
+        meters.unsettled.set(i64::try_from(unsettled).unwrap_or(i64::MAX));
+        // The ledger counts; this is the only place that tells Prometheus.
+        meters.holds_released.inner().store(counts.holds_released, Ordering::Relaxed);
+        meters.foreign_binds.inner().store(counts.foreign_binds, Ordering::Relaxed);
         let cores = |milli: u64| milli as f64 / 1000.0;
         let mut now = HashSet::new();
         for one in uses {
             let label = PoolLabel { domain: one.domain.to_string(), pool: one.pool.to_string() };
-            let used = one.bound.cpu_milli + one.binding.cpu_milli + one.held.cpu_milli;
-            meters.pool_used.get_or_create(&label).set(cores(used));
+            let taken = one.bound.cpu_milli + one.binding.cpu_milli + one.held.cpu_milli;
+            meters.pool_used.get_or_create(&label).set(cores(taken));
             meters.pool_limit.get_or_create(&label).set(cores(one.limit.cpu_milli));
             now.insert(label);
         }

@@ -110,7 +110,7 @@ fn fail_open(outcome: &'static str, instruments: &ExtenderInstruments) {
 }
 
 /// The question of `filter` and `prioritize`.
-fn read<'a>(body: &'a [u8]) -> Result<Args<'a>, Answer> {
+fn read(body: &[u8]) -> Result<Args<'_>, Answer> {
     serde_json::from_slice(body)
         .map_err(|error| Answer::malformed(format_args!("the body is no ExtenderArgs: {error}")))
 }

@@ -21,6 +21,7 @@ pub(super) struct Placing {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_field_names, reason = "the names of the answer")]
 struct Owner {
     owner: bool,
     standing: &'static str,
@@ -29,6 +30,7 @@ struct Owner {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_field_names, reason = "the names of the answer")]
 struct Pools {
     #[serde(flatten)]
     owner: Owner,

@@ -111,13 +111,15 @@ pub struct Closer {
     open: Arc<Mutex<CancellationToken>>,
 }
 
-impl Closer {
-    fn new() -> Self {
+impl Default for Closer {
+    fn default() -> Self {
         let all = CancellationToken::new();
         let open = Arc::new(Mutex::new(all.child_token()));
         Self { all, open }
     }
+}
 
+impl Closer {
     /// Tells every client that is connected now to go away: GOAWAY on HTTP/2, the end after the
     /// present answer on HTTP/1.1.
     pub fn close_open(&self) {
@@ -159,7 +161,7 @@ impl<H: Handler> Listener<H> {
         let listen = |source| BindError::Listen { address: settings.listen, source };
         let socket = open_port(settings.listen).await.map_err(listen)?;
         let address = socket.local_addr().map_err(listen)?;
-        let closer = Closer::new();
+        let closer = Closer::default();
         Ok(Self { socket, address, handler, reloader, settings, closer, meters })
     }
 

@@ -199,11 +199,14 @@ pub(super) struct Gate {
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(default)]
 pub(super) struct Affinity {
-    pub(super) node_affinity: Option<NodeAffinity>,
-    pub(super) pod_affinity: Option<serde::de::IgnoredAny>,
-    pub(super) pod_anti_affinity: Option<serde::de::IgnoredAny>,
+    #[serde(rename = "nodeAffinity")]
+    pub(super) to_nodes: Option<NodeAffinity>,
+    #[serde(rename = "podAffinity")]
+    pub(super) to_pods: Option<serde::de::IgnoredAny>,
+    #[serde(rename = "podAntiAffinity")]
+    pub(super) against_pods: Option<serde::de::IgnoredAny>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -409,9 +412,12 @@ fn bytes(text: Option<&String>) -> u64 {
 }
 
 fn whole(text: Option<&String>, factor: f64) -> u64 {
+    /// More than any node has, and little enough that 100,000 of it can be added up: a pod that asks for
+    /// more can never run, and must not spoil the sums of others.
+    const MOST: u64 = 1 << 46;
     // The small number takes back what binary fractions add: 0.29 cores are 290 thousandths.
     let units = text.and_then(|text| quantity::parse(text).ok()).map_or(0.0, |one| one * factor);
-    (units - 1e-6).ceil() as u64
+    ((units - 1e-6).ceil() as u64).min(MOST)
 }
 
 /// Labels of an object, or none.
@@ -497,6 +503,10 @@ mod tests {
         assert_eq!(
             charged(r#"{"containers": [{"resources": {"requests": {"cpu": "0.29"}}}]}"#, "{}"),
             290
+        );
+        assert_eq!(
+            charged(r#"{"containers": [{"resources": {"requests": {"cpu": "9E"}}}]}"#, "{}"),
+            1 << 46
         );
         assert_eq!(
             charged(r#"{"containers": [{"resources": {"requests": {"cpu": "100u"}}}]}"#, "{}"),

@@ -32,7 +32,6 @@ impl Placements {
     }
 
     /// The ledger, for a moment.
-    #[must_use]
     pub fn lock(&self) -> MutexGuard<'_, Ledger> {
         // A panic under the lock is a defect that the request answers with an error; the ledger
         // itself is put right by the next list.
@@ -97,10 +96,9 @@ impl AskedPod {
         }
         let spec = &self.spec;
         let affinity = spec.affinity.as_ref();
-        let nodes = affinity.and_then(|affinity| affinity.node_affinity.as_ref());
+        let nodes = affinity.and_then(|affinity| affinity.to_nodes.as_ref());
         let keeps_choice = !spec.topology_spread_constraints.is_empty()
-            || affinity
-                .is_some_and(|one| one.pod_affinity.is_some() || one.pod_anti_affinity.is_some())
+            || affinity.is_some_and(|one| one.to_pods.is_some() || one.against_pods.is_some())
             || nodes.is_some_and(|nodes| !nodes.preferred.is_empty());
         Ok(Ask {
             pod,
@@ -132,7 +130,7 @@ fn selects(spec: &PodSpec) -> Vec<Vec<Expression>> {
             values: vec![value.clone()],
         })
         .collect();
-    let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
+    let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.to_nodes.as_ref());
     let Some(required) = affinity.and_then(|affinity| affinity.required.as_ref()) else {
         return if base.is_empty() { Vec::new() } else { vec![base] };
     };

@@ -13,7 +13,7 @@ mod settings;
 mod verdict;
 
 pub use budgets::{Budgets, DomainBudget, Epoch};
-pub use ledger::{Counts, HOST_NAME, Ledger, PodName, PoolUse, Standing};
+pub use ledger::{Counts, HOST_NAME, Ledger, PodName, PoolUse, Standing, Unsettled};
 pub use pod::{Ask, Expression, NodeFacts, Operator, Pod, Taint, Toleration};
 pub use settings::Settings;
 pub use verdict::{

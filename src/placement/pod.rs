@@ -6,6 +6,7 @@ use crate::cluster::{Amount, Timestamp};
 
 /// A pod, as an object of the API server says.
 #[derive(Debug, Clone, Default, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not exclude each other")]
 pub struct Pod {
     /// Identity.
     pub uid: Arc<str>,

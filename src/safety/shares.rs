@@ -98,8 +98,11 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 
+    /// Share, shares of pools, beginning and end.
+    type Set = Option<(Option<f64>, Vec<(String, f64)>, i64, i64)>;
+
     /// A domain with these shares by hand from `from` to `until`, in milliseconds from now.
-    fn domain(set: Option<(Option<f64>, Vec<(String, f64)>, i64, i64)>) -> Domain {
+    fn domain(set: Set) -> Domain {
         let at = |offset: i64| Timestamp::from_millis(NOW.as_millis() + offset);
         Domain {
             name: "shop".into(),
@@ -182,8 +185,6 @@ mod tests {
             assert_eq!(set(from, until).common.shares[0], 0.8, "{from} {until}");
         }
     }
-
-    type Set = Option<(Option<f64>, Vec<(String, f64)>, i64, i64)>;
 
     fn any_set() -> impl Strategy<Value = Set> {
         let pool = prop_oneof![Just("a".to_owned()), Just("b".to_owned()), Just(String::new())];

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use futures::{StreamExt as _, TryStreamExt as _};
+use hyper::Method;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{
     DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams,
@@ -19,8 +20,10 @@ use crate::report::{Report, median};
 use crate::testbed::control_plane::{self, ControlPlane};
 use crate::testbed::hirl::{self, Hirl};
 use crate::testbed::objects;
+use crate::testbed::pki::Leaf;
 use crate::testbed::placing::{self, Budget, Choices};
-use crate::testbed::scheduler::{ALL, Extender, Scheduler, Setup};
+use crate::testbed::requests::Requests;
+use crate::testbed::scheduler::{ALL, Extender, Scheduler, Setup, USER};
 use crate::testbed::stub::Stub;
 use crate::testbed::wait::until;
 
@@ -30,6 +33,8 @@ const NAMESPACE: &str = "bench";
 const SCHEDULER: &str = "bench-scheduler";
 /// Requests under way at once.
 const CONCURRENCY: usize = 64;
+/// Calls of `filter` that are timed.
+const CALLS: usize = 2000;
 /// Patience with one run.
 const PATIENCE: Duration = Duration::from_mins(10);
 
@@ -78,7 +83,67 @@ pub(crate) async fn run(report: &mut Report, nodes: usize, pods: usize, runs: us
     }
     let [none, stub, ours] = rates.map(|rates| median(&rates));
     report.figure("ours to no extender, medians", ours / none, "x", Some(">= 0.95 x"))?;
-    report.figure("ours to the stub, medians", ours / stub, "x", Some(">= 1.8 x"))
+    report.figure("ours to the stub, medians", ours / stub, "x", Some(">= 1.8 x"))?;
+    verdicts(report, &plane, &server, nodes).await
+}
+
+/// Times `filter` over the names of all nodes, as a scheduler that looks at all of them would ask,
+/// by our own histogram: from the first byte of the body to the answer.
+async fn verdicts(
+    report: &mut Report,
+    plane: &ControlPlane,
+    server: &Hirl,
+    nodes: usize,
+) -> Result<()> {
+    let scheduler = plane.pki().cluster.issue(&Leaf::client(USER, &[]))?;
+    let base = format!("https://127.0.0.1:{}", server.place().spare_port);
+    let asker = Requests::tls(base, plane.pki().serving.pem(), Some(&scheduler))?;
+    let names: Vec<String> = (0..nodes).map(|index| format!("node-{index:05}")).collect();
+    let before = durations(plane, server).await?;
+    for index in 0..CALLS {
+        let body = json!({
+            "Pod": {
+                "metadata": {"namespace": NAMESPACE, "name": format!("asked-{index}"),
+                    "uid": format!("asked-{index}")},
+                "spec": {"containers": [{"name": "app", "resources": {"requests": {"cpu": "1m"}}}]},
+            },
+            "Nodes": null,
+            "NodeNames": names,
+        });
+        let kind = [("content-type", "application/json")];
+        let answer =
+            asker.send(Method::POST, "/v1/strict/filter", &kind, &body.to_string()).await?;
+        anyhow::ensure!(answer.status == 200, "{}: {}", answer.status, answer.body);
+        let chosen = &answer.json()?["NodeNames"];
+        anyhow::ensure!(chosen.as_array().is_some_and(|all| all.len() == 10), "{chosen}");
+    }
+    let after = durations(plane, server).await?;
+    let grown: Vec<(f64, f64)> =
+        after.iter().zip(&before).map(|(after, before)| (after.0, after.1 - before.1)).collect();
+    for (share, name, goal) in [(0.5, "p50", "<= 0.3 ms"), (0.99, "p99", "<= 1 ms")] {
+        let rank = share * CALLS as f64;
+        let bound = grown.iter().find(|(_, count)| *count >= rank).map_or(f64::NAN, |one| one.0);
+        let name = format!("filter over {nodes} names, {name}, at most");
+        report.figure(&name, bound * 1e3, "ms", Some(goal))?;
+    }
+    Ok(())
+}
+
+/// Upper bounds (seconds) and counts of our histogram of `filter`.
+async fn durations(plane: &ControlPlane, server: &Hirl) -> Result<Vec<(f64, f64)>> {
+    let admin = plane.pki().cluster.issue(&Leaf::client("admin", &["system:masters"]))?;
+    let text = server.requests(Some(&admin))?.text("/metrics").await?;
+    let bucket = |line: &str| {
+        let rest = line.strip_prefix("hirl_extender_duration_seconds_bucket{")?;
+        let (labels, count) = rest.split_once("} ")?;
+        let bound = labels.split("le=\"").nth(1)?.split('"').next()?;
+        let bound = if bound == "+Inf" { f64::INFINITY } else { bound.parse().ok()? };
+        labels.contains("verb=\"filter\"").then_some((bound, count.parse().ok()?))
+    };
+    let mut found: Vec<(f64, f64)> = text.lines().filter_map(bucket).collect();
+    found.sort_by(|a, b| a.0.total_cmp(&b.0));
+    anyhow::ensure!(!found.is_empty(), "no histogram of filter");
+    Ok(found)
 }
 
 /// Pods per second, from the first that is placed to the last.

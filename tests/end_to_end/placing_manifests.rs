@@ -1,14 +1,24 @@
 //! `manifests/scheduler/` on a real API server: what the policies write into pods, what the roles
 //! allow, and that kube-scheduler starts with each configuration file.
 
+use std::collections::HashMap;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use hirl_scale::cluster::{Amount, Class};
+use hirl_scale::extender::{Endpoints, Gatekeeper, Reclaimer, keep};
+use hirl_scale::instruments::OutcomeLabel;
+use hirl_scale::kubernetes::Placements;
+use hirl_scale::placement::{
+    Budgets, DomainBudget, Epoch, Ledger, NodeFacts, Pod, Settings, Standing,
+};
+use prometheus_client::metrics::family::Family;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use crate::stage::administrator;
-use crate::testbed::control_plane::{ControlPlane, Options};
+use crate::testbed::control_plane::{self, ControlPlane, Options};
 use crate::testbed::hirl;
 use crate::testbed::objects;
 use crate::testbed::pki::Leaf;
@@ -19,7 +29,7 @@ use crate::testbed::wait::until;
 
 const MANIFESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests");
 /// Patience with a scheduler's start, and with a policy that the API server has just been given.
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 /// Whose rights are asked about.
 const HIRL: &str = "system:serviceaccount:hirl-system:hirl";
 const SCHEDULER: &str = "system:serviceaccount:hirl-system:hirl-scheduler";
@@ -128,7 +138,6 @@ fn the_policies_give_pods_their_scheduler_and_their_gate() -> Result<()> {
             plane.kubectl(&["apply", "-f", &file.display().to_string()]).await?;
         }
         let nothing = json!({});
-        let with = |class: &str| json!({"spec": {"priorityClassName": class}});
         until("the policies to be in force", SOON, async || {
             let pod = created(&plane, "gated", &with("hirl-p3")).await?;
             ensure!(scheduler(&pod) == "hirl-scheduler", "{}", pod["spec"]);
@@ -159,50 +168,58 @@ fn the_policies_give_pods_their_scheduler_and_their_gate() -> Result<()> {
             ensure!(scheduler(&pod) == wanted, "{change}: {}", scheduler(&pod));
         }
 
-        for class in ["hirl-p2", "hirl-p3"] {
-            let pod = created(&plane, "gated", &with(class)).await?;
-            ensure!(gates(&pod) == ["hirl-scale.io/budget"], "{class}: {:?}", gates(&pod));
-            ensure!(pod["spec"]["preemptionPolicy"] == "Never", "{class}: {}", pod["spec"]);
-            let elsewhere = created(&plane, "strict", &with(class)).await?;
-            ensure!(gates(&elsewhere).is_empty(), "{class}: {:?}", gates(&elsewhere));
-        }
-        for class in ["hirl-p0", "hirl-p1"] {
-            let pod = created(&plane, "gated", &with(class)).await?;
-            ensure!(gates(&pod).is_empty(), "{class}: {:?}", gates(&pod));
-        }
-        ensure!(gates(&created(&plane, "gated", &nothing).await?).is_empty());
-        let mut others = with("hirl-p3");
-        others["spec"]["schedulingGates"] = json!([{"name": "example.org/licence"}]);
-        let pod = created(&plane, "gated", &others).await?;
-        let mut both = gates(&pod);
-        both.sort_unstable();
-        ensure!(both == ["example.org/licence", "hirl-scale.io/budget"], "{both:?}");
-        for mut change in [daemon, json!({"spec": {"nodeName": "node-1"}})] {
-            change["spec"]["priorityClassName"] = json!("hirl-p3");
-            let pod = created(&plane, "gated", &change).await?;
-            ensure!(gates(&pod).is_empty(), "{change}: {:?}", gates(&pod));
-        }
-
-        // Neither the cluster nor we ourselves may come to depend on us.
-        for namespace in ["kube-system", "hirl-system"] {
-            let label = ["label", "namespace", namespace, "--overwrite"];
-            let labels = ["hirl-scale.io/scheduler=strict", "hirl-scale.io/gates=true"];
-            plane.kubectl(&[&label[..], &labels[..]].concat()).await?;
-            let labelled = plane.kubectl(&["get", "namespace", namespace, "--show-labels"]).await?;
-            ensure!(labelled.contains("hirl-scale.io/gates=true"), "{labelled}");
-        }
-        let account = json!({"apiVersion": "v1", "kind": "ServiceAccount",
-            "metadata": {"name": "default", "namespace": "kube-system"}});
-        let file = plane.scratch().write("account.json", &account.to_string())?;
-        plane.kubectl(&["apply", "-f", &file.display().to_string()]).await?;
-        let pod = created(&plane, "kube-system", &with("hirl-p3")).await?;
-        ensure!(
-            scheduler(&pod) == "default-scheduler" && gates(&pod).is_empty(),
-            "{}",
-            pod["spec"]
-        );
-        Ok(())
+        gates_are_for_low_classes(&plane, daemon).await?;
+        neither_the_cluster_nor_we_depend_on_us(&plane).await
     })
+}
+
+/// A pod of this class.
+fn with(class: &str) -> Value {
+    json!({"spec": {"priorityClassName": class}})
+}
+
+async fn gates_are_for_low_classes(plane: &ControlPlane, daemon: Value) -> Result<()> {
+    for class in ["hirl-p2", "hirl-p3"] {
+        let pod = created(plane, "gated", &with(class)).await?;
+        ensure!(gates(&pod) == ["hirl-scale.io/budget"], "{class}: {:?}", gates(&pod));
+        ensure!(pod["spec"]["preemptionPolicy"] == "Never", "{class}: {}", pod["spec"]);
+        let elsewhere = created(plane, "strict", &with(class)).await?;
+        ensure!(gates(&elsewhere).is_empty(), "{class}: {:?}", gates(&elsewhere));
+    }
+    for class in ["hirl-p0", "hirl-p1"] {
+        let pod = created(plane, "gated", &with(class)).await?;
+        ensure!(gates(&pod).is_empty(), "{class}: {:?}", gates(&pod));
+    }
+    ensure!(gates(&created(plane, "gated", &json!({})).await?).is_empty());
+    let mut others = with("hirl-p3");
+    others["spec"]["schedulingGates"] = json!([{"name": "example.org/licence"}]);
+    let pod = created(plane, "gated", &others).await?;
+    let mut both = gates(&pod);
+    both.sort_unstable();
+    ensure!(both == ["example.org/licence", "hirl-scale.io/budget"], "{both:?}");
+    for mut change in [daemon, json!({"spec": {"nodeName": "node-1"}})] {
+        change["spec"]["priorityClassName"] = json!("hirl-p3");
+        let pod = created(plane, "gated", &change).await?;
+        ensure!(gates(&pod).is_empty(), "{change}: {:?}", gates(&pod));
+    }
+    Ok(())
+}
+
+async fn neither_the_cluster_nor_we_depend_on_us(plane: &ControlPlane) -> Result<()> {
+    for namespace in ["kube-system", "hirl-system"] {
+        let label = ["label", "namespace", namespace, "--overwrite"];
+        let labels = ["hirl-scale.io/scheduler=strict", "hirl-scale.io/gates=true"];
+        plane.kubectl(&[&label[..], &labels[..]].concat()).await?;
+        let labelled = plane.kubectl(&["get", "namespace", namespace, "--show-labels"]).await?;
+        ensure!(labelled.contains("hirl-scale.io/gates=true"), "{labelled}");
+    }
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount",
+        "metadata": {"name": "default", "namespace": "kube-system"}});
+    let file = plane.scratch().write("account.json", &account.to_string())?;
+    plane.kubectl(&["apply", "-f", &file.display().to_string()]).await?;
+    let pod = created(plane, "kube-system", &with("hirl-p3")).await?;
+    ensure!(scheduler(&pod) == "default-scheduler" && gates(&pod).is_empty(), "{}", pod["spec"]);
+    Ok(())
 }
 
 /// Whether `user` may.
@@ -452,4 +469,149 @@ fn what_is_set_by_hand_needs_an_end_a_name_and_a_reason() -> Result<()> {
         ensure!(shown.contains("BUDGETUNTIL") && shown.contains("2026-05-01T12:00:00Z"), "{shown}");
         Ok(())
     })
+}
+
+/// Makes a pod of the lowest class and gives it as the ledger takes it.
+async fn make(plane: &ControlPlane, name: &str, spec: Value) -> Result<Pod> {
+    let mut pod = json!({"apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "namespace": "shop"},
+        "spec": {"containers": [{"name": "web", "image": "web"}], "priorityClassName": "hirl-p3"}});
+    merge(&mut pod, &json!({ "spec": spec }));
+    let file = plane.scratch().write("pod.json", &pod.to_string())?;
+    let file = file.display().to_string();
+    let made: Value =
+        serde_json::from_str(&plane.kubectl(&["create", "-o", "json", "-f", &file]).await?)?;
+    let uid = made["metadata"]["uid"].as_str().context("no uid")?;
+    Ok(Pod {
+        uid: uid.into(),
+        namespace: "shop".into(),
+        name: name.into(),
+        request: Amount { cpu_milli: 1000, memory: 0 },
+        ..Pod::default()
+    })
+}
+
+/// The namespace `shop` with a pod behind two gates and two on a node. The ledger is told of an
+/// older pod of the name of the last: the present one must be left alone.
+async fn shop(plane: &ControlPlane) -> Result<[Pod; 3]> {
+    objects::apply(&plane.client(), &objects::namespace("shop", &[])?).await?;
+    for (kind, object) in [
+        (
+            "account",
+            json!({"apiVersion": "v1", "kind": "ServiceAccount",
+            "metadata": {"name": "default", "namespace": "shop"}}),
+        ),
+        ("node", json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-0"}})),
+    ] {
+        let file = plane.scratch().write(&format!("{kind}.json"), &object.to_string())?;
+        plane.kubectl(&["apply", "-f", &file.display().to_string()]).await?;
+    }
+    let names = [json!("hirl-scale.io/budget"), json!("example.org/licence")];
+    let names = names.map(|name| json!({ "name": name }));
+    let waiting = Pod {
+        gated: true,
+        gated_by_us: true,
+        ..make(plane, "gated", json!({ "schedulingGates": names })).await?
+    };
+    let bound = Pod {
+        node: Some("node-0".into()),
+        ..make(plane, "bound", json!({"nodeName": "node-0"})).await?
+    };
+    // The ledger knows an older pod of this name: the present one must be left alone.
+    let other = Pod {
+        uid: "another".into(),
+        node: Some("node-0".into()),
+        ..make(plane, "other", json!({"nodeName": "node-0"})).await?
+    };
+    Ok([waiting, bound, other])
+}
+
+async fn shown(plane: &ControlPlane, what: &[&str]) -> Result<Value> {
+    let shown = plane.kubectl(&[&["get", "-o", "json"], what].concat()).await?;
+    Ok(serde_json::from_str(&shown)?)
+}
+
+/// The owner's edges with exactly the rights of the manifests: a gate is taken away, a pod is
+/// evicted unless it is another one of that name, the Service is led to us.
+#[test]
+fn the_owner_opens_gates_evicts_and_leads_the_scheduler_to_itself() -> Result<()> {
+    run(async {
+        let plane = bare().await?;
+        apply(&plane, &["gates", "reclaim"]).await?;
+        let groups = ["system:serviceaccounts", "system:serviceaccounts:hirl-system"];
+        let kubeconfig = plane.kubeconfig_for("edges", HIRL, &groups)?;
+        let client = control_plane::client(&kubeconfig).await?;
+        let [waiting, bound, other] = shop(&plane).await?;
+        let (tell, owner) = watch::channel(true);
+        let outcomes = Family::default();
+        let placements = ledger(5_000);
+        placements.lock().put_pod(&waiting);
+        let opening =
+            Gatekeeper::new(placements, client.clone(), 100, owner.clone(), outcomes.clone());
+        let placements = ledger(0);
+        for pod in [&bound, &other] {
+            placements.lock().put_pod(pod);
+        }
+        let evicting =
+            Reclaimer::new(placements, client.clone(), (0.0, 10), owner.clone(), outcomes.clone());
+        let endpoints = Endpoints {
+            namespace: "hirl-system".to_owned(),
+            name: "hirl-extender".to_owned(),
+            address: ([10, 0, 0, 1], 10262).into(),
+        };
+        let tasks = [
+            tokio::spawn(opening.run()),
+            tokio::spawn(evicting.run()),
+            tokio::spawn(keep(client, endpoints, owner, || true)),
+        ];
+        until("gate, eviction and slice", SOON, async || {
+            let left = shown(&plane, &["pod", "gated", "-n", "shop"]).await?;
+            let left = &left["spec"]["schedulingGates"];
+            ensure!(*left == json!([{"name": "example.org/licence"}]), "{left}");
+            let present = shown(&plane, &["pods", "-n", "shop"]).await?;
+            let going = |name: &str| {
+                let all = present["items"].as_array().into_iter().flatten();
+                let mut found = all.filter(|one| one["metadata"]["name"] == name);
+                found.all(|one| one["metadata"]["deletionTimestamp"].is_string())
+            };
+            ensure!(going("bound"), "the pod over the limit stays: {outcomes:?}");
+            ensure!(!going("other"), "another pod of that name was evicted");
+            let count = |outcome| outcomes.get_or_create(&OutcomeLabel { outcome }).get();
+            ensure!(count("through") > 0 && count("evicted") == 1, "{outcomes:?}");
+            let slice =
+                shown(&plane, &["endpointslice", "hirl-extender", "-n", "hirl-system"]).await?;
+            ensure!(slice["endpoints"][0]["addresses"] == json!(["10.0.0.1"]), "{slice}");
+            Ok(())
+        })
+        .await?;
+        drop(tell);
+        for task in tasks {
+            tokio::time::timeout(SOON, task).await.context("an edge does not end")??;
+        }
+        Ok(())
+    })
+}
+
+/// A ledger that is owned: the domain `shop` may have `cpu_milli` of the one node.
+fn ledger(cpu_milli: u64) -> Placements {
+    let mut ledger = Ledger::new(Settings::default(), &[], "hirl-system");
+    let facts = NodeFacts {
+        pool: "general".into(),
+        usable: Some(Amount { cpu_milli, memory: 1 << 40 }),
+        ..NodeFacts::default()
+    };
+    ledger.put_node("node-0", facts);
+    ledger.set_namespaces(HashMap::from([("shop".into(), "shop".into())]));
+    let budget = DomainBudget {
+        name: "shop".into(),
+        class: Class::P3,
+        share: 1.0,
+        pool_shares: Vec::new(),
+        breach_until: None,
+        emergency_until: None,
+    };
+    let epoch = Epoch { term: 1, sequence: 1 };
+    ledger.install(Budgets { epoch, domains: vec![budget], reserve: 0.0, band: 0.1 });
+    ledger.stand(Standing::Owner);
+    Placements::new(ledger)
 }

@@ -44,6 +44,8 @@ pub struct Place {
     pub serving: IdentityFiles,
     /// The CA of all serving certificates.
     pub serving_ca: PathBuf,
+    /// The CA of the cluster's client certificates, the schedulers' among them.
+    pub cluster_ca: PathBuf,
 }
 
 /// Installs what the manifests give `hirl` in a cluster: its namespace, CRD, service account and
@@ -110,6 +112,7 @@ impl Hirl {
             name: name.to_owned(),
             port: free_port()?,
             spare_port: free_port()?,
+            cluster_ca: plane.cluster_ca().to_owned(),
             kubeconfig: plane.kubeconfig_through(port, name, USER, &GROUPS)?,
             serving,
             serving_ca: scratch.write("serving-ca.crt", plane.pki().serving.pem())?,

@@ -281,11 +281,13 @@ fn beside_the_base_hirl_may_bind_and_no_more_unless_switched_on() {
             if binding["subjects"][0]["name"] != subject {
                 continue;
             }
-            let role = &binding["roleRef"]["name"];
-            let roles = [of_kind(&all, "ClusterRole"), of_kind(&all, "Role")].concat();
-            let rules = roles.into_iter().filter(|it| it["metadata"]["name"] == *role);
-            let rules = rules.flat_map(|role| role["rules"].as_array().unwrap());
-            for rule in rules {
+            let granted = &binding["roleRef"]["name"];
+            let all_roles = [of_kind(&all, "ClusterRole"), of_kind(&all, "Role")].concat();
+            for rule in all_roles
+                .into_iter()
+                .filter(|role| role["metadata"]["name"] == *granted)
+                .flat_map(|role| role["rules"].as_array().unwrap())
+            {
                 for (verb, resource) in strings(&rule["verbs"]).into_iter().flat_map(|verb| {
                     strings(&rule["resources"]).into_iter().map(move |it| (verb, it))
                 }) {
@@ -342,13 +344,13 @@ fn the_schedulers_are_locked_down_and_find_their_files() {
         let mounted = |file: &Value| {
             let file = Path::new(file.as_str().unwrap());
             let mounts = container["volumeMounts"].as_array().unwrap();
-            let mount = mounts
+            let mut at = mounts
                 .iter()
-                .find(|mount| file.parent() == mount["mountPath"].as_str().map(Path::new));
-            let volumes = pod["volumes"].as_array().unwrap();
-            let volume =
-                volumes.iter().find(|one| mount.is_some_and(|it| it["name"] == one["name"]));
-            let items = volume.and_then(|one| one["secret"]["items"].as_array()).unwrap();
+                .filter(|mount| file.parent() == mount["mountPath"].as_str().map(Path::new));
+            let volume = &at.next().unwrap()["name"];
+            let mut sources = pod["volumes"].as_array().unwrap().iter();
+            let source = sources.find(|source| source["name"] == *volume).unwrap();
+            let items = source["secret"]["items"].as_array().unwrap();
             let file = file.file_name().unwrap().to_str().unwrap();
             assert!(items.iter().any(|item| item["path"] == file), "{file} is not mounted");
         };
@@ -384,5 +386,20 @@ fn the_classes_are_in_order_and_the_lower_ones_never_preempt() {
     {
         assert_eq!(class["preemptionPolicy"], policy);
         assert_eq!(class["globalDefault"], false);
+    }
+}
+
+#[test]
+fn the_overlays_configure_the_extender_that_the_scheduler_asks() {
+    for overlay in ["cert-manager-scheduler", "own-ca-scheduler"] {
+        let file = root().join("overlays").join(overlay).join("config.yaml");
+        let config = Config::load(&file).unwrap();
+        let all = scheduler("");
+        let service = of_kind(&all, "Service")[0];
+        assert!(config.extender.enabled && config.extender.endpoint_slice.enabled);
+        assert_eq!(config.extender.endpoint_slice.name, service["metadata"]["name"]);
+        assert_eq!(config.extender.listen.port(), service["spec"]["ports"][0]["port"]);
+        let base = Config::load(&root().join("base/config.yaml")).unwrap();
+        assert_eq!(Config { extender: base.extender.clone(), ..config }, base, "{overlay}");
     }
 }

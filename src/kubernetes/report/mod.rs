@@ -26,7 +26,7 @@ use crate::cluster::AppId;
 use crate::safety::Decision;
 
 /// For how long a refused pod speaks for its domain: longer than its longest back-off.
-const REFUSED_LATELY: Duration = Duration::from_secs(60);
+const REFUSED_LATELY: Duration = Duration::from_mins(1);
 /// How long one write may take.
 const WRITE_LIMIT: Duration = Duration::from_secs(5);
 

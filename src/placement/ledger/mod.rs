@@ -68,6 +68,9 @@ pub struct PoolUse {
     pub all: Amount,
 }
 
+/// A Binding whose outcome is unknown: UID, namespace and name of the pod, and the node.
+pub type Unsettled = (Arc<str>, Arc<str>, Arc<str>, Arc<str>);
+
 type DomainId = u16;
 type EntryId = u32;
 
@@ -107,6 +110,7 @@ enum State {
 }
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not exclude each other")]
 struct Entry {
     uid: Arc<str>,
     namespace: Arc<str>,
@@ -405,10 +409,9 @@ impl Ledger {
         self.forget_unknown(id);
     }
 
-    /// Bindings whose outcome is unknown: UID, namespace, name and node, to be asked of the API
-    /// server.
+    /// Bindings whose outcome is unknown, to be asked of the API server.
     #[must_use]
-    pub fn unsettled(&self) -> Vec<(Arc<str>, Arc<str>, Arc<str>, Arc<str>)> {
+    pub fn unsettled(&self) -> Vec<Unsettled> {
         let entries = self.in_doubt.iter().filter_map(|&id| self.entries[id as usize].as_ref());
         entries
             .filter_map(|entry| match entry.state {

@@ -177,26 +177,29 @@ impl Nodes {
         row.profile = None;
         row.pool = pool;
         row.list = self.list;
-        row.usable = facts.as_ref().and_then(|facts| facts.usable);
-        if let (Some(pool), Some(usable), Some(facts)) = (pool, row.usable, facts) {
-            let profile = Profile { labels: facts.labels, taints: facts.taints };
-            let profile = match self.profiles.get(&profile) {
-                Some(known) => Arc::clone(known),
-                None => {
-                    // Now and then, those that no node has any more go.
-                    if self.profiles.len().is_power_of_two() {
-                        self.profiles.retain(|known| Arc::strong_count(known) > 1);
-                    }
-                    let new = Arc::new(profile);
-                    self.profiles.insert(Arc::clone(&new));
-                    new
-                }
-            };
+        let usable = facts.as_ref().and_then(|facts| facts.usable);
+        row.usable = usable;
+        if let (Some(pool), Some(usable), Some(facts)) = (pool, usable, facts) {
+            let profile = self.profile(Profile { labels: facts.labels, taints: facts.taints });
             let pool = &mut self.pools[usize::from(pool)];
             pool.usable += usable;
             *pool.profiles.entry(Arc::clone(&profile)).or_insert(0) += 1;
-            row.profile = Some(profile);
+            self.rows[id as usize].profile = Some(profile);
         }
+    }
+
+    /// The one copy of a profile.
+    fn profile(&mut self, profile: Profile) -> Arc<Profile> {
+        if let Some(known) = self.profiles.get(&profile) {
+            return Arc::clone(known);
+        }
+        // Now and then, those that no node has any more go.
+        if self.profiles.len().is_power_of_two() {
+            self.profiles.retain(|known| Arc::strong_count(known) > 1);
+        }
+        let new = Arc::new(profile);
+        self.profiles.insert(Arc::clone(&new));
+        new
     }
 
     pub(super) fn settle_pod(&mut self, node: NodeId, pod: EntryId, request: Amount) {

@@ -643,7 +643,7 @@ proptest! {
         let mut sequence = 1;
         let mut steady = true;
         let request = |pod: u8| 1000 * (1 + u64::from(pod) % 7);
-        let of = |number: u8| pod(if number % 2 == 0 { "pay" } else { "plat" }, &format!("q{number}"), request(number));
+        let of = |number: u8| pod(if number.is_multiple_of(2) { "pay" } else { "plat" }, &format!("q{number}"), request(number));
         let node_name = |node: u8| format!("a{node}");
         for step in steps {
             match step {
@@ -691,7 +691,7 @@ proptest! {
             prop_assert_eq!(ledger.sums(), ledger.recount());
         }
         // In the end every hold is over; nothing leaks.
-        let _ = ledger.ungate(0, now.plus(std::time::Duration::from_secs(60)));
+        let _ = ledger.ungate(0, now.plus(std::time::Duration::from_mins(1)));
         prop_assert!(ledger.uses(now).iter().all(|one| one.held == Amount::ZERO));
     }
 }

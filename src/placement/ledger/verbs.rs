@@ -1,5 +1,6 @@
 //! The four verbs: who may go where, and by whose budget.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::nodes::{NodeId, PoolId};
@@ -224,8 +225,8 @@ impl Ledger {
         }
         Ok(Grant {
             epoch: self.epoch().unwrap_or_default(),
-            pool: self.nodes.pool_name(pool).clone(),
-            domain: self.domains[usize::from(domain)].clone(),
+            pool: Arc::clone(self.nodes.pool_name(pool)),
+            domain: Arc::clone(&self.domains[usize::from(domain)]),
             held,
         })
     }
@@ -276,7 +277,7 @@ impl Ledger {
                 entry.state = State::Held { pool, made: now, until, version };
                 entry.list = list;
                 entry.refused = None;
-                uid = Some(entry.uid.clone());
+                uid = Some(Arc::clone(&entry.uid));
             }
         });
         if let Some(uid) = uid {
@@ -364,7 +365,7 @@ impl Ledger {
                 && self.nodes.takes(pool, ask)
         });
         if elsewhere {
-            return Refusal::NodesFull { domain: self.domains[usize::from(domain)].clone() };
+            return Refusal::NodesFull { domain: Arc::clone(&self.domains[usize::from(domain)]) };
         }
         // One word for all pools, and always the same one: memory where CPU alone would do.
         let memory = closed.iter().find(|one| one.resource == Resource::Memory);
@@ -374,7 +375,7 @@ impl Ledger {
     }
 
     fn refusal(&self, domain: DomainId, closed: Closed) -> Refusal {
-        let (domain, resource) = (self.domains[usize::from(domain)].clone(), closed.resource);
+        let (domain, resource) = (Arc::clone(&self.domains[usize::from(domain)]), closed.resource);
         if closed.reserve {
             Refusal::Reserve { domain, resource }
         } else {

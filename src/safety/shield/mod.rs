@@ -236,24 +236,7 @@ impl Shield {
             }
         }
 
-        let mut rungs = [0; Rung::ALL.len()];
-        let mut refused = 0;
-        for index in members {
-            let (app, state, decided) =
-                (&catalog.apps[index], &snapshot.apps[index], &mut apps[index]);
-            refused += u32::from(app.refusal.is_some());
-            rungs[decided.rung as usize] += u32::from(app.refusal.is_none());
-            let Some(wanted) = decided.replicas else {
-                continue;
-            };
-            let reachable = tolerance::reachable(app, state.status_replicas, wanted);
-            if self.settings.round_to_reachable && reachable != wanted {
-                decided.replicas = Some(reachable);
-                decided.reasons.add(Reason::Rounded);
-            } else {
-                decided.lost_to_tolerance = tolerance::ignores(app, state.status_replicas, wanted);
-            }
-        }
+        let (rungs, refused) = self.close(snapshot, &members, apps);
         DomainDecision {
             share: divisions.common.shares[domain],
             pool_shares: divisions
@@ -271,6 +254,34 @@ impl Shield {
             refused,
             rejected_share: seen.rejected_share,
         }
+    }
+
+    /// Rounds the numbers of one domain's apps, and counts the apps on each rung and those refused.
+    fn close(
+        &self,
+        snapshot: &Snapshot,
+        members: &[usize],
+        apps: &mut [AppDecision],
+    ) -> ([u32; Rung::ALL.len()], u32) {
+        let mut rungs = [0; Rung::ALL.len()];
+        let mut refused = 0;
+        for &index in members {
+            let (app, state, decided) =
+                (&snapshot.catalog.apps[index], &snapshot.apps[index], &mut apps[index]);
+            refused += u32::from(app.refusal.is_some());
+            rungs[decided.rung as usize] += u32::from(app.refusal.is_none());
+            let Some(wanted) = decided.replicas else {
+                continue;
+            };
+            let reachable = tolerance::reachable(app, state.status_replicas, wanted);
+            if self.settings.round_to_reachable && reachable != wanted {
+                decided.replicas = Some(reachable);
+                decided.reasons.add(Reason::Rounded);
+            } else {
+                decided.lost_to_tolerance = tolerance::ignores(app, state.status_replicas, wanted);
+            }
+        }
+        (rungs, refused)
     }
 }
 

@@ -56,7 +56,7 @@ fn world(asked: f64) -> World {
 fn declared() -> Declaration {
     Declaration {
         from: NOW,
-        until: NOW.plus(Duration::from_secs(60)),
+        until: NOW.plus(Duration::from_mins(1)),
         by: "ann".into(),
         reason: "campaign".into(),
     }

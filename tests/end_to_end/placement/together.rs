@@ -1,166 +1,172 @@
-//! The HPA path and the extender in one scenario: a flash load of P3 in a full pool does not delay
-//! the P0 pods that an HPA asks for. Without the extender it does; the priority classes are the same
-//! and nobody preempts, with it and without.
+//! The two halves at once: a stock HPA raises a P0 app by our number while a flash of P3 work fills
+//! the same pool. With the extender P0 finds its place; without it, all else equal, it does not.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::{DeleteParams, ListParams};
+use serde_json::json;
 
-use super::rig::{DOMAIN, SCHEDULER, SOON, shipped};
-use super::stand::{fair, limit};
-use crate::testbed::hirl::{self, Hirl, Place};
-use crate::testbed::judge::Course;
+use super::rig::{Batch, DOMAIN, SCHEDULER, SOON, shipped};
+use crate::stage::{self, Stage};
+use crate::testbed::control_plane;
 use crate::testbed::objects::{self, Autoscaler, Workload};
-use crate::testbed::placing::{self, Budget, Choices};
+use crate::testbed::placing::{self, Budget};
 use crate::testbed::scheduler::{Scheduler, Setup};
 use crate::testbed::twin::traffic::Traffic;
 use crate::testbed::twin::{App, Gauge};
 use crate::testbed::wait::{throughout, until};
-use crate::testbed::{Options, Testbed, run};
+use crate::testbed::{Options, run};
 
-/// A scheduler without an extender.
-const PLAIN: &str = "plain-scheduler";
-/// Replicas that the P0 app has, and that it needs under load.
-const CALM: u32 = 2;
-const LOADED: u32 = 10;
+/// Pods that the pool holds.
+const ROOM: usize = 100;
+/// P3 pods that come at once, and those of them that the budget of their domain holds.
+const FLASH: usize = 150;
+const FLASH_BUDGET: usize = 40;
+/// Replicas of the P0 app before and after its rise.
+const CALM: u32 = 5;
+const RISEN: u32 = 45;
 
-/// A Deployment of pods of one core that `scheduler` places.
-fn deployment(namespace: &str, name: &str, class: &str, scheduler: &str) -> Result<Deployment> {
-    let workload = Workload { cpu: "1", ..Workload::small(namespace, name) };
-    let mut deployment = workload.deployment()?;
-    let template = deployment.spec.as_mut().context("no spec")?.template.spec.as_mut();
-    let pod = template.context("no template")?;
-    pod.scheduler_name = Some(scheduler.to_owned());
-    pod.priority_class_name = Some(class.to_owned());
-    Ok(deployment)
+#[test]
+#[expect(clippy::print_stdout, reason = "figures, with --nocapture")]
+fn a_flash_of_p3_work_does_not_delay_p0_and_without_the_extender_it_does() -> Result<()> {
+    run(async {
+        let stage = stage().await?;
+        let setup = |extender| Setup { no_preemption: true, ..Setup::new(SCHEDULER, extender) };
+
+        let with = Some(placing::extender(&stage.hirl, "strict"));
+        let mut scheduler = Scheduler::start(stage.plane(), "with", &setup(with)).await?;
+        calm(&stage).await?;
+        flash(&stage, FLASH_BUDGET).await?;
+        let since = rise(&stage).await?;
+        until("every P0 pod to be bound", SOON, async || {
+            let bound = bound(&stage, "pay").await?;
+            ensure!(bound == RISEN as usize, "{bound} are");
+            Ok(())
+        })
+        .await?;
+        let seconds = since.elapsed().as_secs_f64();
+        ensure!(bound(&stage, "ci").await? == FLASH_BUDGET, "P3 above its budget");
+        println!("P0 beside a P3 flash: {RISEN} pods bound {seconds:.1} s after the rise");
+
+        // The same once more without us.
+        scheduler.process().kill()?;
+        clear(&stage).await?;
+        let _plain = Scheduler::start(stage.plane(), "without", &setup(None)).await?;
+        calm(&stage).await?;
+        flash(&stage, ROOM - CALM as usize).await?;
+        rise(&stage).await?;
+        throughout("P0 to be kept waiting", Duration::from_secs(10), async || {
+            let bound = bound(&stage, "pay").await?;
+            ensure!(bound == CALM as usize, "{bound} are bound");
+            Ok(())
+        })
+        .await?;
+        println!("the same without the extender: {} P0 pods still wait", RISEN - CALM);
+        Ok(())
+    })
 }
 
-/// Makes the rule want so many replicas of the P0 app.
-fn want(testbed: &Testbed, name: &str, replicas: u32) -> Result<()> {
-    testbed.twin.pin_cpu("shop", name, (f64::from(replicas) - 0.5) * 0.7)
+/// The pool, the two domains, the P0 app with its HPA, and hirl behind both APIs.
+async fn stage() -> Result<Stage> {
+    let options = Options {
+        plane: control_plane::Options { audit: true, ..control_plane::Options::default() },
+        ..Options::default()
+    };
+    let stage = Stage::start_with(options, |place, prometheus| {
+        format!(
+            "{}extender:
+  enabled: true
+  listen: 127.0.0.1:{}
+  clientCaFile: {}
+  fenceSeconds: 1
+",
+            stage::config(place, prometheus),
+            place.spare_port,
+            place.cluster_ca.display(),
+        )
+    })
+    .await?;
+    let (plane, client) = (stage.plane(), stage.plane().client());
+    shipped(plane, &["priorityclasses.yaml", "rbac.yaml", "policy.yaml"]).await?;
+    for index in 0..10 {
+        let node = objects::node(&format!("general-{index}"), "general", 1, "100Gi")?;
+        objects::apply(&client, &node).await?;
+    }
+    let strict = ("hirl-scale.io/scheduler", "strict");
+    for (name, domain) in [("pay", "payments"), ("ci", "platform")] {
+        let namespace = objects::namespace(name, &[(DOMAIN, domain), strict])?;
+        objects::apply(&client, &namespace).await?;
+    }
+    for budget in [Budget::new("payments", "P0", 0.5), Budget::new("platform", "P3", 0.4)] {
+        budget.apply(plane).await?;
+        let limit = (budget.share * 10_000.0) as i64;
+        placing::limited(plane, &stage.hirl, (budget.domain, "general"), limit).await?;
+    }
+    stage.testbed.twin.add(App::web("pay", "checkout", Traffic::Constant(50.0)));
+    stage.testbed.twin.pin("pay", "checkout", Gauge::P99, 0.05)?;
+    stage.testbed.twin.pin("pay", "checkout", Gauge::ErrorRatio, 0.0)?;
+    stage.want("pay", "checkout", CALM)?;
+    let workload = Workload { replicas: CALM, ..Workload::small("pay", "checkout") };
+    let mut deployment = serde_json::to_value(workload.deployment()?)?;
+    deployment["spec"]["template"]["spec"]["priorityClassName"] = json!("hirl-p0");
+    let deployment: Deployment = serde_json::from_value(deployment)?;
+    objects::apply_namespaced(&client, &deployment).await?;
+    let follower = Autoscaler::following("pay", "checkout", 1, 60);
+    objects::apply_namespaced(&client, &follower.object()?).await?;
+    Ok(stage)
 }
 
-/// The P0 app called `name` with its HPA, calm and ready.
-async fn calm(testbed: &Testbed, name: &str, scheduler: &str) -> Result<()> {
-    let client = testbed.plane.client();
-    testbed.twin.add(App::web("shop", name, Traffic::Constant(50.0)));
-    testbed.twin.pin("shop", name, Gauge::P99, 0.05)?;
-    testbed.twin.pin("shop", name, Gauge::ErrorRatio, 0.0)?;
-    want(testbed, name, CALM)?;
-    let mut app = deployment("shop", name, "hirl-p0", scheduler)?;
-    app.spec.as_mut().context("no spec")?.replicas = Some(2);
-    objects::apply_namespaced(&client, &app).await?;
-    objects::ready(&client, "shop", name, CALM, SOON).await?;
-    let hpa = Autoscaler::following("shop", name, 1, 100).object()?;
-    objects::apply_namespaced(&client, &hpa).await?;
-    until("the HPA to follow", SOON, async || {
-        let (status, reason) =
-            objects::hpa_condition(&client, "shop", name, "ScalingActive").await?;
-        ensure!(status == "True", "{status}: {reason}");
+/// Brings the P0 app to few replicas.
+async fn calm(stage: &Stage) -> Result<()> {
+    stage.want("pay", "checkout", CALM)?;
+    until("the P0 app to be calm", SOON, async || {
+        let bound = bound(stage, "pay").await?;
+        ensure!(bound == CALM as usize, "{bound} pods are bound");
         Ok(())
     })
     .await
 }
 
-/// A flash of sixty P3 pods, until `placed` of them run.
-async fn flash(testbed: &Testbed, name: &str, scheduler: &str, placed: u32) -> Result<()> {
-    let client = testbed.plane.client();
-    let mut flash = deployment("lake", name, "hirl-p3", scheduler)?;
-    flash.spec.as_mut().context("no spec")?.replicas = Some(60);
-    objects::apply_namespaced(&client, &flash).await?;
-    objects::ready(&client, "lake", name, placed, SOON).await
-}
-
-fn config(testbed: &Testbed, place: &Place) -> String {
-    let url = testbed.prometheus.url();
-    let choices = Choices {
-        telemetry: format!(
-            "  url: {url}\n  scrapeIntervalSeconds: 1\n  \
-             freshness: {{rps: 4, p99: 4, errorRatio: 4, cpu: 4, memory: 4}}\n{}",
-            hirl::gauges()
-        ),
-        policy: "stabilizationSeconds: 0, trafficLimit: 1, headroom: 10",
-        extender: "safety: {upFactor: 100000, downFactor: 0, downPods: 100000, lastGoodSeconds: 3}\n",
-        ..Choices::new(&["general"])
-    };
-    choices.config(&testbed.plane, place)
-}
-
-/// The longest wait for a Binding of the pods of a P0 app, in seconds.
-fn longest(course: &Course, name: &str) -> f64 {
-    course.waits(&format!("shop/{name}-")).last().copied().unwrap_or(f64::NAN)
-}
-
-#[test]
-#[expect(clippy::print_stdout, reason = "figures, with --nocapture")]
-fn a_flash_load_of_p3_delays_no_p0_pod_and_without_the_extender_it_does() -> Result<()> {
-    run(async {
-        let mut options = Options::default();
-        options.plane.audit = true;
-        let testbed = Testbed::start(options).await?;
-        let plane = &testbed.plane;
-        hirl::install(plane).await?;
-        shipped(plane, &["priorityclasses.yaml", "rbac.yaml"]).await?;
-        let client = plane.client();
-        for (namespace, domain) in [("shop", "payments"), ("lake", "data")] {
-            let labels = [(DOMAIN, domain)];
-            objects::apply(&client, &objects::namespace(namespace, &labels)?).await?;
-        }
-        for node in 0..10 {
-            let node = objects::node(&format!("general-{node}"), "general", 4, "100Gi")?;
-            objects::apply(&client, &node).await?;
-        }
-        for budget in [Budget::new("payments", "P0", 0.4), Budget::new("data", "P3", 0.6)] {
-            budget.apply(plane).await?;
-        }
-        let mut server = Hirl::start(plane, "hirl", |place| config(&testbed, place))?;
-        server.ready().await?;
-        server.register(plane).await?;
-        placing::limited(plane, &server, ("payments", "general"), 16_000).await?;
-        let extender = placing::extender(&server, "strict");
-        let ours = Setup { no_preemption: true, ..Setup::new(SCHEDULER, Some(extender)) };
-        let plain = Setup { no_preemption: true, ..Setup::new(PLAIN, None) };
-        let _ours = Scheduler::start(plane, "second-scheduler", &ours).await?;
-        let _plain = Scheduler::start(plane, PLAIN, &plain).await?;
-
-        // With the extender: 24 of 40 cores go to the flash, and the P0 app finds its ten.
-        calm(&testbed, "web", SCHEDULER).await?;
-        flash(&testbed, "flash", SCHEDULER, 24).await?;
-        want(&testbed, "web", LOADED)?;
-        objects::scaled_to(&client, "shop", "web", LOADED, SOON).await?;
-        objects::ready(&client, "shop", "web", LOADED, SOON).await?;
-        let limits = [limit("payments", "general", 16_000), limit("data", "general", 24_000)];
-        let course = Course::read(&plane.audit_log()?, DOMAIN)?;
-        fair(&course, &limits)?;
-        let with = longest(&course, "web");
-
-        // Without: the flash takes every core that is left, and the P0 app waits.
-        objects::delete::<Deployment>(&client, "lake", "flash").await?;
-        objects::delete::<Deployment>(&client, "shop", "web").await?;
-        calm(&testbed, "bare", PLAIN).await?;
-        until("the pool to be empty but for the calm app", SOON, async || {
-            let course = Course::read(&plane.audit_log()?, DOMAIN)?;
-            let left: i64 = course.used.values().map(|room| room.cpu).sum();
-            ensure!(left == 2000, "{left}m are used");
-            Ok(())
-        })
-        .await?;
-        flash(&testbed, "burst", PLAIN, 38).await?;
-        want(&testbed, "bare", LOADED)?;
-        objects::scaled_to(&client, "shop", "bare", LOADED, SOON).await?;
-        let span = Duration::from_secs(15);
-        throughout("P0 pods in want of a place", span, async || {
-            let ready = objects::ready_replicas(&client, "shop", "bare").await?;
-            ensure!(ready == CALM, "{ready} are ready");
-            Ok(())
-        })
-        .await?;
-        println!(
-            "P3 flash load in a full pool: with the extender all 10 P0 pods run, the longest wait for \
-             a Binding was {with:.2} s; without it 8 of 10 still wait after {} s",
-            span.as_secs()
-        );
+/// The flash, of which so many are bound.
+async fn flash(stage: &Stage, holds: usize) -> Result<()> {
+    // The policy gives them their scheduler, as it does to the pods of the Deployment.
+    let pods = Batch { scheduler: "default-scheduler", ..Batch::new("ci", "job-", "100m") };
+    pods.class("hirl-p3").create(&stage.plane().client(), FLASH).await?;
+    until("the flash to fill what it can", SOON, async || {
+        let bound = bound(stage, "ci").await?;
+        ensure!(bound == holds, "{bound} are bound, not {holds}");
         Ok(())
     })
+    .await
+}
+
+/// Raises the P0 app by its HPA; when that was done.
+async fn rise(stage: &Stage) -> Result<Instant> {
+    stage.want("pay", "checkout", RISEN)?;
+    objects::scaled_to(&stage.plane().client(), "pay", "checkout", RISEN, SOON).await?;
+    Ok(Instant::now())
+}
+
+/// Takes the flash away.
+async fn clear(stage: &Stage) -> Result<()> {
+    let pods: Api<Pod> = Api::namespaced(stage.plane().client(), "ci");
+    let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+    pods.delete_collection(&at_once, &ListParams::default()).await?;
+    until("the flash to be gone", SOON, async || {
+        let left = pods.list(&ListParams::default()).await?.items.len();
+        ensure!(left == 0, "{left} are left");
+        Ok(())
+    })
+    .await
+}
+
+async fn bound(stage: &Stage, namespace: &str) -> Result<usize> {
+    let pods: Api<Pod> = Api::namespaced(stage.plane().client(), namespace);
+    let pods = pods.list(&ListParams::default()).await?.items;
+    let on_node = |pod: &&Pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
+    Ok(pods.iter().filter(on_node).count())
 }
