@@ -48,6 +48,7 @@ pub(crate) async fn run(report: &mut Report, nodes: usize, pods: usize, runs: us
     };
     let plane = ControlPlane::start(options).await?;
     hirl::install(&plane).await?;
+    placing::apply_shipped(&plane, &["rbac.yaml"]).await?;
     let client = plane.client();
     objects::apply(&client, &objects::namespace(NAMESPACE, &[("domain", NAMESPACE)])?).await?;
     make_nodes(&client, nodes).await?;

@@ -79,6 +79,16 @@ extender:
     }
 }
 
+/// Applies these files of `manifests/scheduler`.
+pub async fn apply_shipped(plane: &ControlPlane, files: &[&str]) -> Result<()> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/scheduler");
+    let paths: Vec<String> =
+        files.iter().map(|file| format!("--filename={folder}/{file}")).collect();
+    let mut arguments = vec!["apply", "--server-side"];
+    arguments.extend(paths.iter().map(String::as_str));
+    plane.kubectl(&arguments).await.map(|_| ())
+}
+
 /// How a scheduler reaches an instance: `mode` is `strict` or `open`.
 pub fn extender(hirl: &Hirl, mode: &str) -> Extender {
     let place = hirl.place();

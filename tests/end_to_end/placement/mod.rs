@@ -8,6 +8,7 @@ mod failing;
 mod gates;
 mod preemption;
 mod rig;
+mod shipped;
 mod stand;
 mod storm;
 mod tls;

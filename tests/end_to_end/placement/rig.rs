@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::testbed::control_plane::{self, ControlPlane, Kubelets};
 use crate::testbed::judge::Course;
 use crate::testbed::objects;
+pub(crate) use crate::testbed::placing::apply_shipped as shipped;
 use crate::testbed::wait::until;
 
 /// The namespace label by which tests say which domain a namespace belongs to.
@@ -33,8 +34,14 @@ pub(crate) struct Rig {
 impl Rig {
     /// Starts it, with the four priority classes and no nodes.
     pub(crate) async fn start() -> Result<Self> {
+        Self::start_with(true).await
+    }
+
+    /// The same, with a default scheduler or without.
+    pub(crate) async fn start_with(scheduler: bool) -> Result<Self> {
         let options = control_plane::Options {
             audit: true,
+            scheduler,
             kubelets: Some(Kubelets { ready_after: Duration::from_millis(50) }),
             ..control_plane::Options::default()
         };
@@ -165,16 +172,6 @@ impl Rig {
     pub(crate) fn course(&self) -> Result<Course> {
         Course::read(&self.plane.audit_log()?, DOMAIN)
     }
-}
-
-/// Applies these files of `manifests/scheduler`.
-pub(crate) async fn shipped(plane: &ControlPlane, files: &[&str]) -> Result<()> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/scheduler");
-    let paths: Vec<String> =
-        files.iter().map(|file| format!("--filename={folder}/{file}")).collect();
-    let mut arguments = vec!["apply", "--server-side"];
-    arguments.extend(paths.iter().map(String::as_str));
-    plane.kubectl(&arguments).await.map(|_| ())
 }
 
 /// Pods that are all the same.

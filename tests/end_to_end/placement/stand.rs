@@ -82,7 +82,8 @@ impl Stand {
     /// Times that `hirl` refused a pod of a domain for want of budget.
     pub(crate) async fn refusals(&self, domain: &str) -> Result<f64> {
         let label = format!("domain=\"{domain}\"");
-        self.hirl.metric(&self.rig.plane, "hirl_extender_refusals_total", &label).await
+        // The sum of nothing is -0.
+        Ok(0.0 + self.hirl.metric(&self.rig.plane, "hirl_extender_refusals_total", &label).await?)
     }
 
     /// Somebody who asks the extender as `identity`, or as nobody.
