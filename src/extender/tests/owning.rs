@@ -42,6 +42,7 @@ impl Owning {
                 }
             }),
             closer: Closer::default(),
+            owner: watch::channel(false).0,
             instruments: Arc::clone(&rig.instruments),
         };
         tokio::spawn(gate.run(rig.stop.clone()));
