@@ -43,7 +43,6 @@ impl Owning {
             }),
             owner: watch::Sender::new(false),
             closer: Closer::default(),
-            owner: watch::channel(false).0,
             instruments: Arc::clone(&rig.instruments),
         };
         tokio::spawn(gate.run(rig.stop.clone()));
