@@ -32,7 +32,7 @@ const ASK_LIMIT: Duration = Duration::from_secs(2);
 const ASKS_AT_ONCE: usize = 16;
 /// A pod that is still not bound so long after its Binding was sent will not be: the API server
 /// gives up requests whose sender went away.
-const STILL_POSSIBLE: Duration = Duration::from_secs(10);
+const STILL_POSSIBLE: Duration = Duration::from_secs(30);
 
 /// Annotation on a bound pod: the budgets that allowed it.
 const EPOCH: &str = "hirl-scale.io/budget-epoch";

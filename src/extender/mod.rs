@@ -100,12 +100,53 @@ pub struct Extender {
     gate: Gate,
     supply: Supply,
     placements: Placements,
-    guard: LeaseGuard,
+    edges: Edges,
+}
+
+/// What the owner does besides answering, each where it is switched on.
+struct Edges {
     client: Client,
+    placements: Placements,
+    guard: LeaseGuard,
     owner: watch::Receiver<bool>,
-    endpoints: Option<Endpoints>,
-    gatekeeper: Option<Gatekeeper>,
-    reclaimer: Option<Reclaimer>,
+    /// Where a scheduler reaches us.
+    address: SocketAddr,
+    settings: Settings,
+    instruments: Arc<Instruments>,
+}
+
+impl Edges {
+    /// Works until the gate is gone, which alone tells who owns the ledger.
+    async fn run(self) {
+        let Self { client, placements, guard, owner, address, settings, instruments } = self;
+        let Settings { endpoint_slice: slice, gates, reclaim, .. } = settings;
+        let endpoint = slice.enabled.then(|| {
+            let endpoints = Endpoints { namespace: slice.namespace, name: slice.name, address };
+            let still = move || guard.still_leading();
+            keep(client.clone(), endpoints, owner.clone(), still)
+        });
+        let gatekeeper = gates.enabled.then(|| {
+            let outcomes = instruments.extender.gates.clone();
+            Gatekeeper::new(
+                placements.clone(),
+                client.clone(),
+                gates.per_second,
+                owner.clone(),
+                outcomes,
+            )
+            .run()
+        });
+        let reclaimer = reclaim.enabled.then(|| {
+            let outcomes = instruments.extender.evictions.clone();
+            let pace = (reclaim.delay_seconds, reclaim.per_minute);
+            Reclaimer::new(placements, client.clone(), pace, owner.clone(), outcomes).run()
+        });
+        tokio::join!(
+            OptionFuture::from(endpoint),
+            OptionFuture::from(gatekeeper),
+            OptionFuture::from(reclaimer),
+        );
+    }
 }
 
 impl std::fmt::Debug for Extender {
@@ -156,27 +197,20 @@ impl Extender {
         };
         let listener = Listener::bind(settings.listening(), files, service, meters).await?;
         let (owning, owner) = watch::channel(false);
-        let slice = &settings.endpoint_slice;
-        let endpoints = slice.enabled.then(|| Endpoints {
-            namespace: slice.namespace.clone(),
-            name: slice.name.clone(),
+        let edges = Edges {
+            client: parts.client,
+            placements: placements.clone(),
+            guard: guard.clone(),
+            owner,
             address: SocketAddr::new(parts.advertise, listener.address().port()),
-        });
-        let gatekeeper = settings.gates.enabled.then(|| {
-            let outcomes = own.gates.clone();
-            let (pace, owner) = (settings.gates.per_second, owner.clone());
-            Gatekeeper::new(placements.clone(), parts.client.clone(), pace, owner, outcomes)
-        });
-        let reclaimer = settings.reclaim.enabled.then(|| {
-            let outcomes = own.evictions.clone();
-            let pace = (settings.reclaim.delay_seconds, settings.reclaim.per_minute);
-            Reclaimer::new(placements.clone(), parts.client.clone(), pace, owner.clone(), outcomes)
-        });
+            settings: settings.clone(),
+            instruments: Arc::clone(&instruments),
+        };
         let gate = Gate {
             placements: placements.clone(),
             leadership,
             owner: owning,
-            guard: guard.clone(),
+            guard,
             term,
             fence: settings.fence(),
             relist,
@@ -190,19 +224,7 @@ impl Extender {
             breach: parts.breach,
             instruments,
         };
-        Ok(Self {
-            listener,
-            binder,
-            gate,
-            supply,
-            placements,
-            guard,
-            client: parts.client,
-            owner,
-            endpoints,
-            gatekeeper,
-            reclaimer,
-        })
+        Ok(Self { listener, binder, gate, supply, placements, edges })
     }
 
     /// The address that we listen on.
@@ -213,15 +235,8 @@ impl Extender {
 
     /// Answers until `stop`.
     pub async fn run(self, stop: CancellationToken) {
-        let guard = self.guard;
-        let endpoint = self.endpoints.map(|endpoints| {
-            let still = move || guard.still_leading();
-            keep(self.client, endpoints, self.owner, still)
-        });
         tokio::join!(
-            OptionFuture::from(endpoint),
-            OptionFuture::from(self.gatekeeper.map(Gatekeeper::run)),
-            OptionFuture::from(self.reclaimer.map(Reclaimer::run)),
+            self.edges.run(),
             self.listener.run(stop.clone()),
             self.gate.run(stop.clone()),
             self.supply.run(stop.clone()),

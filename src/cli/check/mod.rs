@@ -22,6 +22,7 @@ use crate::cli::lint;
 use crate::cli::objects::{Objects, live};
 use crate::cluster::METRIC;
 use crate::config::Config;
+use crate::extender;
 
 use line::{Line, Mark};
 use permissions::Who;
@@ -57,7 +58,8 @@ pub(crate) struct Args {
     /// service account hirl of the server's namespace.
     #[arg(long, value_name = "USER")]
     serve_as: Option<String>,
-    /// Configuration of the server: its Prometheus is asked too, from this machine.
+    /// Configuration of the server: its Prometheus is asked too, from this machine, and the rights
+    /// that the extender needs are checked where it is enabled.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Say what is wrong with the configuration of a kube-scheduler that asks our extender, and
@@ -76,7 +78,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let config = args.config.as_deref().map(Config::load).transpose()?;
     let lines = crate::cli::block_on(async {
         let client = connect(&args.cluster).await?;
-        let mut lines = examine(&client, args, jiff::Timestamp::now().as_second()).await;
+        let extender = config.as_ref().map(|config| &config.extender);
+        let now = jiff::Timestamp::now().as_second();
+        let mut lines = examine(&client, args, extender, now).await;
         if let Some(config) = config {
             lines.push(prometheus::examine(&config.telemetry).await);
         }
@@ -94,7 +98,12 @@ fn report(lines: &[Line]) -> ExitCode {
 }
 
 /// All checks, in the order of the report. `now` in seconds since the epoch.
-async fn examine(client: &kube::Client, args: &Args, now: i64) -> Vec<Line> {
+async fn examine(
+    client: &kube::Client,
+    args: &Args,
+    extender: Option<&extender::Settings>,
+    now: i64,
+) -> Vec<Line> {
     let Args { namespace, service, pre, .. } = args;
     let mut lines = match client.apiserver_version().await {
         Ok(info) => vec![registration::version(&info)],
@@ -118,6 +127,9 @@ async fn examine(client: &kube::Client, args: &Args, now: i64) -> Vec<Line> {
         None => Who::User(format!("system:serviceaccount:{namespace}:hirl")),
     };
     lines.extend(permissions::serving(client, &who, namespace).await);
+    if let Some(settings) = extender.filter(|settings| settings.enabled) {
+        lines.extend(permissions::placing(client, &who, namespace, settings).await);
+    }
     let ours = api_service.is_some();
     if let Some(spec) = api_service.and_then(|found| found.spec) {
         let chain =

@@ -9,6 +9,7 @@ use k8s_openapi::api::authorization::v1::{
 use kube::api::{Api, PostParams};
 
 use crate::cli::objects::live::plain;
+use crate::extender;
 
 use super::line::Line;
 
@@ -81,6 +82,26 @@ pub(crate) const SERVE: [Need; 15] = [
     },
 ];
 
+/// What the scheduler extender asks of the API server besides; see `manifests/scheduler`.
+const PLACE: [Need; 4] = [
+    need(&["create"], "", "pods/binding", Scope::Cluster),
+    need(&["get"], "", "pods", Scope::Cluster),
+    need(&["create"], "discovery.k8s.io", "endpointslices", Scope::Own),
+    Need {
+        verbs: &["get", "update"],
+        group: "discovery.k8s.io",
+        resource: "endpointslices",
+        name: "hirl-extender",
+        scope: Scope::Own,
+    },
+];
+
+/// What it takes to open scheduling gates.
+const OPEN_GATES: [Need; 1] = [need(&["patch"], "", "pods", Scope::Cluster)];
+
+/// What it takes to evict.
+const EVICT: [Need; 1] = [need(&["create"], "", "pods/eviction", Scope::Cluster)];
+
 /// What it takes to apply the manifests.
 const INSTALL: [Need; 6] = [
     need(&["create", "patch"], "apiregistration.k8s.io", "apiservices", Scope::Cluster),
@@ -125,6 +146,27 @@ pub(super) async fn serving(client: &kube::Client, who: &Who, namespace: &str) -
     };
     let hint = "apply manifests/base/rbac.yaml (or name the server's user with --serve-as)";
     review(client, who, &name, &SERVE, namespace, hint).await
+}
+
+/// Whether `who` may do what the extender needs, as it is configured.
+pub(super) async fn placing(
+    client: &kube::Client,
+    who: &Who,
+    namespace: &str,
+    settings: &extender::Settings,
+) -> Vec<Line> {
+    let name = match who {
+        Who::Me => "the user of this kubeconfig".to_owned(),
+        Who::User(name) => name.clone(),
+    };
+    let mut needs = PLACE.to_vec();
+    if !settings.endpoint_slice.enabled {
+        needs.retain(|need| need.resource != "endpointslices");
+    }
+    needs.extend(settings.gates.enabled.then_some(OPEN_GATES).iter().flatten());
+    needs.extend(settings.reclaim.enabled.then_some(EVICT).iter().flatten());
+    review(client, who, &name, &needs, namespace, "apply manifests/scheduler and its components")
+        .await
 }
 
 /// Whether the caller may apply the manifests.

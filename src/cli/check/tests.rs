@@ -129,7 +129,7 @@ fn healthy() -> Answers {
 }
 
 async fn lines(answers: Answers, pre: bool) -> Vec<Line> {
-    examine(&client(answers), &args(pre), NOW).await
+    examine(&client(answers), &args(pre), None, NOW).await
 }
 
 /// The lines that are no pass, after `change` was made to a healthy cluster.
@@ -296,4 +296,28 @@ async fn a_silent_api_server_is_one_line() {
     let all = lines(Answers::new(), false).await;
     assert_eq!(all.len(), 1);
     assert_eq!(all[0].mark, Mark::Fail);
+}
+
+#[tokio::test]
+async fn the_extenders_rights_are_asked_for_as_far_as_it_is_switched_on() {
+    let mut answers = healthy();
+    answers.insert(
+        REVIEW.to_owned(),
+        json!({"metadata": {}, "spec": {}, "status": {"allowed": false}}),
+    );
+    let client = client(answers);
+    let missing = async |settings: &extender::Settings| {
+        let lines = examine(&client, &args(false), Some(settings), NOW).await;
+        let about = ["pods/binding", "endpointslices", "get pods", "pods/eviction", "patch pods"];
+        let named = |line: &Line| about.iter().any(|what| line.render().contains(what));
+        lines.iter().filter(|line| named(line)).count()
+    };
+    let off = extender::Settings::default();
+    assert_eq!(missing(&off).await, 0);
+    let mut on = extender::Settings { enabled: true, ..off };
+    assert_eq!(missing(&on).await, 2);
+    on.gates.enabled = true;
+    on.reclaim.enabled = true;
+    on.endpoint_slice.enabled = true;
+    assert_eq!(missing(&on).await, 7);
 }
