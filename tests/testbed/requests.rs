@@ -84,11 +84,15 @@ impl Requests {
                 )
                 .context("taking a client certificate")?,
         };
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        // As Go's clients do: a body must not wait 40 ms for the acknowledgement of its headers.
+        tcp.set_nodelay(true);
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(config)
             .https_or_http()
             .enable_all_versions()
-            .build();
+            .wrap_connector(tcp);
         Ok(Self { client: Client::builder(TokioExecutor::new()).build(connector), base })
     }
 

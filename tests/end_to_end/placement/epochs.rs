@@ -8,10 +8,13 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::rig::{Batch, Rig, SOON};
 use super::stand::{Stand, limit};
+use crate::testbed::hirl;
 use crate::testbed::judge::{Limit, Room};
+use crate::testbed::pki::Leaf;
 use crate::testbed::placing::{Budget, Choices};
+use crate::testbed::proxy::SlowBindings;
 use crate::testbed::run;
-use crate::testbed::wait::throughout;
+use crate::testbed::wait::{throughout, until};
 
 /// For how long something must not happen.
 const QUIET: Duration = Duration::from_secs(12);
@@ -158,5 +161,57 @@ fn the_reserve_is_for_p0_alone() -> Result<()> {
         rig.bound("shop", "p0-", 2, SOON).await?;
         let all = Limit::of_all("general", Room::cpu(20_000));
         stand.judged(&[limit("payments", "general", 10_000), all]).map(|_| ())
+    })
+}
+
+#[test]
+#[expect(clippy::print_stdout, reason = "figures, with --nocapture")]
+fn a_shrink_between_filter_and_bind_binds_what_was_granted_and_no_more() -> Result<()> {
+    run(async {
+        let rig = Rig::start().await?;
+        rig.nodes("general", 20, 10).await?;
+        rig.namespace("shop", "payments").await?;
+        let identity = rig.plane.pki().cluster.issue(&Leaf::client(hirl::USER, &hirl::GROUPS))?;
+        let proxy = SlowBindings::start(&rig.plane, &identity).await?;
+        let budget = |share| Budget::new("payments", "P1", share);
+        let (choices, first) = (Choices::new(&["general"]), [budget(0.5)]);
+        let stand = Stand::start_behind(rig, proxy.port(), &choices, &first, 100_000).await?;
+        let rig = &stand.rig;
+        // Bindings take up to 0.7 s: below the time-out of ours, so that each has one outcome.
+        proxy.delay(Duration::from_millis(700));
+        let client = rig.client.clone();
+        let burst =
+            tokio::spawn(async move { Batch::new("shop", "p-", "1").create(&client, 150).await });
+        until("Bindings to be under way", SOON, async || {
+            ensure!(proxy.bindings() >= 10, "{}", proxy.bindings());
+            Ok(())
+        })
+        .await?;
+        let (_, shrunk) = stand.set(&budget(0.0), "general", 0).await?;
+        burst.await??;
+        let bound = async || Ok::<_, anyhow::Error>(rig.placed("shop", "p-").await?.len());
+        until("Bindings that were under way to end", SOON, async || {
+            let before = bound().await?;
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            let after = bound().await?;
+            ensure!(before == after, "{before}, then {after}");
+            Ok(())
+        })
+        .await?;
+        let granted = bound().await?;
+        ensure!((1..150).contains(&granted), "the shrink came too early or too late: {granted}");
+        throughout("no Binding without a grant", QUIET, async || {
+            let now = bound().await?;
+            ensure!(now == granted, "{now} are bound, {granted} before");
+            Ok(())
+        })
+        .await?;
+        let late = SignedDuration::from_secs(3);
+        let steps = vec![(Timestamp::MIN, Room::cpu(100_000)), (shrunk + late, Room::cpu(0))];
+        stand.judged(&[Limit { steps, ..limit("payments", "general", 0) }])?;
+        println!(
+            "shrink to nothing between filter and bind: {granted} of 150 bound by their grants"
+        );
+        Ok(())
     })
 }
