@@ -44,7 +44,7 @@ impl<'a> Choices<'a> {
     }
 
     /// A whole configuration: decisions every half second, and budgets that are set by hand.
-    pub fn config(&self, plane: &ControlPlane, place: &Place) -> String {
+    pub fn config(&self, plane: &ControlPlane, home: &Place) -> String {
         format!(
             "telemetry:
 {telemetry}policy: {{{policy}, reserveShare: {reserve}}}
@@ -67,12 +67,12 @@ extender:
             telemetry = self.telemetry,
             policy = self.policy,
             reserve = self.reserve,
-            ca = place.serving_ca.display(),
+            ca = home.serving_ca.display(),
             shared = self.shared,
-            port = place.port,
-            cert = place.serving.certificate.display(),
-            key = place.serving.key.display(),
-            extender = place.spare_port,
+            port = home.port,
+            cert = home.serving.certificate.display(),
+            key = home.serving.key.display(),
+            extender = home.spare_port,
             client_ca = plane.cluster_ca().display(),
             more = self.extender,
         )
@@ -200,4 +200,4 @@ pub async fn limited(
 }
 
 /// Patience with an instance that becomes the owner of the ledger.
-pub const OWNED: Duration = Duration::from_secs(60);
+pub const OWNED: Duration = Duration::from_mins(1);

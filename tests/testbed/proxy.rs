@@ -185,7 +185,7 @@ async fn forward(shared: &Arc<Shared>, request: Request<Incoming>) -> Reply {
         let shared = Arc::clone(shared);
         tokio::spawn(async move { bind(&shared, request).await }).await.unwrap_or(None)
     } else {
-        send(shared, request.map(|body| body.boxed())).await
+        send(shared, request.map(http_body_util::BodyExt::boxed)).await
     };
     sent.unwrap_or_else(|| {
         let mut failed = Response::new(Full::default().map_err(|never| match never {}).boxed());
@@ -204,7 +204,7 @@ async fn bind(shared: &Shared, request: Request<Incoming>) -> Option<Reply> {
     let body = body.collect().await.ok()?.to_bytes();
     let request =
         Request::from_parts(head, Full::new(body).map_err(|never| match never {}).boxed());
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         tokio::time::sleep(wait).await;
         return send(shared, request).await;
     }
@@ -220,7 +220,7 @@ async fn send(shared: &Shared, request: Request<BoxBody<Bytes, hyper::Error>>) -
     head.uri = Uri::from_parts(target).ok()?;
     head.headers.remove("host");
     let reply = shared.client.request(Request::from_parts(head, body)).await.ok()?;
-    Some(reply.map(|body| body.boxed()))
+    Some(reply.map(http_body_util::BodyExt::boxed))
 }
 
 fn acceptor(identity: &Identity) -> Result<TlsAcceptor> {

@@ -174,20 +174,21 @@ impl Scheduler {
         let scratch = Arc::clone(plane.scratch());
         let authorities = plane.pki();
         let own = authorities.cluster.issue(&Leaf::client(USER, &[]))?;
-        let place = Place {
+        let home = Place {
             name: name.to_owned(),
             kubeconfig: plane.kubeconfig_for(name, USER, &[])?,
             client: client.unwrap_or(&own).write(&scratch, &format!("{name}-extender-client"))?,
         };
-        let config = scratch.write(&format!("{name}.yaml"), &config(&place))?;
+        let config = scratch.write(&format!("{name}.yaml"), &config(&home))?;
         let serving = Leaf::server(name, &["localhost", "127.0.0.1"]);
         let serving =
             authorities.cluster.issue(&serving)?.write(&scratch, &format!("{name}-serving"))?;
         let binary = plane.binaries().scheduler.clone();
         let authority = authorities.cluster.pem().to_owned();
-        let process = spawn(&scratch, &binary, &place, &config, &serving)?;
+        let process = spawn(&scratch, &binary, &home, &config, &serving)?;
         let (process, port) = process;
-        let mut scheduler = Self { process, place, config, binary, serving, authority, scratch };
+        let mut scheduler =
+            Self { process, place: home, config, binary, serving, authority, scratch };
         scheduler.healthy(port).await?;
         Ok(scheduler)
     }

@@ -159,7 +159,7 @@ async fn answer(
     Json(match verb.as_str() {
         "filter" => {
             let answer = if blocked { *lock(&shared.answer) } else { Answer::Yes };
-            filter(answer, asked["NodeNames"].take())
+            filter(answer, &asked["NodeNames"])
         }
         "prioritize" => {
             let names = asked["NodeNames"].as_array().into_iter().flatten();
@@ -180,7 +180,7 @@ async fn answer(
     })
 }
 
-fn filter(answer: Answer, names: Value) -> Value {
+fn filter(answer: Answer, names: &Value) -> Value {
     const REASON: &str = "the stub refuses";
     let failed = |key: &str| {
         let names = names.as_array().into_iter().flatten().filter_map(Value::as_str);

@@ -15,7 +15,6 @@ use crate::testbed::scheduler::USER;
 use crate::testbed::wait::{throughout, until};
 
 #[test]
-#[expect(clippy::print_stdout, reason = "figures, with --nocapture")]
 fn exactly_what_the_budget_holds_is_bound_of_200_pods_at_once() -> Result<()> {
     run(async {
         let rig = Rig::start().await?;
@@ -54,6 +53,7 @@ fn exactly_what_the_budget_holds_is_bound_of_200_pods_at_once() -> Result<()> {
 
         let course = stand.judged(&[limit("payments", "general", 10_000)])?;
         ensure!(course.peak("payments", "general").cpu == 10_000, "not used up");
+        rig.adds_up(&course, "shop", "payments").await?;
         let patches = course.most_status_patches("shop/", USER);
         ensure!(patches <= 2, "{patches} status patches of one pod");
         println!("exact boundary: peak 10000m of 10000m, at most {patches} status patches: {text}");

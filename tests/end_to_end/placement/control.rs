@@ -13,7 +13,6 @@ use crate::testbed::stub::{Answer, BLOCKED, Stub};
 use crate::testbed::wait::until;
 
 #[test]
-#[expect(clippy::print_stdout, reason = "figures, with --nocapture")]
 fn a_map_of_failed_nodes_and_a_pass_through_preempt_verb_evict_and_storm() -> Result<()> {
     run(async {
         let rig = Rig::start().await?;
@@ -61,7 +60,7 @@ fn an_extender_without_budgets_is_seen_to_exceed_them() -> Result<()> {
         rig.nodes("general", 4, 8).await?;
         rig.namespace("shop", "payments").await?;
         Batch::new("shop", "p-", "1").create(&rig.client, 20).await?;
-        rig.bound("shop", "p-", 20, Duration::from_secs(60)).await?;
+        rig.bound("shop", "p-", 20, Duration::from_mins(1)).await?;
         let course = rig.course()?;
         let limit = Limit::constant("payments", "general", Room::cpu(10_000));
         let breaches = course.breaches(&[limit]);

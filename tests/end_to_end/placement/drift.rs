@@ -78,8 +78,33 @@ async fn allow_resize(pods: &Api<Pod>, name: &str) -> Result<()> {
     .await
 }
 
+/// Thirty Jobs of one pod, until all have finished.
+async fn finish_jobs(rig: &Rig) -> Result<()> {
+    let jobs = (0..30).map(|index| {
+        objects::object::<Job>(json!({
+            "metadata": {"namespace": "shop", "name": format!("job-{index}")},
+            "spec": {"template": {"spec": {
+                "schedulerName": super::rig::SCHEDULER, "restartPolicy": "Never",
+                "containers": [{"name": "app", "image": "simulated",
+                    "resources": {"requests": {"cpu": "300m"}}}],
+            }}},
+        }))
+    });
+    objects::create_all(&rig.client, jobs.collect::<Result<Vec<_>>>()?).await?;
+    let jobs: Api<Job> = Api::namespaced(rig.client.clone(), "shop");
+    until("30 Jobs to finish", 2 * SOON, async || {
+        let list = jobs.list(&ListParams::default()).await?;
+        let done = list
+            .iter()
+            .filter(|job| job.status.as_ref().is_some_and(|status| status.succeeded == Some(1)));
+        let done = done.count();
+        ensure!(done == 30, "{done} are");
+        Ok(())
+    })
+    .await
+}
+
 #[test]
-#[expect(clippy::print_stdout, reason = "figures, with --nocapture")]
 fn whatever_others_do_the_ledger_equals_a_recount() -> Result<()> {
     run(async {
         let rig = Rig::start().await?;
@@ -119,28 +144,7 @@ fn whatever_others_do_the_ledger_equals_a_recount() -> Result<()> {
         }
         agree(&stand, "resizing 20 pods").await?;
 
-        let jobs = (0..30).map(|index| {
-            objects::object::<Job>(json!({
-                "metadata": {"namespace": "shop", "name": format!("job-{index}")},
-                "spec": {"template": {"spec": {
-                    "schedulerName": super::rig::SCHEDULER, "restartPolicy": "Never",
-                    "containers": [{"name": "app", "image": "simulated",
-                        "resources": {"requests": {"cpu": "300m"}}}],
-                }}},
-            }))
-        });
-        objects::create_all(&rig.client, jobs.collect::<Result<Vec<_>>>()?).await?;
-        let jobs: Api<Job> = Api::namespaced(rig.client.clone(), "shop");
-        until("30 Jobs to finish", 2 * SOON, async || {
-            let list = jobs.list(&ListParams::default()).await?;
-            let done = list.iter().filter(|job| {
-                job.status.as_ref().is_some_and(|status| status.succeeded == Some(1))
-            });
-            let done = done.count();
-            ensure!(done == 30, "{done} are");
-            Ok(())
-        })
-        .await?;
+        finish_jobs(rig).await?;
         agree(&stand, "30 finished Jobs").await?;
 
         for node in 0..5 {

@@ -20,7 +20,6 @@ use crate::testbed::wait::{throughout, until};
 const QUIET: Duration = Duration::from_secs(12);
 
 #[test]
-#[expect(clippy::print_stdout, reason = "figures, with --nocapture")]
 fn less_budget_stops_admission_and_more_is_used_within_a_back_off_period() -> Result<()> {
     run(async {
         let rig = Rig::start().await?;
@@ -56,7 +55,7 @@ fn less_budget_stops_admission_and_more_is_used_within_a_back_off_period() -> Re
         tokio::time::sleep(QUIET).await;
         let (raising, raised) = stand.set(&budget(1.0), "general", 160_000).await?;
         let since = Instant::now();
-        rig.bound("shop", "p-", 104, Duration::from_secs(60)).await?;
+        rig.bound("shop", "p-", 104, Duration::from_mins(1)).await?;
         let seconds = since.elapsed().as_secs_f64();
         println!("epoch raise: 99 refused pods bound {seconds:.1} s after the raise was in force");
 
@@ -72,7 +71,6 @@ fn less_budget_stops_admission_and_more_is_used_within_a_back_off_period() -> Re
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "figures, with --nocapture")]
 fn an_emergency_opens_the_band_and_closes_it_again() -> Result<()> {
     run(async {
         let rig = Rig::start().await?;
@@ -80,7 +78,7 @@ fn an_emergency_opens_the_band_and_closes_it_again() -> Result<()> {
         rig.namespace("shop", "payments").await?;
         let budget = Budget::new("payments", "P0", 0.5);
         let choices = Choices::new(&["general"]);
-        let stand = Stand::start(rig, &choices, &[budget.clone()], 10_000).await?;
+        let stand = Stand::start(rig, &choices, std::slice::from_ref(&budget), 10_000).await?;
         let rig = &stand.rig;
         let pods = Batch::new("shop", "p-", "500m").class("hirl-p0");
         pods.create(&rig.client, 30).await?;
@@ -165,7 +163,6 @@ fn the_reserve_is_for_p0_alone() -> Result<()> {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "figures, with --nocapture")]
 fn a_shrink_between_filter_and_bind_binds_what_was_granted_and_no_more() -> Result<()> {
     run(async {
         let rig = Rig::start().await?;

@@ -20,7 +20,6 @@ use crate::testbed::wait::{throughout, until};
 const SETTLED: Duration = Duration::from_mins(2);
 
 #[test]
-#[expect(clippy::print_stdout, reason = "figures, with --nocapture")]
 fn kill_9_in_a_burst_exceeds_nothing_loses_nothing_and_stops_nobody_else() -> Result<()> {
     run(async {
         let rig = Rig::start().await?;
@@ -58,6 +57,7 @@ fn kill_9_in_a_burst_exceeds_nothing_loses_nothing_and_stops_nobody_else() -> Re
         let all = since.elapsed().as_secs_f64();
         let course = stand.judged(&[limit("payments", "general", 200_000)])?;
         ensure!(course.peak("payments", "general").cpu == 200_000, "not used up");
+        stand.rig.adds_up(&course, "shop", "payments").await?;
         let lost = 400 - stand.rig.pods("shop").await?.len();
         ensure!(lost == 0, "{lost} pods are lost");
         println!(
@@ -69,7 +69,6 @@ fn kill_9_in_a_burst_exceeds_nothing_loses_nothing_and_stops_nobody_else() -> Re
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "figures, with --nocapture")]
 fn slow_bindings_exceed_nothing_and_bind_nobody_twice() -> Result<()> {
     run(async {
         let rig = Rig::start().await?;
@@ -102,6 +101,7 @@ fn slow_bindings_exceed_nothing_and_bind_nobody_twice() -> Result<()> {
         })
         .await?;
         let course = stand.judged(&[limit("payments", "general", 100_000)])?;
+        rig.adds_up(&course, "shop", "payments").await?;
         let refused = course.pods.iter().map(|pod| pod.refused.len()).sum::<usize>();
         println!(
             "Bindings held up by 0 to 5 s: 100 of 200 pods bound after {seconds:.1} s with {sent} \
@@ -112,7 +112,6 @@ fn slow_bindings_exceed_nothing_and_bind_nobody_twice() -> Result<()> {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "figures, with --nocapture")]
 fn out_of_reach_of_the_api_server_it_claims_no_binding_and_heals_without_excess() -> Result<()> {
     run(async {
         let rig = Rig::start().await?;
@@ -154,7 +153,8 @@ fn out_of_reach_of_the_api_server_it_claims_no_binding_and_heals_without_excess(
             Ok(())
         })
         .await?;
-        stand.judged(&[limit("payments", "general", 50_000)])?;
+        let course = stand.judged(&[limit("payments", "general", 50_000)])?;
+        rig.adds_up(&course, "shop", "payments").await?;
         println!(
             "partition: 503 after {deposed:.1} s, {bound} of 100 pods bound during it; healed, all \
              bound after {healed:.1} s"
@@ -202,7 +202,6 @@ fn open_mode_keeps_the_budget_while_it_lives_and_stops_nobody_when_it_is_dead() 
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "figures, with --nocapture")]
 fn a_killed_scheduler_leaves_no_double_binding_behind() -> Result<()> {
     run(async {
         let rig = Rig::start().await?;

@@ -16,7 +16,6 @@ use crate::testbed::run;
 use crate::testbed::wait::{throughout, until};
 
 #[test]
-#[expect(clippy::print_stdout, reason = "figures, with --nocapture")]
 fn gated_pods_cost_the_scheduler_nothing_and_come_through_by_class() -> Result<()> {
     run(async {
         let rig = Rig::start().await?;

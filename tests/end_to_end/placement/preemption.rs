@@ -88,7 +88,6 @@ fn nobody_dies_for_a_pod_over_budget_nor_for_one_whose_victims_are_others() -> R
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "figures, with --nocapture")]
 fn a_p0_pod_takes_the_place_of_one_p3_pod_of_its_own_domain() -> Result<()> {
     run(async {
         let rig = Rig::start().await?;

@@ -11,7 +11,7 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use crate::testbed::control_plane::{self, ControlPlane, Kubelets};
-use crate::testbed::judge::Course;
+use crate::testbed::judge::{Course, Room};
 use crate::testbed::objects;
 pub(crate) use crate::testbed::placing::apply_shipped as shipped;
 use crate::testbed::wait::until;
@@ -165,6 +165,27 @@ impl Rig {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
         api.delete(name, &at_once).await.with_context(|| format!("deleting {namespace}/{name}"))?;
+        Ok(())
+    }
+
+    /// Fails unless the audit log adds up to what the API server holds: the judge missed nothing.
+    pub(crate) async fn adds_up(
+        &self,
+        course: &Course,
+        namespace: &str,
+        domain: &str,
+    ) -> Result<()> {
+        let mut held = Room::default();
+        for pod in self.pods(namespace).await? {
+            let pod = serde_json::to_value(pod)?;
+            let phase = pod["status"]["phase"].as_str().unwrap_or_default();
+            if pod["spec"]["nodeName"].is_string() && !["Succeeded", "Failed"].contains(&phase) {
+                held = held.plus(Room::of_pod(&pod["spec"])?);
+            }
+        }
+        let of_domain = course.used.iter().filter(|((whose, _), _)| whose == domain);
+        let told = of_domain.fold(Room::default(), |sum, (_, room)| sum.plus(*room));
+        ensure!(told == held, "the audit log tells of {told}, the API server holds {held}");
         Ok(())
     }
 

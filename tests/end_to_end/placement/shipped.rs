@@ -76,8 +76,8 @@ fn the_configuration_files_that_we_ship_keep_budgets_on_the_real_scheduler() -> 
         let _strict = start(&stand, "hirl-scheduler.yaml", &own, &[]).await?;
         let _open = start(&stand, "hirl-scheduler-open.yaml", &own, &[]).await?;
         let kubeconfig = [("/etc/kubernetes/scheduler.conf", "")];
-        let marker = "default-scheduler-marker.yaml";
-        let _marked = start(&stand, marker, USER, &kubeconfig).await?;
+        let file = "default-scheduler-marker.yaml";
+        let _marked = start(&stand, file, USER, &kubeconfig).await?;
 
         let client = &stand.rig.client;
         Batch::new("strict", "p-", "1").create(client, 10).await?;

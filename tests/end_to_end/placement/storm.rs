@@ -18,7 +18,6 @@ const BLOCKED: usize = 100;
 const NODES: usize = 20;
 
 #[test]
-#[expect(clippy::print_stdout, reason = "figures, with --nocapture")]
 fn blocked_pods_neither_storm_nor_evict_nor_delay_others_while_binds_and_taints_go_on() -> Result<()>
 {
     run(async {

@@ -31,7 +31,6 @@ const CALM: u32 = 5;
 const RISEN: u32 = 45;
 
 #[test]
-#[expect(clippy::print_stdout, reason = "figures, with --nocapture")]
 fn a_flash_of_p3_work_does_not_delay_p0_and_without_the_extender_it_does() -> Result<()> {
     run(async {
         let stage = stage().await?;

@@ -14,10 +14,10 @@ impl Log {
     fn cluster() -> Self {
         let mut log = Self::default();
         let labels = json!({"metadata": {"labels": {"domain": "payments"}}});
-        log.add("patch", "namespaces", "", "shop", 1, 2, 200, labels, Value::Null);
+        log.add("patch", "namespaces", "", "shop", 1, 2, 200, &labels, &Value::Null);
         for (name, pool) in [("n1", "general"), ("n2", "other")] {
             let node = json!({"metadata": {"name": name, "labels": {POOL: pool}}});
-            log.add("create", "nodes", "", "", 1, 2, 201, node, Value::Null);
+            log.add("create", "nodes", "", "", 1, 2, 201, &node, &Value::Null);
         }
         log
     }
@@ -32,8 +32,8 @@ impl Log {
         began: i64,
         ended: i64,
         code: u16,
-        request: Value,
-        response: Value,
+        request: &Value,
+        response: &Value,
     ) {
         let (resource, sub) = resource.split_once('/').unwrap_or((resource, ""));
         let mut object = json!({"resource": resource, "namespace": namespace, "name": name});
@@ -48,7 +48,8 @@ impl Log {
             "stageTimestamp": at(ended).to_string(),
             "requestObject": request, "responseObject": response,
         });
-        self.0 += &format!("{line}\n");
+        self.0.push_str(&line.to_string());
+        self.0.push('\n');
     }
 
     fn pod(&mut self, name: &str, cpu: &str, ms: i64, node: Option<&str>) {
@@ -59,17 +60,27 @@ impl Log {
                 "containers": [{"resources": {"requests": {"cpu": cpu, "memory": "1Mi"}}}],
             },
         });
-        self.add("create", "pods", "shop", name, ms, ms + 1, 201, Value::Null, pod);
+        self.add("create", "pods", "shop", name, ms, ms + 1, 201, &Value::Null, &pod);
     }
 
     fn bind(&mut self, name: &str, node: &str, began: i64, ended: i64, code: u16) {
         let binding = json!({"target": {"name": node}});
-        self.add("create", "pods/binding", "shop", name, began, ended, code, binding, Value::Null);
+        self.add(
+            "create",
+            "pods/binding",
+            "shop",
+            name,
+            began,
+            ended,
+            code,
+            &binding,
+            &Value::Null,
+        );
     }
 
     fn delete(&mut self, name: &str, began: i64, ended: i64, grace: i64) {
         let pod = json!({"metadata": {"deletionGracePeriodSeconds": grace}});
-        self.add("delete", "pods", "shop", name, began, ended, 200, Value::Null, pod);
+        self.add("delete", "pods", "shop", name, began, ended, 200, &Value::Null, &pod);
     }
 
     fn read(&self) -> Course {
@@ -126,7 +137,7 @@ fn a_binding_that_ended_in_an_error_counts_once_its_pod_starts() {
         log.bind("p", "n1", 20, 30, code);
         if started {
             let starts = json!({"status": {"startTime": "2026-01-01T00:00:00Z"}});
-            log.add("patch", "pods/status", "shop", "p", 40, 41, 200, starts, Value::Null);
+            log.add("patch", "pods/status", "shop", "p", 40, 41, 200, &starts, &Value::Null);
         }
         let course = log.read();
         assert_eq!(course.peak("payments", "general").cpu, bound, "{code} {started}");
@@ -165,7 +176,7 @@ fn a_pod_that_ended_frees_its_room_once() {
     log.pod("job", "1", 10, None);
     log.bind("job", "n1", 20, 30, 201);
     let ended = json!({"status": {"phase": "Succeeded"}});
-    log.add("patch", "pods/status", "shop", "job", 40, 41, 200, ended, Value::Null);
+    log.add("patch", "pods/status", "shop", "job", 40, 41, 200, &ended, &Value::Null);
     log.delete("job", 50, 51, 0);
     let course = log.read();
     assert_eq!(course.used[&("payments".to_owned(), "general".to_owned())], Room::default());
@@ -196,9 +207,9 @@ fn foreign_pods_resizes_and_moved_nodes_count_and_are_no_breach_themselves() {
     let mut log = Log::cluster();
     log.pod("foreign", "2", 10, Some("n2"));
     let bigger = json!({"spec": {"containers": [{"resources": {"requests": {"cpu": "3"}}}]}});
-    log.add("patch", "pods/resize", "shop", "foreign", 20, 21, 200, Value::Null, bigger);
+    log.add("patch", "pods/resize", "shop", "foreign", 20, 21, 200, &Value::Null, &bigger);
     let moved = json!({"metadata": {"labels": {POOL: "general"}}});
-    log.add("patch", "nodes", "", "n2", 30, 31, 200, moved, Value::Null);
+    log.add("patch", "nodes", "", "n2", 30, 31, 200, &moved, &Value::Null);
     let course = log.read();
     assert_eq!(course.peak("payments", "other").cpu, 3000);
     assert_eq!(course.used[&("payments".to_owned(), "general".to_owned())].cpu, 3000);
@@ -230,7 +241,7 @@ fn an_eviction_is_told_by_its_user() {
     let mut log = Log::cluster();
     log.pod("a", "1", 10, None);
     log.bind("a", "n1", 20, 30, 201);
-    log.add("create", "pods/eviction", "shop", "a", 40, 41, 201, json!({}), Value::Null);
+    log.add("create", "pods/eviction", "shop", "a", 40, 41, 201, &json!({}), &Value::Null);
     let course = log.read();
     assert_eq!(course.ended_by(SCHEDULER).len(), 1);
     assert_eq!(course.used[&("payments".to_owned(), "general".to_owned())], Room::default());
