@@ -81,8 +81,10 @@ pub struct Setup {
     pub extenders: Vec<Extender>,
     /// `podMaxBackoffSeconds`; 10 by default.
     pub max_backoff: Option<u32>,
-    /// Whether its profiles may preempt; true by default.
+    /// Whether its profiles must not preempt.
     pub no_preemption: bool,
+    /// Seconds that a pod waits for its volumes before it fails; 600 by default.
+    pub volume_timeout: Option<u32>,
 }
 
 impl Setup {
@@ -102,6 +104,14 @@ impl Setup {
             if self.no_preemption {
                 let plugin = json!([{"name": "DefaultPreemption"}]);
                 profile["plugins"] = json!({"postFilter": {"disabled": plugin}});
+            }
+            if let Some(seconds) = self.volume_timeout {
+                let arguments = json!({
+                    "apiVersion": "kubescheduler.config.k8s.io/v1",
+                    "kind": "VolumeBindingArgs",
+                    "bindTimeoutSeconds": seconds,
+                });
+                profile["pluginConfig"] = json!([{"name": "VolumeBinding", "args": arguments}]);
             }
             profile
         };

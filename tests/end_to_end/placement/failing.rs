@@ -5,10 +5,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use hyper::Method;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::storage::v1::StorageClass;
+use serde_json::json;
 
 use super::rig::{Batch, Rig, SCHEDULER, SOON};
 use super::stand::{Stand, limit};
 use crate::testbed::hirl;
+use crate::testbed::objects;
 use crate::testbed::pki::Leaf;
 use crate::testbed::placing::{self, Budget, Choices};
 use crate::testbed::proxy::{Gate, Passage, SlowBindings};
@@ -232,5 +236,66 @@ fn a_killed_scheduler_leaves_no_double_binding_behind() -> Result<()> {
             "scheduler killed at {at_death} of 200: all bound {seconds:.1} s later, none twice"
         );
         Ok(())
+    })
+}
+
+#[test]
+fn what_is_held_for_pods_that_fail_after_filter_is_used_by_others() -> Result<()> {
+    run(async {
+        let rig = Rig::start().await?;
+        rig.nodes("general", 4, 10).await?;
+        rig.namespace("shop", "payments").await?;
+        let class: StorageClass = objects::object(json!({
+            "metadata": {"name": "nobody"},
+            "provisioner": "testbed/nobody", "volumeBindingMode": "WaitForFirstConsumer",
+        }))?;
+        objects::apply(&rig.client, &class).await?;
+        let claims = (0..10).map(|index| {
+            objects::object::<PersistentVolumeClaim>(json!({
+                "metadata": {"namespace": "shop", "name": format!("never-{index}")},
+                "spec": {
+                    "storageClassName": "nobody", "accessModes": ["ReadWriteOnce"],
+                    "resources": {"requests": {"storage": "1Gi"}},
+                },
+            }))
+        });
+        objects::create_all(&rig.client, claims.collect::<Result<Vec<_>>>()?).await?;
+        let budgets = [Budget::new("payments", "P1", 0.25)];
+        let hold = "placement: {holdSeconds: 5}\n";
+        let choices = Choices { extender: hold, ..Choices::new(&["general"]) };
+        let mut stand = Stand::start(rig, &choices, &budgets, 10_000).await?;
+        stand.scheduler.process().kill()?;
+        let setup = Setup {
+            volume_timeout: Some(2),
+            ..Setup::new(SCHEDULER, Some(placing::extender(&stand.hirl, "strict")))
+        };
+        let _scheduler = Scheduler::start(&stand.rig.plane, "volumes", &setup).await?;
+
+        // Each passes filter, waits for a volume that never comes, and fails: nobody tells us.
+        let rig = &stand.rig;
+        for index in 0..10 {
+            let claim = json!({"claimName": format!("never-{index}")});
+            let more = json!({"volumes": [{"name": "v", "persistentVolumeClaim": claim}]});
+            let prefix = format!("stuck-{index}-");
+            let stuck = Batch { more, ..Batch::new("shop", &prefix, "1") };
+            stuck.create(&rig.client, 1).await?;
+        }
+        until("holds for all of the budget", SOON, async || {
+            let found = placing::uses(&rig.plane, &stand.hirl, "payments", "general").await?;
+            ensure!(found["held"]["cpu_milli"] == 10_000, "{found}");
+            Ok(())
+        })
+        .await?;
+        Batch::new("shop", "good-", "1").create(&rig.client, 10).await?;
+        rig.bound("shop", "good-", 10, SETTLED).await?;
+        until("nothing to be held", SOON, async || {
+            let found = placing::uses(&rig.plane, &stand.hirl, "payments", "general").await?;
+            ensure!(found["held"]["cpu_milli"] == 0, "{found}");
+            ensure!(found["bound"]["cpu_milli"] == 10_000, "{found}");
+            Ok(())
+        })
+        .await?;
+        ensure!(rig.placed("shop", "stuck-").await?.is_empty(), "bound without its volume");
+        stand.judged(&[limit("payments", "general", 10_000)]).map(|_| ())
     })
 }

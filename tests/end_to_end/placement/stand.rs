@@ -98,6 +98,21 @@ impl Stand {
         self.extender_requests(Some(&own))
     }
 
+    /// The mean time of an answer to one verb, in milliseconds, by its own histogram.
+    pub(crate) async fn mean(&self, verb: &str) -> Result<f64> {
+        let label = format!("verb=\"{verb}\"");
+        let part = async |name: &str| {
+            let name = format!("hirl_extender_duration_seconds_{name}");
+            self.hirl.metric(&self.rig.plane, &name, &label).await
+        };
+        Ok(part("sum").await? / part("count").await? * 1e3)
+    }
+
+    /// Connections to it that are open.
+    pub(crate) async fn connections(&self) -> Result<f64> {
+        self.hirl.metric(&self.rig.plane, "hirl_extender_connections", "").await
+    }
+
     /// How often it read its serving certificate anew.
     pub(crate) async fn reloads(&self) -> Result<f64> {
         let name = "hirl_extender_serving_cert_reloads_total";

@@ -76,6 +76,9 @@ fn blocked_pods_neither_storm_nor_evict_nor_delay_others_while_binds_and_taints_
         // By back-off alone: after 1, 2, 4, 8, 10, 10, ... seconds.
         let each = calls / BLOCKED as f64;
         ensure!(each <= 12.0, "{each} filter calls per blocked pod");
+        // All those calls went over one connection, or a few.
+        let connections = stand.connections().await?;
+        ensure!((1.0..=4.0).contains(&connections), "{connections} connections");
         let log = stand.scheduler.process().log()?;
         let dry_runs = log.matches("expected at least one victim pod").count();
         ensure!(dry_runs == 0, "{dry_runs} preemptions without a victim");
@@ -88,6 +91,10 @@ fn blocked_pods_neither_storm_nor_evict_nor_delay_others_while_binds_and_taints_
             waited(0.5),
             waited(0.99),
             waited(1.0)
+        );
+        let (filter, bind) = (stand.mean("filter").await?, stand.mean("bind").await?);
+        println!(
+            "mean answer: filter {filter:.2} ms, bind {bind:.2} ms; {connections} connections"
         );
         Ok(())
     })
