@@ -17,10 +17,19 @@ pub(crate) struct ClusterArgs {
 
 /// A client for the cluster that the flags name.
 pub(crate) async fn connect(args: &ClusterArgs) -> anyhow::Result<kube::Client> {
-    // Its message has its causes in it already; the chain would say them twice. The YAML parser
-    // draws the place below its first line.
-    kubernetes::connect(args.kubeconfig.clone(), args.context.clone()).await.map_err(|error| {
-        let sentence = error.to_string();
-        anyhow::anyhow!("{}", sentence.lines().next().unwrap_or_default())
-    })
+    kubernetes::connect(args.kubeconfig.clone(), args.context.clone()).await.map_err(plain)
+}
+
+/// The same for many small requests at once.
+pub(crate) async fn connect_multiplexed(args: &ClusterArgs) -> anyhow::Result<kube::Client> {
+    let (kubeconfig, context) = (args.kubeconfig.clone(), args.context.clone());
+    kubernetes::connect_multiplexed(kubeconfig, context).await.map_err(plain)
+}
+
+/// Its message has its causes in it already; the chain would say them twice. The YAML parser draws
+/// the place below its first line.
+#[expect(clippy::needless_pass_by_value, reason = "it maps errors")]
+fn plain(error: kubernetes::ClientError) -> anyhow::Error {
+    let sentence = error.to_string();
+    anyhow::anyhow!("{}", sentence.lines().next().unwrap_or_default())
 }

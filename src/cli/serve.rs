@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
 
-use super::connect::{ClusterArgs, connect};
+use super::connect::{ClusterArgs, connect, connect_multiplexed};
 use super::logging::{LogArgs, Logging};
 use crate::config::Config;
 use crate::control::{Controller, LiveWorld, peer};
@@ -147,7 +147,7 @@ async fn serve(args: &Args, config: Config, logging: Logging) -> anyhow::Result<
                 placements,
                 client: client.clone(),
                 advertise: args.advertise.parse().context("--advertise is no IP address")?,
-                bindings: kubernetes::Bindings::new(client.clone()),
+                bindings: kubernetes::Bindings::new(connect_multiplexed(&args.cluster).await?),
                 leadership: election.leadership(),
                 guard: election.guard(),
                 published: published.subscribe(),

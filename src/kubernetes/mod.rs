@@ -17,7 +17,7 @@ mod settings;
 mod watches;
 
 pub use bindings::{Bindings, NewBinding, Sent, Whereabouts};
-pub use client::{ClientError, connect};
+pub use client::{ClientError, connect, connect_multiplexed};
 pub use domain::{
     BudgetSpec, Condition, Domain, DomainSpec, DomainStatus, EmergencySpec, PoolShareSpec, SloSpec,
     crd, crd_yaml,

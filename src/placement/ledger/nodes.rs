@@ -46,7 +46,7 @@ struct Pool {
 pub(super) struct Nodes {
     shared: HashSet<String>,
     rows: Vec<Node>,
-    ids: HashMap<Arc<str>, NodeId>,
+    ids: HashMap<Arc<str>, NodeId, foldhash::fast::RandomState>,
     pools: Vec<Pool>,
     profiles: HashSet<Arc<Profile>>,
     list: u32,
@@ -57,7 +57,7 @@ impl Nodes {
         Self {
             shared: shared.iter().cloned().collect(),
             rows: Vec::new(),
-            ids: HashMap::new(),
+            ids: HashMap::default(),
             pools: Vec::new(),
             profiles: HashSet::new(),
             list: 0,
