@@ -29,21 +29,7 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
     ledger.set_namespaces(
         (0..DOMAINS).map(|at| (namespace(at), domain(at))).collect::<HashMap<_, _>>(),
     );
-    ledger.install(Budgets {
-        epoch: Epoch { term: 1, sequence: 1 },
-        domains: (0..DOMAINS)
-            .map(|at| DomainBudget {
-                name: domain(at),
-                class: Class::ALL[at % Class::ALL.len()],
-                share: 0.95 / DOMAINS as f64,
-                pool_shares: Vec::new(),
-                breach_until: None,
-                emergency_until: None,
-            })
-            .collect(),
-        reserve: 0.05,
-        band: 0.1,
-    });
+    ledger.install(budgets());
     let names: Vec<String> = (0..NODES)
         .map(|at| format!("ip-10-{}-{}.eu-central-1.compute.internal", at / 250, at % 250))
         .collect();
@@ -56,31 +42,26 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
         pod.node = Some(Arc::from(names[at % NODES].as_str()));
         ledger.put_pod(&pod);
     }
-    let filled = started.elapsed().as_secs_f64();
-    report.figure("taking in all pods", filled, "s", None)?;
-    report.figure(
-        "memory of the ledger (VmRSS)",
-        resident_mib()? - before,
-        "MiB",
-        Some("<= 150 MiB"),
-    )?;
+    report.figure("taking in all pods", started.elapsed().as_secs_f64(), "s", None)?;
+    let memory = resident_mib()? - before;
+    report.figure("memory of the ledger (VmRSS)", memory, "MiB", Some("<= 150 MiB"))?;
     let started = Instant::now();
     let recount = ledger.recount();
-    report.figure(
-        "full recount",
-        started.elapsed().as_secs_f64() * 1e3,
-        "ms",
-        Some("<= 1000 ms"),
-    )?;
+    let took = started.elapsed().as_secs_f64() * 1e3;
+    report.figure("full recount", took, "ms", Some("<= 1000 ms"))?;
     ensure!(recount == ledger.sums(), "the running sums are not the recount");
-
     ledger.stand(Standing::Owner);
+    verdicts(report, &mut ledger, &names)
+}
+
+/// Places further pods, one after another.
+fn verdicts(report: &mut Report, ledger: &mut Ledger, names: &[String]) -> Result<()> {
     let now = Timestamp::from_seconds(1e9);
     let (mut filters, mut binds) = (Vec::new(), Vec::new());
     for at in 0..CALLS {
         let ask = Ask { pod: pod(PODS + at), ..Ask::default() };
         let started = Instant::now();
-        let verdict = ledger.filter(&ask, &names, now);
+        let verdict = ledger.filter(&ask, names, now);
         filters.push(started.elapsed().as_secs_f64() * 1e3);
         let FilterVerdict::Narrowed(chosen) = verdict else {
             anyhow::bail!("pod {at} was refused: {verdict:?}");
@@ -94,19 +75,29 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
     }
     filters.sort_by(f64::total_cmp);
     binds.sort_by(f64::total_cmp);
-    report.figure(
-        "filter over all names, p50",
-        quantile(&filters, 0.5),
-        "ms",
-        Some("<= 0.3 ms in the server"),
-    )?;
-    report.figure(
-        "filter over all names, p99",
-        quantile(&filters, 0.99),
-        "ms",
-        Some("<= 1 ms in the server"),
-    )?;
+    let (p50, p99) = (quantile(&filters, 0.5), quantile(&filters, 0.99));
+    report.figure("filter over all names, p50", p50, "ms", Some("<= 0.3 ms in the server"))?;
+    report.figure("filter over all names, p99", p99, "ms", Some("<= 1 ms in the server"))?;
     report.figure("bind and settle, p99", quantile(&binds, 0.99), "ms", None)
+}
+
+/// Equal shares.
+fn budgets() -> Budgets {
+    Budgets {
+        epoch: Epoch { term: 1, sequence: 1 },
+        domains: (0..DOMAINS)
+            .map(|at| DomainBudget {
+                name: domain(at),
+                class: Class::ALL[at % Class::ALL.len()],
+                share: 0.95 / DOMAINS as f64,
+                pool_shares: Vec::new(),
+                breach_until: None,
+                emergency_until: None,
+            })
+            .collect(),
+        reserve: 0.05,
+        band: 0.1,
+    }
 }
 
 fn namespace(at: usize) -> Arc<str> {

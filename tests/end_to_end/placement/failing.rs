@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::api::storage::v1::StorageClass;
 use serde_json::json;
 
-use super::rig::{Batch, Rig, SCHEDULER, SOON};
+use super::rig::{Batch, Rig, SCHEDULER, SOON, sized};
 use super::stand::{Stand, limit};
 use crate::testbed::hirl;
 use crate::testbed::objects;
@@ -25,16 +25,19 @@ const SETTLED: Duration = Duration::from_mins(2);
 
 #[test]
 fn kill_9_in_a_burst_exceeds_nothing_loses_nothing_and_stops_nobody_else() -> Result<()> {
+    // Pods of one core; half of them is the budget, which is half of the nodes of 20 cores.
+    let pods = sized(400, 2000);
+    let (allowed, room) = (pods / 2, pods as i64 * 500);
     run(async {
         let rig = Rig::start().await?;
-        rig.nodes("general", 20, 20).await?;
+        rig.nodes("general", pods / 20, 20).await?;
         rig.namespace("shop", "payments").await?;
         rig.namespace_with("free", &[]).await?;
         let budgets = [Budget::new("payments", "P1", 0.5)];
-        let mut stand = Stand::start(rig, &Choices::new(&["general"]), &budgets, 200_000).await?;
+        let mut stand = Stand::start(rig, &Choices::new(&["general"]), &budgets, room).await?;
         let client = stand.rig.client.clone();
         let burst =
-            tokio::spawn(async move { Batch::new("shop", "p-", "1").create(&client, 400).await });
+            tokio::spawn(async move { Batch::new("shop", "p-", "1").create(&client, pods).await });
         until("the burst to be under way", SOON, async || {
             let bound = stand.rig.placed("shop", "p-").await?.len();
             ensure!(bound >= 20, "{bound} are bound");
@@ -47,7 +50,7 @@ fn kill_9_in_a_burst_exceeds_nothing_loses_nothing_and_stops_nobody_else() -> Re
         let free = Batch { scheduler: "default-scheduler", ..Batch::new("free", "p-", "1") };
         free.create(&stand.rig.client, 20).await?;
         stand.rig.bound("free", "p-", 20, SOON).await?;
-        ensure!(at_death < 200, "the burst was over before the end");
+        ensure!(at_death < allowed, "the burst was over before the end");
         stand.hirl.restart()?;
         let since = Instant::now();
         until("a binding after the restart", SOON, async || {
@@ -57,16 +60,16 @@ fn kill_9_in_a_burst_exceeds_nothing_loses_nothing_and_stops_nobody_else() -> Re
         })
         .await?;
         let first = since.elapsed().as_secs_f64();
-        stand.rig.bound("shop", "p-", 200, SETTLED).await?;
+        stand.rig.bound("shop", "p-", allowed, SETTLED).await?;
         let all = since.elapsed().as_secs_f64();
-        let course = stand.judged(&[limit("payments", "general", 200_000)])?;
-        ensure!(course.peak("payments", "general").cpu == 200_000, "not used up");
+        let course = stand.judged(&[limit("payments", "general", room)])?;
+        ensure!(course.peak("payments", "general").cpu == room, "not used up");
         stand.rig.adds_up(&course, "shop", "payments").await?;
-        let lost = 400 - stand.rig.pods("shop").await?.len();
+        let lost = pods - stand.rig.pods("shop").await?.len();
         ensure!(lost == 0, "{lost} pods are lost");
         println!(
-            "kill -9 with {at_death} of 400 pods bound: first binding {first:.1} s after the restart, all 200 \
-             after {all:.1} s, peak 200000m of 200000m"
+            "kill -9 with {at_death} of {pods} pods bound: first binding {first:.1} s after the restart, all \
+             {allowed} after {all:.1} s, peak {room}m of {room}m"
         );
         Ok(())
     })

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::PostParams;
 
-use super::rig::{Batch, DOMAIN, Rig, SOON, shipped};
+use super::rig::{Batch, DOMAIN, Rig, SOON, shipped, sized};
 use super::stand::{Stand, limit};
 use crate::testbed::judge::{Limit, Room};
 use crate::testbed::placing::{Budget, Choices};
@@ -17,6 +17,7 @@ use crate::testbed::wait::{throughout, until};
 
 #[test]
 fn gated_pods_cost_the_scheduler_nothing_and_come_through_by_class() -> Result<()> {
+    let pods = sized(300, 10_000);
     run(async {
         let rig = Rig::start().await?;
         rig.nodes("general", 20, 10).await?;
@@ -28,16 +29,16 @@ fn gated_pods_cost_the_scheduler_nothing_and_come_through_by_class() -> Result<(
         let rig = &stand.rig;
         shipped(&rig.plane, &["gates/policy.yaml"]).await?;
         let low = Batch::new("lake", "low-", "1").class("hirl-p3");
-        let pods: Api<Pod> = Api::namespaced(rig.client.clone(), "lake");
+        let api: Api<Pod> = Api::namespaced(rig.client.clone(), "lake");
         until("the policy to gate pods", SOON, async || {
             let dry = PostParams { dry_run: true, ..PostParams::default() };
-            let made = pods.create(&dry, &low.pod(0)?).await?;
+            let made = api.create(&dry, &low.pod(0)?).await?;
             let gates = made.spec.and_then(|spec| spec.scheduling_gates).unwrap_or_default();
             ensure!(gates.len() == 1 && gates[0].name == "hirl-scale.io/budget", "{gates:?}");
             Ok(())
         })
         .await?;
-        low.create(&rig.client, 300).await?;
+        low.create(&rig.client, pods).await?;
         rig.bound("lake", "low-", 20, SOON).await?;
         throughout("the budget behind gates", Duration::from_secs(12), async || {
             let bound = rig.placed("lake", "low-").await?.len();
@@ -48,7 +49,7 @@ fn gated_pods_cost_the_scheduler_nothing_and_come_through_by_class() -> Result<(
         let waiting = rig.waiting("lake", "low-").await?;
         let gated = waiting.values().filter(|(reason, _)| reason == "SchedulingGated").count();
         let refusals = stand.refusals("data").await?;
-        ensure!(gated >= 275, "{gated} of 280 are gated: {:?}", waiting.values().next());
+        ensure!(gated + 25 >= pods, "{gated} of {pods} are gated: {:?}", waiting.values().next());
         ensure!(refusals <= 30.0, "{refusals} refusals: gated pods reached the scheduler");
 
         // Later, but of a higher class: they go first when room opens.
@@ -85,7 +86,7 @@ fn gated_pods_cost_the_scheduler_nothing_and_come_through_by_class() -> Result<(
         let seen = stand.refusals("data").await?;
         let left = rig.waiting("lake", "low-").await?.into_values().next().context("none left")?;
         println!(
-            "gates: {gated} of 280 gated, {refusals} refusals for them; {high} of 20 new places to the \
+            "gates: {gated} of {pods} gated, {refusals} refusals for them; {high} of 20 new places to the \
              higher class; {seen} refusals in all; the rest says {left:?}"
         );
         Ok(())

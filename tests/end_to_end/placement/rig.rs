@@ -23,6 +23,11 @@ pub(crate) const SOON: Duration = Duration::from_secs(40);
 /// The scheduler that pods ask for unless a test says otherwise.
 pub(crate) const SCHEDULER: &str = "hirl-scheduler";
 
+/// A size cut to fit `make test`, or the full one with `HIRL_SCALE=1` (`make e2e-scale`).
+pub(crate) fn sized(small: usize, full: usize) -> usize {
+    if std::env::var_os("HIRL_SCALE").is_some() { full } else { small }
+}
+
 /// The cluster that pods are placed in.
 pub(crate) struct Rig {
     /// The control plane.
