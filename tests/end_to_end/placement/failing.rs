@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::api::storage::v1::StorageClass;
 use serde_json::json;
 
-use super::rig::{Batch, Rig, SCHEDULER, SOON, sized};
+use super::rig::{Batch, Rig, SCHEDULER, SOON, milli, sized};
 use super::stand::{Stand, limit};
 use crate::testbed::hirl;
 use crate::testbed::objects;
@@ -27,7 +27,7 @@ const SETTLED: Duration = Duration::from_mins(2);
 fn kill_9_in_a_burst_exceeds_nothing_loses_nothing_and_stops_nobody_else() -> Result<()> {
     // Pods of one core; half of them is the budget, which is half of the nodes of 20 cores.
     let pods = sized(400, 2000);
-    let (allowed, room) = (pods / 2, pods as i64 * 500);
+    let (allowed, room) = (pods / 2, milli(pods) / 2);
     run(async {
         let rig = Rig::start().await?;
         rig.nodes("general", pods / 20, 20).await?;

@@ -28,6 +28,11 @@ pub(crate) fn sized(small: usize, full: usize) -> usize {
     if std::env::var_os("HIRL_SCALE").is_some() { full } else { small }
 }
 
+/// So many cores in thousandths.
+pub(crate) fn milli(cores: usize) -> i64 {
+    i64::try_from(cores * 1000).unwrap_or(i64::MAX)
+}
+
 /// The cluster that pods are placed in.
 pub(crate) struct Rig {
     /// The control plane.

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use serde_json::json;
 
-use super::rig::{Batch, Rig, SCHEDULER, SOON, sized};
+use super::rig::{Batch, Rig, SCHEDULER, SOON, milli, sized};
 use super::stand::{Stand, limit};
+use crate::testbed::objects::create_all;
 use crate::testbed::placing::{Budget, Choices};
 use crate::testbed::run;
 use crate::testbed::scheduler::USER;
@@ -27,7 +28,7 @@ fn blocked_pods_neither_storm_nor_evict_nor_delay_others_while_binds_and_taints_
         rig.namespace_with("free", &[]).await?;
         let budgets = [Budget::new("data", "P2", 0.05), Budget::new("payments", "P0", 0.8)];
         let mut stand =
-            Stand::start(rig, &Choices::new(&["general"]), &budgets, allowed as i64 * 1000).await?;
+            Stand::start(rig, &Choices::new(&["general"]), &budgets, milli(allowed)).await?;
         let rig = &stand.rig;
         // Some that could be evicted, with the least priority.
         let victims = Batch { scheduler: "default-scheduler", ..Batch::new("free", "low-", "1") };
@@ -45,25 +46,9 @@ fn blocked_pods_neither_storm_nor_evict_nor_delay_others_while_binds_and_taints_
         .await?;
         let before = stand.refusals("data").await?;
 
-        // In each round twenty good pods, ten foreign ones, and taints on half of the first nodes.
         let began = Instant::now();
-        let good = Batch::new("shop", "good-", "10m").class("hirl-p0");
         for round in 0..rounds {
-            let pods = (0..20).map(|index| good.pod(round * 20 + index));
-            crate::testbed::objects::create_all(&rig.client, pods.collect::<Result<_>>()?).await?;
-            let foreign = Batch {
-                scheduler: "default-scheduler",
-                more: json!({"nodeName": format!("general-{}", round % nodes)}),
-                ..Batch::new("free", "foreign-", "10m")
-            };
-            let pods = (0..10).map(|index| foreign.pod(round * 10 + index));
-            crate::testbed::objects::create_all(&rig.client, pods.collect::<Result<_>>()?).await?;
-            for node in 0..10 {
-                let taint = json!([{"key": "churn", "effect": "NoSchedule"}]);
-                let taints = if (round + node) % 2 == 0 { taint } else { json!(null) };
-                let patch = json!({"spec": {"taints": taints}});
-                rig.patch_node(&format!("general-{node}"), patch).await?;
-            }
+            churn(rig, round, nodes).await?;
             tokio::time::sleep(Duration::from_secs(2)).await;
         }
         rig.bound("shop", "good-", 20 * rounds, SOON).await?;
@@ -71,8 +56,8 @@ fn blocked_pods_neither_storm_nor_evict_nor_delay_others_while_binds_and_taints_
         let calls = stand.refusals("data").await? - before;
 
         let course = stand.judged(&[
-            limit("data", "general", allowed as i64 * 1000),
-            limit("payments", "general", allowed as i64 * 16_000),
+            limit("data", "general", milli(allowed)),
+            limit("payments", "general", 16 * milli(allowed)),
         ])?;
         let lake = course.bound("lake/");
         ensure!(lake == allowed, "{lake} blocked pods are bound, not {allowed}");
@@ -105,4 +90,24 @@ fn blocked_pods_neither_storm_nor_evict_nor_delay_others_while_binds_and_taints_
         );
         Ok(())
     })
+}
+
+/// Twenty good pods, ten foreign ones, and taints on half of the first nodes.
+async fn churn(rig: &Rig, round: usize, nodes: usize) -> Result<()> {
+    let good = Batch::new("shop", "good-", "10m").class("hirl-p0");
+    let pods = (0..20).map(|index| good.pod(round * 20 + index));
+    create_all(&rig.client, pods.collect::<Result<_>>()?).await?;
+    let foreign = Batch {
+        scheduler: "default-scheduler",
+        more: json!({"nodeName": format!("general-{}", round % nodes)}),
+        ..Batch::new("free", "foreign-", "10m")
+    };
+    let pods = (0..10).map(|index| foreign.pod(round * 10 + index));
+    create_all(&rig.client, pods.collect::<Result<_>>()?).await?;
+    for node in 0..10 {
+        let taint = json!([{"key": "churn", "effect": "NoSchedule"}]);
+        let taints = if (round + node) % 2 == 0 { taint } else { json!(null) };
+        rig.patch_node(&format!("general-{node}"), json!({"spec": {"taints": taints}})).await?;
+    }
+    Ok(())
 }
