@@ -106,7 +106,7 @@ async fn churn(rig: &Rig, round: usize, nodes: usize) -> Result<()> {
     create_all(&rig.client, pods.collect::<Result<_>>()?).await?;
     for node in 0..10 {
         let taint = json!([{"key": "churn", "effect": "NoSchedule"}]);
-        let taints = if (round + node) % 2 == 0 { taint } else { json!(null) };
+        let taints = if (round + node).is_multiple_of(2) { taint } else { json!(null) };
         rig.patch_node(&format!("general-{node}"), json!({"spec": {"taints": taints}})).await?;
     }
     Ok(())
