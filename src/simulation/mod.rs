@@ -1,0 +1,4 @@
+//! One cluster in memory: the same seed, the same bytes. Pure: no I/O, no clock, and every random
+//! number comes from the seed tree.
+
+pub mod scenario;
