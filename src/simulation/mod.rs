@@ -1,4 +1,6 @@
 //! One cluster in memory: the same seed, the same bytes. Pure: no I/O, no clock, and every random
 //! number comes from the seed tree.
 
+pub mod hpa;
+pub mod queue;
 pub mod scenario;
