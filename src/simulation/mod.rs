@@ -1,6 +1,7 @@
 //! One cluster in memory: the same seed, the same bytes. Pure: no I/O, no clock, and every random
 //! number comes from the seed tree.
 
+pub mod counts;
 pub mod hpa;
 pub mod queue;
 pub mod scenario;

@@ -1,5 +1,6 @@
 //! What the controller remembers of one HPA: recommendations and what it changed when.
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 
 use crate::simulation::scenario::{ControllerSpec, HpaSpec, PolicyKind, ScaleRules, Select};
@@ -125,15 +126,19 @@ impl Hpa {
 
     /// The wanted count within what the policies and the bounds allow now.
     fn limit(&self, now: f64, current: u32, wanted: u32) -> u32 {
-        if wanted > current {
-            let allowed = self.allowed(&self.up, now, current, true).max(i64::from(current));
-            i64::from(wanted).min(allowed).min(i64::from(self.limits.max)) as u32
-        } else if wanted < current {
-            let allowed = self.allowed(&self.down, now, current, false).min(i64::from(current));
-            i64::from(wanted).max(allowed).max(i64::from(self.limits.min)) as u32
-        } else {
-            current
-        }
+        let (wanted, stands) = (i64::from(wanted), i64::from(current));
+        let held = match wanted.cmp(&stands) {
+            Ordering::Equal => stands,
+            Ordering::Greater => {
+                let allowed = self.allowed(&self.up, now, current, true).max(stands);
+                wanted.min(allowed).min(i64::from(self.limits.max))
+            }
+            Ordering::Less => {
+                let allowed = self.allowed(&self.down, now, current, false).min(stands);
+                wanted.max(allowed).max(i64::from(self.limits.min))
+            }
+        };
+        held as u32
     }
 
     /// The furthest count that the policies of one direction allow.

@@ -333,7 +333,8 @@ impl Station {
     ) -> PodOutcome {
         let capacity = self.capacity;
         let load = arriving / capacity;
-        let spread = (service.arrival_scv + self.variance / (self.seconds * self.seconds)) / 2.0;
+        let spread =
+            f64::midpoint(service.arrival_scv, self.variance / (self.seconds * self.seconds));
         // As many workers as the CPU can keep busy.
         let workers = (capacity * self.seconds).max(1.0);
         // Share of requests that have to wait, and how many wait, once the state is steady.
