@@ -2,3 +2,6 @@
 //! number comes from the seed tree.
 
 pub mod scenario;
+mod seed;
+
+pub use seed::{Draw, Seed, Space};
