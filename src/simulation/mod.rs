@@ -3,5 +3,7 @@
 
 pub mod scenario;
 mod seed;
+pub mod traffic;
 
 pub use seed::{Draw, Seed, Space};
+pub use traffic::Traffic;

@@ -3,10 +3,14 @@
 //! A [`Scenario`] is complete: every number is drawn, every app stands for itself.
 
 mod app;
+mod check;
 mod constants;
 mod domain;
 mod event;
+mod expand;
+mod paths;
 mod pool;
+mod text;
 mod world;
 
 use serde::{Deserialize, Serialize};
@@ -14,10 +18,13 @@ use serde::{Deserialize, Serialize};
 pub use app::{
     AppSpec, HpaSpec, MemorySpec, PolicyKind, ScalePolicy, ScaleRules, Select, StartSpec,
 };
+pub use check::{Flaw, Place};
 pub use constants::{Constants, LogNormalSpec, Range};
 pub use domain::{BatchWindow, CallSpec, DomainSpec, Pattern};
 pub use event::{EventKind, EventSpec, FaultKind, FaultSpec, Reach};
+pub use paths::Path;
 pub use pool::{PoolSpec, Provisioner};
+pub use text::{AppText, Document, Drawn, Error, HpaText, Located, Spread, StartText, read};
 pub use world::{ControllerSpec, TelemetrySpec};
 
 use crate::cluster::Timestamp;
