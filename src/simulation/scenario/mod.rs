@@ -3,11 +3,13 @@
 //! A [`Scenario`] is complete: every number is drawn, every app stands for itself.
 
 mod app;
+pub mod builtin;
 mod check;
 mod constants;
 mod domain;
 mod event;
 mod expand;
+pub mod families;
 mod paths;
 mod pool;
 mod text;
@@ -80,3 +82,6 @@ impl Scenario {
         self.pools.iter().position(|pool| pool.name == name)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -125,7 +125,9 @@ impl Document {
         serde_saphyr::from_str(text).map_err(|error| {
             let line = error.location().map(|location| location.line());
             let plain = error.without_snippet().to_string();
-            let sentence = plain.lines().next().unwrap_or_default().to_owned();
+            // The parser ends its sentence with the place, which stands in front here.
+            let sentence = plain.lines().next().unwrap_or_default();
+            let sentence = sentence.split(" at line ").next().unwrap_or_default().to_owned();
             Error { origin: origin.to_owned(), line, sentence }
         })
     }
