@@ -5,3 +5,8 @@ pub mod counts;
 pub mod hpa;
 pub mod queue;
 pub mod scenario;
+mod seed;
+pub mod traffic;
+
+pub use seed::{Draw, Seed, Space};
+pub use traffic::Traffic;

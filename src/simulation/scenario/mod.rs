@@ -3,10 +3,16 @@
 //! A [`Scenario`] is complete: every number is drawn, every app stands for itself.
 
 mod app;
+pub mod builtin;
+mod check;
 mod constants;
 mod domain;
 mod event;
+mod expand;
+pub mod families;
+mod paths;
 mod pool;
+mod text;
 mod world;
 
 use serde::{Deserialize, Serialize};
@@ -14,10 +20,13 @@ use serde::{Deserialize, Serialize};
 pub use app::{
     AppSpec, HpaSpec, MemorySpec, PolicyKind, ScalePolicy, ScaleRules, Select, StartSpec,
 };
+pub use check::{Flaw, Place};
 pub use constants::{Constants, LogNormalSpec, Range};
 pub use domain::{BatchWindow, CallSpec, DomainSpec, Pattern};
 pub use event::{EventKind, EventSpec, FaultKind, FaultSpec, Reach};
+pub use paths::Path;
 pub use pool::{PoolSpec, Provisioner};
+pub use text::{AppText, Document, Drawn, Error, HpaText, Located, Spread, StartText, read};
 pub use world::{ControllerSpec, TelemetrySpec};
 
 use crate::cluster::Timestamp;
@@ -73,3 +82,6 @@ impl Scenario {
         self.pools.iter().position(|pool| pool.name == name)
     }
 }
+
+#[cfg(test)]
+mod tests;
