@@ -3,6 +3,7 @@
 
 pub mod counts;
 pub mod hpa;
+pub mod provisioner;
 pub mod queue;
 pub mod scenario;
 mod seed;

@@ -21,7 +21,7 @@ pub struct Waves {
     /// Number of the first of them.
     first: u64,
     /// Begin and end of waves that are not judged yet.
-    waves: VecDeque<(f64, f64)>,
+    open: VecDeque<(f64, f64)>,
     /// Times of the wave that is judged.
     times: Vec<f64>,
     stampedes: u64,
@@ -37,7 +37,7 @@ impl Waves {
             nominal_seconds,
             asked: VecDeque::new(),
             first: 0,
-            waves: VecDeque::new(),
+            open: VecDeque::new(),
             times: Vec::new(),
             stampedes: 0,
             most: 0,
@@ -71,9 +71,9 @@ impl Waves {
             self.asked.iter().take(before).rev().take_while(|(asked, _)| *asked > edge).count();
         let usual = recent as f64 * rules.stampede_window_seconds / rules.stampede_mean_seconds;
         if count >= rules.stampede_least_nodes && f64::from(count) > rules.stampede_rate * usual {
-            match self.waves.back_mut() {
+            match self.open.back_mut() {
                 Some((_, end)) if *end >= begin => *end = at,
-                _ => self.waves.push_back((begin, at)),
+                _ => self.open.push_back((begin, at)),
             }
         }
         Ticket(self.first + self.asked.len() as u64 - 1)
@@ -100,10 +100,10 @@ impl Waves {
 
     /// Judges the waves that are over at `now` and forgets what no longer matters.
     pub fn settle(&mut self, now: f64) {
-        while let Some(&(begin, end)) = self.waves.front() {
-            let open = now <= end + self.definitions.stampede_window_seconds;
+        while let Some(&(begin, end)) = self.open.front() {
+            let growing = now <= end + self.definitions.stampede_window_seconds;
             let wave = || self.asked.iter().filter(|(at, _)| *at > begin && *at <= end);
-            if open || wave().any(|(_, took)| took.is_none()) {
+            if growing || wave().any(|(_, took)| took.is_none()) {
                 break;
             }
             self.times.clear();
@@ -117,9 +117,9 @@ impl Waves {
             let rank = (self.times.len() * 95).div_ceil(100).max(1) - 1;
             let late = self.definitions.stampede_delay * self.nominal_seconds;
             self.stampedes += u64::from(self.times.get(rank).is_some_and(|p95| *p95 > late));
-            self.waves.pop_front();
+            self.open.pop_front();
         }
-        let begin = self.waves.front().map_or(now, |(begin, _)| *begin);
+        let begin = self.open.front().map_or(now, |(begin, _)| *begin);
         let edge = begin.min(now - self.definitions.stampede_window_seconds)
             - self.definitions.stampede_mean_seconds;
         // A node that is still to come keeps its place: its ticket must be found.
