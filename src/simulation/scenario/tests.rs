@@ -1,5 +1,7 @@
 //! What a person may write, and what he is told when it is wrong.
 
+use std::fmt::Write as _;
+
 use super::*;
 use crate::cluster::Class;
 use crate::simulation::Seed;
@@ -207,12 +209,12 @@ fn ten_thousand_apps_work_and_a_million_are_refused() {
 fn too_many_paths_of_calls_are_refused() {
     let mut text = "name: web\ndurationSeconds: 60\npools:\n  - {name: p, nodeCpu: 8, nodeMemoryGib: 8, nodes: 1, maxNodes: 2}\napps:\n  - {name: a, domain: d0, serviceSeconds: 0.1, cpuRequest: 1}\ndomains:\n".to_owned();
     for index in 0..20 {
-        text += &format!("  - {{name: d{index}, class: P2, weight: 0.1, sloP99Seconds: 1}}\n");
+        writeln!(text, "  - {{name: d{index}, class: P2, weight: 0.1, sloP99Seconds: 1}}").unwrap();
     }
     text += "calls:\n";
     for from in 0..20 {
         for to in from + 1..20 {
-            text += &format!("  - {{from: d{from}, to: d{to}, perRequest: 1}}\n");
+            writeln!(text, "  - {{from: d{from}, to: d{to}, perRequest: 1}}").unwrap();
         }
     }
     assert!(refused(&text).contains("paths of calls"));
