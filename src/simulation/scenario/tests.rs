@@ -100,6 +100,19 @@ fn what_was_expanded_is_read_again() {
 }
 
 #[test]
+fn a_complete_scenario_is_a_text_that_reads_to_itself() {
+    let members = families::LEVELS.map(|level| families::generate(level, Seed::root(5)));
+    let built_in = ["adr-001", "node-pool-loss"]
+        .map(|name| builtin::scenario(name, Seed::root(5)).expect("it is built in"));
+    for scenario in members.chain(built_in) {
+        let scenario = scenario.unwrap();
+        let text = serde_saphyr::to_string(&scenario).unwrap();
+        // Nothing is left to draw, so the seed does not matter.
+        assert_eq!(read(&text, "again", Seed::root(6)).unwrap(), scenario);
+    }
+}
+
+#[test]
 fn a_mistake_is_told_in_one_sentence_with_its_line() {
     let line = |part: &str| {
         let at = shop().find(part).unwrap();
@@ -161,6 +174,7 @@ fn a_mistake_is_told_in_one_sentence_with_its_line() {
         ),
         ("- name: fraud\n", "- name: shop\n", "- name: fraud", "another domain has its name"),
         ("class: P1", "class: P9", "class: P1", "P9"),
+        ("rps: 100", "cpuLimit: 1\n    cpuLimitFactor: 2", "- name: cart", "give one"),
     ] {
         let text = shop().replacen(from, to, 1);
         assert_ne!(text, shop(), "{from}");

@@ -310,3 +310,21 @@ fn a_replayed_app_is_burstier_than_a_steady_one() {
     assert!((squares[0].sqrt() / 0.01 - 1.0).abs() < 0.1, "{}", squares[0].sqrt());
     assert!((squares[1].sqrt() / 0.3 - 1.0).abs() < 0.1, "{}", squares[1].sqrt());
 }
+
+#[test]
+fn a_reach_is_narrowed_by_domain_prefix_and_number() {
+    let scenario = scenario("");
+    let reached = |domains: &[&str], prefix: &str, limit| {
+        crate::simulation::scenario::Reach {
+            domains: domains.iter().map(|name| (*name).to_owned()).collect(),
+            app_prefix: prefix.to_owned(),
+            limit,
+        }
+        .apps(&scenario)
+    };
+    assert_eq!(reached(&[], "", None), [true; 4]);
+    assert_eq!(reached(&["risk"], "", None), [false, false, true, true]);
+    assert_eq!(reached(&[], "b", None), [false, true, false, false]);
+    assert_eq!(reached(&[], "", Some(3)), [true, true, true, false]);
+    assert_eq!(reached(&["risk"], "", Some(1)), [false, false, true, false]);
+}
