@@ -36,7 +36,7 @@ pub struct LogNormalSpec {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Constants {
-    /// Time from binding to started containers with the image present, in seconds: LogNormal
+    /// Time from binding to started containers with the image present, in seconds: `LogNormal`
     /// (mu 0.297, sigma 1.326), median 1.35 s, p99 29 s. Section 5.2, "Cold-start tail": Huawei,
     /// five regions, 31 days. The Kubernetes SLO (p99 at most 5 s) is without its tail.
     pub container_start: LogNormalSpec,

@@ -75,6 +75,9 @@ fn plain<T: Clone>(items: &[Located<T>]) -> Vec<T> {
 
 impl AppText {
     fn expand(&self, slo_p99_seconds: f64, seed: Seed) -> Result<Vec<AppSpec>, String> {
+        if self.cpu_limit.is_some() && self.cpu_limit_factor.is_some() {
+            return Err("cpuLimit and cpuLimitFactor say the same: give one".to_owned());
+        }
         let count = self.count.unwrap_or(1);
         let mut apps = Vec::with_capacity(count as usize);
         for number in 0..count {
@@ -121,7 +124,9 @@ impl AppText {
                 timeout_seconds: self.timeout_seconds.unwrap_or(5.0 * slo_p99_seconds),
                 retries: self.retries,
                 cpu_request,
-                cpu_limit: self.cpu_limit_factor.map(|factor| factor * cpu_request),
+                cpu_limit: self
+                    .cpu_limit_factor
+                    .map_or(self.cpu_limit, |factor| Some(factor * cpu_request)),
                 memory: self.memory,
                 start: StartSpec {
                     ready_median_seconds: ready,

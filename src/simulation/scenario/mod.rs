@@ -1,6 +1,7 @@
 //! What is simulated, as data: who runs where, what asks of them, and what goes wrong.
 //!
-//! A [`Scenario`] is complete: every number is drawn, every app stands for itself.
+//! A [`Scenario`] is complete: every number is drawn, every app stands for itself. People write the
+//! shorter [`Document`], which [`read`] completes; written out, a scenario is such a text as well.
 
 mod app;
 pub mod builtin;

@@ -1,5 +1,7 @@
 //! What a person may write, and what he is told when it is wrong.
 
+use std::fmt::Write as _;
+
 use super::*;
 use crate::cluster::Class;
 use crate::simulation::Seed;
@@ -98,6 +100,19 @@ fn what_was_expanded_is_read_again() {
 }
 
 #[test]
+fn a_complete_scenario_is_a_text_that_reads_to_itself() {
+    let members = families::LEVELS.map(|level| families::generate(level, Seed::root(5)));
+    let built_in = ["adr-001", "node-pool-loss"]
+        .map(|name| builtin::scenario(name, Seed::root(5)).expect("it is built in"));
+    for scenario in members.chain(built_in) {
+        let scenario = scenario.unwrap();
+        let text = serde_saphyr::to_string(&scenario).unwrap();
+        // Nothing is left to draw, so the seed does not matter.
+        assert_eq!(read(&text, "again", Seed::root(6)).unwrap(), scenario);
+    }
+}
+
+#[test]
 fn a_mistake_is_told_in_one_sentence_with_its_line() {
     let line = |part: &str| {
         let at = shop().find(part).unwrap();
@@ -159,6 +174,7 @@ fn a_mistake_is_told_in_one_sentence_with_its_line() {
         ),
         ("- name: fraud\n", "- name: shop\n", "- name: fraud", "another domain has its name"),
         ("class: P1", "class: P9", "class: P1", "P9"),
+        ("rps: 100", "cpuLimit: 1\n    cpuLimitFactor: 2", "- name: cart", "give one"),
     ] {
         let text = shop().replacen(from, to, 1);
         assert_ne!(text, shop(), "{from}");
@@ -207,12 +223,12 @@ fn ten_thousand_apps_work_and_a_million_are_refused() {
 fn too_many_paths_of_calls_are_refused() {
     let mut text = "name: web\ndurationSeconds: 60\npools:\n  - {name: p, nodeCpu: 8, nodeMemoryGib: 8, nodes: 1, maxNodes: 2}\napps:\n  - {name: a, domain: d0, serviceSeconds: 0.1, cpuRequest: 1}\ndomains:\n".to_owned();
     for index in 0..20 {
-        text += &format!("  - {{name: d{index}, class: P2, weight: 0.1, sloP99Seconds: 1}}\n");
+        writeln!(text, "  - {{name: d{index}, class: P2, weight: 0.1, sloP99Seconds: 1}}").unwrap();
     }
     text += "calls:\n";
     for from in 0..20 {
         for to in from + 1..20 {
-            text += &format!("  - {{from: d{from}, to: d{to}, perRequest: 1}}\n");
+            writeln!(text, "  - {{from: d{from}, to: d{to}, perRequest: 1}}").unwrap();
         }
     }
     assert!(refused(&text).contains("paths of calls"));

@@ -242,7 +242,10 @@ pub struct AppText {
     pub retries: u32,
     /// See [`super::AppSpec::cpu_request`].
     pub cpu_request: Spread,
-    /// CPU limit as a multiple of the request; no limit unless given.
+    /// See [`super::AppSpec::cpu_limit`], in cores; no limit unless this or `cpuLimitFactor` is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_limit: Option<f64>,
+    /// CPU limit as a multiple of the request, in place of `cpuLimit`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_limit_factor: Option<f64>,
     /// See [`super::AppSpec::memory`].
@@ -318,6 +321,7 @@ impl AppText {
             timeout_seconds: None,
             retries: Self::once(),
             cpu_request: request,
+            cpu_limit: None,
             cpu_limit_factor: None,
             memory: MemorySpec::default(),
             start: StartText::default(),

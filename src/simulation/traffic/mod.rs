@@ -130,7 +130,8 @@ impl Traffic {
 
     /// Requests per second that are offered to each app between `from_seconds` after the start and
     /// `step_seconds` later, in the order of the scenario: what arrives is a whole number of
-    /// requests. Allocates nothing. Apps beyond the end of `out` are left out.
+    /// requests. The same instant and length of step give the same numbers; another length gives
+    /// other counts of the same traffic. Allocates nothing. Apps beyond the end of `out` are left out.
     pub fn offered(&mut self, from_seconds: f64, step_seconds: f64, out: &mut [f64]) {
         if step_seconds <= 0.0 {
             out.fill(0.0);
@@ -188,13 +189,16 @@ impl Traffic {
         }
     }
 
-    fn factor(&mut self, cohort: usize, seconds: f64, noisy: bool) -> f64 {
+    fn factor(&mut self, cohort: usize, seconds: f64, with_noise: bool) -> f64 {
         let cohort = &self.cohorts[cohort];
         let events: f64 =
             cohort.events.iter().map(|event| self.bumps[*event].at(seconds)).product();
         let (noise, glide) = &mut self.shared[cohort.domain];
-        let shared =
-            if noisy && *noise > 0.0 { (1.0 + *noise * glide.at(seconds)).max(0.0) } else { 1.0 };
+        let shared = if with_noise && *noise > 0.0 {
+            (1.0 + *noise * glide.at(seconds)).max(0.0)
+        } else {
+            1.0
+        };
         self.shapes[cohort.shape].at(seconds) * events * shared
     }
 

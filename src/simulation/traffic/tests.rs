@@ -205,14 +205,14 @@ fn noise_glides_and_keeps_its_deviation_everywhere() {
     }
 }
 
-fn shape(pattern: Pattern) -> Shape {
+fn shape(pattern: &Pattern) -> Shape {
     // A Monday.
-    Shape::new(&pattern, Timestamp::from_millis(1_740_960_000_000))
+    Shape::new(pattern, Timestamp::from_millis(1_740_960_000_000))
 }
 
 #[test]
 fn a_day_peaks_at_its_hour_and_weekends_differ() {
-    let shape = shape(Pattern::Diurnal { swing: 0.6, peak_hour: 14.0, weekend: 0.5 });
+    let shape = shape(&Pattern::Diurnal { swing: 0.6, peak_hour: 14.0, weekend: 0.5 });
     let day = |day: f64, hour: f64| shape.at((day * 24.0 + hour) * HOUR);
     assert!((day(0.0, 14.0) - 1.6).abs() < 1e-9);
     assert!((day(1.0, 2.0) - 0.4).abs() < 1e-9);
@@ -227,14 +227,14 @@ fn a_day_peaks_at_its_hour_and_weekends_differ() {
 
 #[test]
 fn offices_open_and_batches_run_when_they_say() {
-    let office = shape(Pattern::Office { from_hour: 8.0, to_hour: 18.0, idle: 0.1 });
+    let office = shape(&Pattern::Office { from_hour: 8.0, to_hour: 18.0, idle: 0.1 });
     for (hour, wanted) in
         [(3.0, 0.1), (7.5, 0.55), (8.0, 1.0), (13.0, 1.0), (18.5, 0.55), (20.0, 0.1), (130.0, 0.1)]
     {
         assert!((office.at(hour * HOUR) - wanted).abs() < 1e-9, "{hour}");
     }
     let window = |from_hour, hours, level| BatchWindow { from_hour, hours, level };
-    let batch = shape(Pattern::Batch {
+    let batch = shape(&Pattern::Batch {
         windows: vec![window(22.0, 4.0, 1.0), window(23.0, 1.0, 3.0)],
         idle: 0.0,
     });
@@ -247,7 +247,7 @@ fn offices_open_and_batches_run_when_they_say() {
 
 #[test]
 fn a_recording_is_played_around_its_mean_and_begins_again() {
-    let replay = shape(Pattern::Replay {
+    let replay = shape(&Pattern::Replay {
         interval_seconds: 60.0,
         values: vec![10.0, 30.0, 20.0],
         burstiness: 0.2,
@@ -272,4 +272,59 @@ fn apps_of_their_own_pattern_keep_it() {
     scenario.apps[1].traffic = Some(Pattern::Office { from_hour: 8.0, to_hour: 18.0, idle: 0.0 });
     near(&expected(&scenario, 0.0), &[1000.0, 0.0, 10.0 + 375.0, 125.0]);
     near(&expected(&scenario, 12.0 * HOUR), &[1000.0, 500.0, 572.5, 187.5]);
+}
+
+#[test]
+fn one_app_more_changes_nothing_for_the_others() {
+    let mut scenario = scenario("");
+    for app in &mut scenario.apps {
+        app.noise = 0.2;
+    }
+    let offered = |scenario: &Scenario| {
+        let mut out = vec![0.0; scenario.apps.len()];
+        Traffic::new(scenario, Seed::root(1)).offered(600.0, 10.0, &mut out);
+        out
+    };
+    let before = offered(&scenario);
+    let mut app = scenario.apps[3].clone();
+    (app.name, app.call_weight) = ("z".into(), 0.0);
+    scenario.apps.push(app);
+    scenario.validate().unwrap();
+    assert_eq!(offered(&scenario)[..4], before);
+}
+
+#[test]
+fn a_replayed_app_is_burstier_than_a_steady_one() {
+    let mut scenario = scenario("");
+    let recording =
+        Pattern::Replay { interval_seconds: 60.0, values: vec![7.0, 7.0], burstiness: 0.3 };
+    scenario.apps[1].traffic = Some(recording);
+    let mut traffic = Traffic::new(&scenario, Seed::root(2));
+    let (mut out, mut squares) = (vec![0.0; 4], [0.0; 2]);
+    for step in 0..4000 {
+        traffic.offered(f64::from(step) * 10.0, 10.0, &mut out);
+        squares[0] += (out[0] / 1000.0 - 1.0).powi(2) / 4000.0;
+        squares[1] += (out[1] / 500.0 - 1.0).powi(2) / 4000.0;
+    }
+    // Poisson alone: one over the square root of 10,000 requests.
+    assert!((squares[0].sqrt() / 0.01 - 1.0).abs() < 0.1, "{}", squares[0].sqrt());
+    assert!((squares[1].sqrt() / 0.3 - 1.0).abs() < 0.1, "{}", squares[1].sqrt());
+}
+
+#[test]
+fn a_reach_is_narrowed_by_domain_prefix_and_number() {
+    let scenario = scenario("");
+    let reached = |domains: &[&str], prefix: &str, limit| {
+        crate::simulation::scenario::Reach {
+            domains: domains.iter().map(|name| (*name).to_owned()).collect(),
+            app_prefix: prefix.to_owned(),
+            limit,
+        }
+        .apps(&scenario)
+    };
+    assert_eq!(reached(&[], "", None), [true; 4]);
+    assert_eq!(reached(&["risk"], "", None), [false, false, true, true]);
+    assert_eq!(reached(&[], "b", None), [false, true, false, false]);
+    assert_eq!(reached(&[], "", Some(3)), [true, true, true, false]);
+    assert_eq!(reached(&["risk"], "", Some(1)), [false, false, true, false]);
 }
