@@ -7,6 +7,7 @@ pub mod provisioner;
 pub mod queue;
 pub mod scenario;
 mod seed;
+pub mod startup;
 pub mod traffic;
 
 pub use seed::{Draw, Seed, Space};
