@@ -6,12 +6,10 @@ use std::collections::VecDeque;
 use crate::simulation::scenario::{ControllerSpec, HpaSpec, PolicyKind, ScaleRules, Select};
 
 /// The bounds of one HPA.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Lower bound.
-    pub min: u32,
-    /// Upper bound.
-    pub max: u32,
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    min: u32,
+    max: u32,
 }
 
 /// One HPA with its memory.

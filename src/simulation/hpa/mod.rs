@@ -1,13 +1,16 @@
 //! The stock `HorizontalPodAutoscaler` controller: its arithmetic, its memory and its pace.
 //!
-//! Written after the behaviour of `kube-controller-manager` 1.33 to 1.36: the replica calculator
-//! (whole percents of utilisation, pods without metrics, pods that are not ready), the maximum
-//! over metrics, stabilisation windows and behaviour policies.
+//! The replica calculator (whole percents of utilisation, pods without metrics, pods that are not
+//! ready), the maximum over metrics, stabilisation windows and behaviour policies, written after
+//! the source of the controller. Its tests are worked out by hand; answers recorded from a running
+//! controller are not among them. Every HPA here has a `behavior`, as [`HpaSpec`] gives it.
+//!
+//! [`HpaSpec`]: super::scenario::HpaSpec
 
 mod memory;
 mod pace;
 
-pub use memory::{Hpa, Limits};
+pub use memory::Hpa;
 pub use pace::{first_sync, period};
 
 /// Relative changes that the controller ignores.

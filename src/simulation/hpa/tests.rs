@@ -16,7 +16,7 @@ fn cpu(pods: u32, percent: u64, missing: u32, unready: u32) -> Resource {
     }
 }
 
-/// What the controller answers, worked out by hand from its source: target 50 %.
+/// What the controller answers, worked out by hand: target 50 %.
 #[test]
 fn the_replica_calculator() {
     for (what, resource, current, expected) in [
