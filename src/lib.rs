@@ -9,6 +9,8 @@ pub mod safety;
 
 pub mod pilot;
 
+pub mod simulation;
+
 pub mod clock;
 pub mod tls;
 

@@ -14,6 +14,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("safety", &["cluster", "observation", "policy"]),
     ("placement", &["cluster", "safety"]),
     ("pilot", &["cluster", "observation", "policy", "safety"]),
+    ("simulation", &["cluster", "observation", "policy", "safety", "placement", "pilot"]),
     ("clock", &["cluster"]),
     ("tls", &[]),
     ("instruments", &[]),
@@ -90,7 +91,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that do no I/O, read no clock and draw no random number of their own.
-const PURE: &[&str] = &["cluster", "observation", "policy", "safety", "placement", "pilot"];
+const PURE: &[&str] =
+    &["cluster", "observation", "policy", "safety", "placement", "pilot", "simulation"];
 
 /// What a pure module must not name.
 const IMPURE: &[&str] = &[
