@@ -13,6 +13,7 @@ use serde_json::json;
 use super::rig::{Batch, DOMAIN, SCHEDULER, SOON, shipped};
 use crate::stage::{self, Stage};
 use crate::testbed::control_plane;
+use crate::testbed::judge::Course;
 use crate::testbed::objects::{self, Autoscaler, Workload};
 use crate::testbed::placing::{self, Budget};
 use crate::testbed::scheduler::{Scheduler, Setup};
@@ -33,7 +34,7 @@ const RISEN: u32 = 45;
 #[test]
 fn a_flash_of_p3_work_does_not_delay_p0_and_without_the_extender_it_does() -> Result<()> {
     run(async {
-        let stage = stage().await?;
+        let stage = stage(60).await?;
         let setup = |extender| Setup { no_preemption: true, ..Setup::new(SCHEDULER, extender) };
 
         let with = Some(placing::extender(&stage.hirl, "strict"));
@@ -69,8 +70,48 @@ fn a_flash_of_p3_work_does_not_delay_p0_and_without_the_extender_it_does() -> Re
     })
 }
 
-/// The pool, the two domains, the P0 app with its HPA, and hirl behind both APIs.
-async fn stage() -> Result<Stage> {
+#[test]
+#[expect(clippy::print_stdout, reason = "figures, with --nocapture")]
+fn a_domain_that_breaks_its_slo_may_use_the_band_with_its_own_class() -> Result<()> {
+    run(async {
+        // The app may not grow: who fills the band are pods without an HPA.
+        let stage = stage(CALM).await?;
+        let strict = Setup::new(SCHEDULER, Some(placing::extender(&stage.hirl, "strict")));
+        let _scheduler = Scheduler::start(stage.plane(), "with", &strict).await?;
+        calm(&stage).await?;
+        let client = stage.plane().client();
+        let pods =
+            |prefix| Batch { scheduler: "default-scheduler", ..Batch::new("pay", prefix, "100m") };
+        // More than the band holds, and some of a lower class behind them.
+        pods("p0-").class("hirl-p0").create(&client, 60).await?;
+        let full = |cores: f64| (cores * 10.0) as usize;
+        holds(&stage, full(5.0)).await?;
+        pods("p2-").class("hirl-p2").create(&client, 10).await?;
+        // Half of the requests fail.
+        stage.testbed.twin.pin("pay", "checkout", Gauge::ErrorRatio, 0.5)?;
+        holds(&stage, full(5.5)).await?;
+        let course = Course::read(&stage.plane().audit_log()?, DOMAIN)?;
+        let peak = course.peak("payments", "general").cpu;
+        ensure!(peak == 5500, "{peak}m, not the budget of 5000m and its band");
+        ensure!(course.bound("pay/p2-") == 0, "a lower class used the band");
+        println!("breach of the SLO: {peak}m of 5000m and a band of a tenth");
+        Ok(())
+    })
+}
+
+/// Waits until so many pods of the P0 domain are bound, and sees that it stays so.
+async fn holds(stage: &Stage, count: usize) -> Result<()> {
+    let seen = async || {
+        let bound = bound(stage, "pay").await?;
+        ensure!(bound == count, "{bound} are bound, not {count}");
+        Ok(())
+    };
+    until("the domain to use what it may", SOON, seen).await?;
+    throughout("that limit", Duration::from_secs(12), seen).await
+}
+
+/// The pool, the two domains, the P0 app with its HPA, which raises it to `most`, and hirl behind both APIs.
+async fn stage(most: u32) -> Result<Stage> {
     let options = Options {
         plane: control_plane::Options { audit: true, ..control_plane::Options::default() },
         ..Options::default()
@@ -114,7 +155,7 @@ async fn stage() -> Result<Stage> {
     deployment["spec"]["template"]["spec"]["priorityClassName"] = json!("hirl-p0");
     let deployment: Deployment = serde_json::from_value(deployment)?;
     objects::apply_namespaced(&client, &deployment).await?;
-    let follower = Autoscaler::following("pay", "checkout", 1, 60);
+    let follower = Autoscaler::following("pay", "checkout", 1, most);
     objects::apply_namespaced(&client, &follower.object()?).await?;
     Ok(stage)
 }
