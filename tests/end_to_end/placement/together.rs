@@ -71,7 +71,6 @@ fn a_flash_of_p3_work_does_not_delay_p0_and_without_the_extender_it_does() -> Re
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "figures, with --nocapture")]
 fn a_domain_that_breaks_its_slo_may_use_the_band_with_its_own_class() -> Result<()> {
     run(async {
         // The app may not grow: who fills the band are pods without an HPA.
