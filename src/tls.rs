@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 
 /// Why TLS material cannot be used.
@@ -72,6 +74,18 @@ pub fn client_config(ca: &[u8], identity: Option<(&[u8], &[u8])>) -> Result<Clie
         }
         None => builder.with_no_client_auth(),
     })
+}
+
+/// Connections over `config` to whoever proves to be `name`, whatever the address says.
+#[must_use]
+pub fn connector(config: ClientConfig, name: ServerName<'static>) -> HttpsConnector<HttpConnector> {
+    HttpsConnectorBuilder::new()
+        .with_tls_config(config)
+        .https_only()
+        .with_server_name_resolver(FixedServerNameResolver::new(name))
+        .enable_http1()
+        .enable_http2()
+        .build()
 }
 
 /// An error with its causes in one line: `connect: refused` instead of `client error (Connect)`.

@@ -10,7 +10,7 @@ use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::header::AUTHORIZATION;
 use hyper::{Request, StatusCode, Uri};
-use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -18,6 +18,8 @@ use rustls::pki_types::ServerName;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::cluster::Amount;
+use crate::placement::Epoch;
 use crate::tls;
 
 /// Where a pod finds the token of its service account.
@@ -175,14 +177,8 @@ impl Server {
             .unwrap_or_else(|| host.trim_start_matches('[').trim_end_matches(']').to_owned());
         let name = ServerName::try_from(name.clone())
             .with_context(|| format!("{name:?} is no name of a server"))?;
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(config)
-            .https_only()
-            .with_server_name_resolver(FixedServerNameResolver::new(name))
-            .enable_http1()
-            .enable_http2()
-            .build();
-        let http = legacy::Client::builder(TokioExecutor::new()).build(connector);
+        let http =
+            legacy::Client::builder(TokioExecutor::new()).build(tls::connector(config, name));
         Ok(Self { http, token })
     }
 
@@ -233,18 +229,6 @@ struct Placement {
 }
 
 #[derive(Debug, Deserialize)]
-struct Epoch {
-    term: u64,
-    sequence: u64,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-struct Amount {
-    cpu_milli: u64,
-    memory: u64,
-}
-
-#[derive(Debug, Deserialize)]
 #[expect(clippy::struct_field_names, reason = "the names of the answer")]
 struct Pool {
     pool: String,
@@ -255,14 +239,12 @@ struct Pool {
     held: Amount,
 }
 
-impl Amount {
-    fn cores(self) -> f64 {
-        self.cpu_milli as f64 / 1000.0
-    }
+fn cores(amount: Amount) -> f64 {
+    amount.cpu_milli as f64 / 1000.0
+}
 
-    fn gib(self) -> f64 {
-        self.memory as f64 / f64::from(1 << 30)
-    }
+fn gib(amount: Amount) -> f64 {
+    amount.memory as f64 / f64::from(1 << 30)
 }
 
 /// The answer in plain words. Writing into a string cannot fail.
@@ -293,8 +275,8 @@ fn sentences(answer: &Answer) -> String {
         let _ = writeln!(
             text,
             "It is charged to domain {domain} as {class}: {:.3} cores and {:.2} GiB.",
-            request.cores(),
-            request.gib()
+            cores(*request),
+            gib(*request)
         );
     }
     match &place.refused {
@@ -314,19 +296,19 @@ fn sentences(answer: &Answer) -> String {
         let _ = writeln!(text, "There is no shared node pool.");
         return text;
     }
-    let _ = writeln!(text, "Budgets of decision {}-{}, in cores:", epoch.term, epoch.sequence);
+    let _ = writeln!(text, "Budgets of decision {epoch}, in cores:");
     let wide = place.pools.iter().map(|pool| pool.pool.len()).max().unwrap_or(0).max(4);
     let _ = writeln!(text, "  {:wide$}  share    budget      used      held", "pool");
     for pool in &place.pools {
-        let used = pool.bound.cores() + pool.binding.cores();
+        let used = cores(pool.bound) + cores(pool.binding);
         let _ = writeln!(
             text,
             "  {:wide$}  {:>4.1} %  {:>8.3}  {:>8.3}  {:>8.3}",
             pool.pool,
             pool.share * 100.0,
-            pool.limit.cores(),
+            cores(pool.limit),
             used,
-            pool.held.cores(),
+            cores(pool.held),
         );
     }
     text
@@ -392,10 +374,10 @@ mod tests {
             domain: None,
             bypass: Some(crate::placement::Bypass::DaemonSet),
             class: crate::cluster::Class::P2,
-            request: crate::cluster::Amount::ZERO,
+            request: Amount::ZERO,
             state: "pending",
             node: None,
-            epoch: crate::placement::Epoch::default(),
+            epoch: Epoch::default(),
             refused: None,
             pools: Vec::new(),
         };

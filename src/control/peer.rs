@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::header::IF_NONE_MATCH;
 use hyper::{Request, StatusCode};
-use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -166,16 +166,9 @@ impl Client {
         let name = ServerName::try_from(self.settings.server_name.clone())
             .map_err(|_| Error::Address(self.settings.server_name.clone()))?;
         let config = tls::client_config(&material.ca, Some((&material.cert, &material.key)))?;
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(config)
-            .https_only()
-            .with_server_name_resolver(FixedServerNameResolver::new(name))
-            .enable_http1()
-            .enable_http2()
-            .build();
         let http = legacy::Client::builder(TokioExecutor::new())
             .pool_idle_timeout(Duration::from_secs(30))
-            .build(connector);
+            .build(tls::connector(config, name));
         *current = Some((material, http.clone()));
         Ok(http)
     }

@@ -181,7 +181,7 @@ impl Inner {
     }
 
     fn is_unsettled(&self, uid: &str) -> bool {
-        self.placements.lock().unsettled().iter().any(|one| *one.0 == *uid)
+        self.placements.lock().is_unsettled(uid)
     }
 
     fn refused(&self, refusal: &Refusal) -> (&'static str, String) {
@@ -260,7 +260,8 @@ impl Inner {
         tracing::info!(pod = %format_args!("{namespace}/{name}"), %node, bound, "found out about a binding");
         let name = if bound { "found-bound" } else { "found-unbound" };
         self.instruments.extender.binds.get_or_create(&OutcomeLabel { outcome: name }).inc();
-        self.placements.lock().found(&uid, bound);
+        let outcome = if bound { Outcome::Bound } else { Outcome::Rejected };
+        self.placements.lock().settle(&uid, outcome);
     }
 }
 

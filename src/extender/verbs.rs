@@ -9,7 +9,7 @@ use super::wire::{
 use crate::cluster::Timestamp;
 use crate::instruments::{ExtenderInstruments, OutcomeLabel, RefusalLabel};
 use crate::kubernetes::Placements;
-use crate::placement::{Ask, FilterVerdict, Refusal, Standing};
+use crate::placement::{Ask, FilterVerdict, Refusal};
 
 /// The answer to whole nodes in place of names.
 const NAMES_ONLY: &str =
@@ -68,13 +68,8 @@ impl Answer {
 }
 
 /// Whether a refusal says that we cannot judge, not that there is no budget.
-fn is_our_trouble(refusal: &Refusal) -> Option<&'static str> {
-    match refusal {
-        Refusal::Warming => Some("warming"),
-        Refusal::NoBudgets => Some("no-budgets"),
-        Refusal::NotOwner => Some("not-owner"),
-        _ => None,
-    }
+fn is_our_trouble(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::Warming | Refusal::NoBudgets | Refusal::NotOwner)
 }
 
 /// The name of a refusal in metric labels.
@@ -160,18 +155,18 @@ pub(super) fn filter(
     };
     let why = refusal.to_string();
     match (mode, is_our_trouble(&refusal)) {
-        (Mode::Open, Some(trouble)) => {
-            fail_open(trouble, instruments);
+        (Mode::Open, true) => {
+            fail_open(reason(&refusal), instruments);
             Answer::json("fail-open", &FilterResult::nodes(Chosen::All(&names)))
         }
-        (Mode::Open, None) => {
+        (Mode::Open, false) => {
             count(&refusal, instruments);
             let failed = Failed { names: &names, why: &why };
             Answer::json("refused", &FilterResult::failed(failed))
         }
         (Mode::Strict, trouble) => {
             count(&refusal, instruments);
-            let outcome = if trouble.is_some() { "not-ready" } else { "refused" };
+            let outcome = if trouble { "not-ready" } else { "refused" };
             Answer::json(outcome, &FilterResult::error(&why))
         }
     }
@@ -231,12 +226,7 @@ pub(super) fn preempt(
         offered.iter().map(|(node, victims)| (node.as_ref(), victims.uids())).collect();
     let (kept, trouble) = {
         let mut ledger = placements.lock();
-        let trouble = match ledger.standing() {
-            Standing::Follower => Some("not-owner"),
-            Standing::Warming => Some("warming"),
-            Standing::Owner if ledger.epoch().is_none() => Some("no-budgets"),
-            Standing::Owner => None,
-        };
+        let trouble = ledger.not_ready().as_ref().map(reason);
         (ledger.preempt(&ask, &candidates, now), trouble)
     };
     // A candidate without victims is a question for some, which we do not offer; giving it back as

@@ -24,7 +24,7 @@ pub(super) struct Placing {
 #[expect(clippy::struct_field_names, reason = "the names of the answer")]
 struct Owner {
     owner: bool,
-    standing: &'static str,
+    standing: Standing,
     owner_address: Option<String>,
 }
 
@@ -60,12 +60,8 @@ impl Placing {
             Leadership::Following { address, .. } => address.clone(),
             Leadership::Leading { .. } => None,
         };
-        let standing = match ledger.standing() {
-            Standing::Follower => "follower",
-            Standing::Warming => "warming",
-            Standing::Owner => "owner",
-        };
-        Owner { owner: ledger.standing() == Standing::Owner, standing, owner_address }
+        let standing = ledger.standing();
+        Owner { owner: standing == Standing::Owner, standing, owner_address }
     }
 
     /// Use of every shared pool.

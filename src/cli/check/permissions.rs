@@ -125,6 +125,13 @@ pub(super) enum Who {
 }
 
 impl Who {
+    fn name(&self) -> &str {
+        match self {
+            Self::Me => "the user of this kubeconfig",
+            Self::User(name) => name,
+        }
+    }
+
     fn groups(&self) -> Vec<String> {
         let mut groups = vec!["system:authenticated".to_owned()];
         if let Self::User(name) = self
@@ -140,12 +147,8 @@ impl Who {
 
 /// Whether `who` may do what serving needs.
 pub(super) async fn serving(client: &kube::Client, who: &Who, namespace: &str) -> Vec<Line> {
-    let name = match who {
-        Who::Me => "the user of this kubeconfig".to_owned(),
-        Who::User(name) => name.clone(),
-    };
     let hint = "apply manifests/base/rbac.yaml (or name the server's user with --serve-as)";
-    review(client, who, &name, &SERVE, namespace, hint).await
+    review(client, who, &SERVE, namespace, hint).await
 }
 
 /// Whether `who` may do what the extender needs, as it is configured.
@@ -155,34 +158,29 @@ pub(super) async fn placing(
     namespace: &str,
     settings: &extender::Settings,
 ) -> Vec<Line> {
-    let name = match who {
-        Who::Me => "the user of this kubeconfig".to_owned(),
-        Who::User(name) => name.clone(),
-    };
     let mut needs = PLACE.to_vec();
     if !settings.endpoint_slice.enabled {
         needs.retain(|need| need.resource != "endpointslices");
     }
     needs.extend(settings.gates.enabled.then_some(OPEN_GATES).iter().flatten());
     needs.extend(settings.reclaim.enabled.then_some(EVICT).iter().flatten());
-    review(client, who, &name, &needs, namespace, "apply manifests/scheduler and its components")
-        .await
+    review(client, who, &needs, namespace, "apply manifests/scheduler and its components").await
 }
 
 /// Whether the caller may apply the manifests.
 pub(super) async fn installing(client: &kube::Client, namespace: &str) -> Vec<Line> {
     let hint = "installation needs a cluster administrator";
-    review(client, &Who::Me, "the user of this kubeconfig", &INSTALL, namespace, hint).await
+    review(client, &Who::Me, &INSTALL, namespace, hint).await
 }
 
 async fn review(
     client: &kube::Client,
     who: &Who,
-    name: &str,
     needs: &[Need],
     namespace: &str,
     hint: &str,
 ) -> Vec<Line> {
+    let name = who.name();
     let asked: Vec<(Need, &str)> =
         needs.iter().flat_map(|need| need.verbs.iter().map(|verb| (*need, *verb))).collect();
     let total = asked.len();

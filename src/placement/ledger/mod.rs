@@ -409,6 +409,12 @@ impl Ledger {
         self.forget_unknown(id);
     }
 
+    /// Whether the outcome of a Binding of this pod is unknown.
+    #[must_use]
+    pub fn is_unsettled(&self, uid: &str) -> bool {
+        self.by_uid.get(uid).is_some_and(|id| self.in_doubt.contains(id))
+    }
+
     /// Bindings whose outcome is unknown, to be asked of the API server.
     #[must_use]
     pub fn unsettled(&self) -> Vec<Unsettled> {

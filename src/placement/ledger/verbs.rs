@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::nodes::{NodeId, PoolId};
 use super::{DomainId, EntryId, Ledger, Standing, State};
 use crate::cluster::{Amount, Class, Timestamp};
-use crate::placement::{Ask, BindVerdict, FilterVerdict, Grant, Outcome, Pod, Refusal, Resource};
+use crate::placement::{Ask, BindVerdict, FilterVerdict, Grant, Pod, Refusal, Resource};
 
 /// A filter of the same pod within this time belongs to the same scheduling cycle: the scheduler
 /// asks about the nominated node alone first, then about all.
@@ -250,7 +250,8 @@ impl Ledger {
     }
 
     /// Why nothing can be judged, if so.
-    fn not_ready(&self) -> Option<Refusal> {
+    #[must_use]
+    pub fn not_ready(&self) -> Option<Refusal> {
         match self.standing {
             Standing::Follower => Some(Refusal::NotOwner),
             Standing::Warming => Some(Refusal::Warming),
@@ -582,11 +583,6 @@ impl Ledger {
 
     fn domain_class(&self, domain: Option<DomainId>) -> Class {
         domain.and_then(|domain| self.budget(domain)).map_or_else(Class::default, |one| one.class)
-    }
-
-    /// What became of a Binding, found out later by asking the API server: bound to this node.
-    pub fn found(&mut self, uid: &str, bound: bool) {
-        self.settle(uid, if bound { Outcome::Bound } else { Outcome::Rejected });
     }
 }
 
