@@ -356,7 +356,8 @@ impl Ledger {
             }
             entry.unscheduled = pod.unscheduled;
         });
-        let budgeted = self.judge_bypass(id).is_none();
+        // Only the owner knows which Bindings were its own.
+        let budgeted = self.standing == Standing::Owner && self.judge_bypass(id).is_none();
         self.counts.foreign_binds += u64::from(foreign && budgeted);
         self.counts.holds_released += u64::from(released);
     }

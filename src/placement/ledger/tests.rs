@@ -310,6 +310,14 @@ fn the_reserve_is_for_p0_and_emergencies() {
     over.node = Some(Arc::from("a1"));
     ledger.put_pod(&over);
     assert_eq!(ledger.counts().foreign_binds, 1);
+    // To a follower every Binding looks like somebody else's.
+    ledger.stand(Standing::Follower);
+    let mut theirs = pod("plat", "theirs", 1);
+    theirs.node = Some(Arc::from("a1"));
+    ledger.put_pod(&theirs);
+    ledger.remove_pod(&theirs.uid);
+    ledger.stand(Standing::Owner);
+    assert_eq!(ledger.counts().foreign_binds, 1);
     assert!(ledger.install(budgets(2, 0.5, 0.3)));
     let low = |name: &str, milli| {
         let mut ask = ask("pay", name, milli);
