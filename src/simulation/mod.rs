@@ -1,14 +1,18 @@
 //! One cluster in memory: the same seed, the same bytes. Pure: no I/O, no clock, and every random
 //! number comes from the seed tree.
 
+mod actuation;
 pub mod counts;
 pub mod hpa;
 pub mod provisioner;
 pub mod queue;
+mod run;
 pub mod scenario;
 mod seed;
 pub mod startup;
 pub mod traffic;
 
+pub use actuation::{Actuation, Metric};
+pub use run::{DomainRow, PoolRow, Row, Run, Summary, Timeline};
 pub use seed::{Draw, Seed, Space};
 pub use traffic::Traffic;

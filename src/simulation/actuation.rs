@@ -1,0 +1,54 @@
+//! How a policy reaches the simulated cluster: what the HPAs read, and what the scheduler knows.
+
+use serde::{Deserialize, Serialize};
+
+use super::scenario::ScaleRules;
+use crate::cluster::Class;
+
+/// How one policy acts. Everything else (controllers, provisioner, telemetry) is the scenario's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct Actuation {
+    /// What the stock HPAs read.
+    pub metric: Metric,
+    /// CPU aimed at per class, in the order of [`Class::ALL`], in place of the apps' own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_cpu: Option<[f64; Class::ALL.len()]>,
+    /// Behaviour of the HPAs upwards, in place of the apps' own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale_up: Option<ScaleRules>,
+    /// Behaviour of the HPAs downwards, in place of the apps' own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale_down: Option<ScaleRules>,
+    /// Whether pods have the `PriorityClass` of their class: kube-scheduler takes them in that
+    /// order and preempts lower ones.
+    pub priorities: bool,
+    /// Whether the scheduler asks the extender, so that budgets hold when pods are placed.
+    pub budgets: bool,
+    /// Share of every shared pool's CPU that balloon pods keep on real nodes, 0 to 1.
+    pub warm_share: f64,
+}
+
+impl Default for Actuation {
+    fn default() -> Self {
+        Self {
+            metric: Metric::Cpu,
+            target_cpu: None,
+            scale_up: None,
+            scale_down: None,
+            priorities: false,
+            budgets: false,
+            warm_share: 0.0,
+        }
+    }
+}
+
+/// What the stock HPAs read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Metric {
+    /// CPU (and memory where the app says so), as without us.
+    Cpu,
+    /// `hirl-desired-replicas`, with a tolerance of 0 as `hirl adopt` sets it.
+    Ours,
+}
