@@ -18,6 +18,7 @@
 
 mod accounting;
 mod apps;
+mod audit;
 mod autoscaling;
 mod consolidation;
 mod faults;
