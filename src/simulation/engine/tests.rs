@@ -210,3 +210,12 @@ fn the_post_mortem_has_all_three_failure_modes_under_plain_hpas() {
     assert!(counts.inversions[0] > 0);
     assert!(counts.breach_minutes[0] > 1000.0);
 }
+
+#[test]
+fn the_shortest_scenario_of_the_documentation_runs() {
+    let page = include_str!("../scenario/README.md");
+    let text = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let scenario = read(text, "README", Seed::root(1)).unwrap_or_else(|error| panic!("{error}"));
+    let run = run(&Arc::new(scenario), "hpa", 1);
+    assert_eq!(run.summary.counts.breach_minutes, [0.0; 4]);
+}
