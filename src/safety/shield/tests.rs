@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::budget::project;
 use super::*;
 use crate::cluster::{AppId, BudgetByHand, Catalog, Class, Pool, Refusal, Signal, Slo};
 use crate::observation::DomainObservation;
