@@ -6,6 +6,7 @@ mod certs;
 mod check;
 mod connect;
 mod crd;
+mod evaluate;
 mod lint;
 mod logging;
 mod objects;
@@ -37,6 +38,8 @@ enum Verb {
     Adopt(adopt::Args),
     /// Make a CA and a serving certificate
     Certs(certs::Args),
+    /// Run policies through scenarios of a cluster in memory, and compare them
+    Evaluate(evaluate::Args),
     /// Say why a pod is where it is: domain, budget, use and the last refusal
     Why(why::Args),
     /// Print the Domain CRD
@@ -55,6 +58,7 @@ pub fn main() -> ExitCode {
         Verb::Lint(args) => lint::run(&args),
         Verb::Adopt(args) => adopt::run(&args),
         Verb::Certs(args) => certs::run(&args),
+        Verb::Evaluate(args) => evaluate::run(&args),
         Verb::Why(args) => why::run(&args),
         Verb::Crd => crd::run(),
     };

@@ -23,7 +23,7 @@ pub fn csv(space: &str, runs: &[Run]) -> Result<String, csv::Error> {
         let head = [&run.scenario, &level, &run.policy, space, &seed].map(str::to_owned);
         writer.write_record(head.into_iter().chain(values))?;
     }
-    let bytes = writer.into_inner().map_err(|error| error.into_error())?;
+    let bytes = writer.into_inner().map_err(csv::IntoInnerError::into_error)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 

@@ -227,7 +227,7 @@ pub struct Estimate {
 /// Figures below each other with their intervals, against a line at 0.
 #[must_use]
 pub fn intervals(label: &str, x_label: &str, rows: &[Estimate]) -> String {
-    const NAMES: f64 = 150.0;
+    const NAMES: f64 = 130.0;
     const NOTES: f64 = 150.0;
     const ROW: f64 = 26.0;
     let bottom = TOP + ROW * rows.len() as f64;

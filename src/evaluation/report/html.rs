@@ -148,6 +148,16 @@ pub fn number(value: f64) -> String {
 /// A change as a percentage with its sign: 0.5 is +50 %.
 #[must_use]
 pub fn percent(part: f64) -> String {
-    let text = number(100.0 * part);
-    if part.is_finite() { format!("{}{text} %", if part > 0.0 { "+" } else { "" }) } else { text }
+    let text = number(rounded(100.0 * part));
+    if part.is_finite() {
+        format!("{}{text}\u{a0}%", if text == "0" || part < 0.0 { "" } else { "+" })
+    } else {
+        text
+    }
+}
+
+/// Whole from 10 on, with one digit below.
+#[must_use]
+pub fn rounded(percentage: f64) -> f64 {
+    if percentage.abs() >= 9.95 { percentage.round() } else { (10.0 * percentage).round() / 10.0 }
 }

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 
 use super::comparison::{Comparison, Slice};
 
+pub use overview::verdicts;
 pub use replay::{Recording, recorded};
 
 /// What the page shows.

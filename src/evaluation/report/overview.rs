@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::chart::{Point, front as front_chart, intervals};
 use super::html::{Cell, Tone, escaped, folded, number, paragraph, section, table};
 use super::words::{between, cell, change, changes, measure, title, tone};
+use crate::evaluation::MEASURES;
 use crate::evaluation::comparison::{BREACHES, COST, Comparison, Figure, Slice};
 
 /// The columns of the first table, and their short names.
@@ -30,8 +31,8 @@ pub(super) fn summary(comparison: &Comparison) -> String {
         counted(seeds, "seed"),
     ));
     body.push_str("<ul>\n");
-    for policy in comparison.policies.iter().skip(1) {
-        let _ = writeln!(body, "<li>{}</li>", escaped(&verdict(comparison, policy)));
+    for sentence in verdicts(comparison) {
+        let _ = writeln!(body, "<li>{}</li>", escaped(&sentence));
     }
     body.push_str("</ul>\n");
     let mut head = vec!["Policy".to_owned()];
@@ -47,7 +48,7 @@ pub(super) fn summary(comparison: &Comparison) -> String {
             row.push(gap.map_or_else(
                 || Cell::plain("–"),
                 |gap| Cell {
-                    text: format!("{} %", number(100.0 * gap.share)),
+                    text: format!("{} %", number((100.0 * gap.share).round())),
                     note: between(gap.interval, 100.0),
                     tone: Tone::Plain,
                 },
@@ -80,34 +81,43 @@ fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-/// One sentence about a policy.
+/// One sentence about each policy but the baseline.
+#[must_use]
+pub fn verdicts(comparison: &Comparison) -> Vec<String> {
+    comparison.policies.iter().skip(1).map(|policy| verdict(comparison, policy)).collect()
+}
+
 fn verdict(comparison: &Comparison, policy: &str) -> String {
     let all = Slice::All;
-    let words = |name: &str, what: &str| {
+    let said = |name: &str, [less, more, neither]: [&str; 3]| {
         let figure = comparison.figure(&all, name, policy)?;
         let difference = figure.difference?;
-        let word = match tone(figure) {
-            Tone::Better => "less",
-            Tone::Worse => "more",
-            Tone::Plain => "no difference shown",
+        let words = match tone(figure) {
+            Tone::Better => less,
+            Tone::Worse => more,
+            Tone::Plain => neither,
         };
-        Some(format!("{what} {} ({word})", change(&difference)))
+        Some(format!("{words} ({})", change(&difference)))
     };
-    let parts = [words(BREACHES, "weighted breach minutes"), words(COST, "cost")];
-    let mut sentence =
-        format!("{policy}: {}", parts.into_iter().flatten().collect::<Vec<_>>().join(", "));
-    let is_oracle = comparison.oracle.as_deref() == Some(policy);
-    if let Some(gap) = comparison.gap(&all, policy).filter(|_| !is_oracle) {
+    let breaches = [
+        "fewer weighted breach minutes",
+        "more weighted breach minutes",
+        "no difference shown in weighted breach minutes",
+    ];
+    let cost = ["cheaper", "dearer", "no difference shown in cost"];
+    let parts = [said(BREACHES, breaches), said(COST, cost)];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    let mut sentence = format!("{policy}: {}", parts.join(", "));
+    if comparison.oracle.as_deref() == Some(policy) {
+        sentence.push_str("; it knows the future, and nobody can be expected to reach it");
+    } else if let Some(gap) = comparison.gap(&all, policy) {
+        let share = number((100.0 * gap.share).round());
+        let between = between(gap.interval, 100.0);
+        let baseline = &comparison.baseline;
         let _ = write!(
             sentence,
-            "; {} % of the gap between {} and the oracle closed{}",
-            number(100.0 * gap.share),
-            comparison.baseline,
-            between(gap.interval, 100.0)
+            "; closes {share} %{between} of the gap from {baseline} to the oracle"
         );
-    }
-    if is_oracle {
-        sentence.push_str("; it knows the future, and nobody can be expected to reach it");
     }
     sentence + "."
 }
@@ -116,12 +126,13 @@ fn verdict(comparison: &Comparison, policy: &str) -> String {
 pub(super) fn front(comparison: &Comparison, slice: &Slice) -> String {
     let best = comparison.front_of(slice);
     let names = best.join(", ");
-    let body = front_drawing(comparison, slice)
-        + &paragraph(&format!(
-            "Left is cheaper, down is fewer breaches. On the line, cheapest first: {names}. Hollow: \
+    let text = paragraph(&format!(
+        "Left is cheaper, down is fewer breaches. On the line, cheapest first: {names}. Hollow: \
              another policy is at least as good in both. Whiskers are 95 % intervals of each \
              policy alone; pairs are compared above."
-        ));
+    ));
+    let drawing = front_drawing(comparison, slice);
+    let body = format!("<div class=\"pair\">{drawing}<div>{text}</div></div>\n");
     section("front", "Cost against breaches", &body)
 }
 
@@ -155,7 +166,8 @@ pub(super) fn front_drawing(comparison: &Comparison, slice: &Slice) -> String {
     format!("<figure>{drawing}</figure>\n")
 }
 
-/// Where a policy does worse than the baseline, the greatest loss first.
+/// Where a policy does worse than the baseline: breaches first, in the order of the measures, and
+/// the greatest loss of each first. Cost has a section of its own.
 pub(super) fn losses(comparison: &Comparison) -> String {
     let by_scenario = |slice: &Slice| matches!(slice, Slice::Scenario(_) | Slice::Domain(_));
     let mut worse: Vec<_> = comparison
@@ -164,12 +176,16 @@ pub(super) fn losses(comparison: &Comparison) -> String {
         .filter(|figure| by_scenario(&figure.slice) && tone(figure) == Tone::Worse)
         .filter_map(|figure| {
             let measure = measure(figure.measure).filter(|measure| measure.judged)?;
-            Some((figure, measure, figure.difference?))
+            let cost = matches!(measure.name, COST | "idleCoreHours");
+            (!cost).then_some((figure, measure, figure.difference?))
         })
         .collect();
     let size = |relative: f64| if relative.is_finite() { relative } else { f64::INFINITY };
-    worse.sort_by(|(_, _, one), (_, _, other)| {
-        size(other.relative).total_cmp(&size(one.relative)).then(other.mean.total_cmp(&one.mean))
+    let place = |name: &str| MEASURES.iter().position(|measure| measure.name == name);
+    worse.sort_by(|(_, first, one), (_, second, other)| {
+        place(first.name)
+            .cmp(&place(second.name))
+            .then(size(other.relative).total_cmp(&size(one.relative)))
     });
     let rows: Vec<Vec<Cell>> = worse
         .iter()
@@ -179,14 +195,14 @@ pub(super) fn losses(comparison: &Comparison) -> String {
                 Slice::Domain(name) => format!("domain {name}"),
                 _ => String::new(),
             };
-            let worst = figure.worst.as_ref();
+            let run = figure.worst.as_ref();
             vec![
                 Cell::plain(format!("{} in {place}", figure.policy)),
                 Cell::plain(title(measure)),
                 Cell { text: number(figure.mean), note: change(difference), tone: Tone::Worse },
-                worst.map_or_else(Cell::default, |worst| Cell {
-                    text: number(worst.value),
-                    note: format!("{}, seed {}", worst.scenario, worst.seed),
+                run.map_or_else(Cell::default, |run| Cell {
+                    text: number(run.value),
+                    note: format!("{}, seed {}", run.scenario, run.seed),
                     tone: Tone::Plain,
                 }),
             ]
@@ -194,8 +210,7 @@ pub(super) fn losses(comparison: &Comparison) -> String {
         .collect();
     let heading = format!("Where it got worse than with {}", comparison.baseline);
     if rows.is_empty() {
-        let body =
-            "Nowhere: no measure of any policy is worse in any scenario or domain beyond doubt.";
+        let body = "Nowhere: no measure but cost is worse beyond doubt, in any scenario or domain.";
         return section("losses", &heading, &paragraph(body));
     }
     let head = ["Policy and place", "What", "Mean per run", "Worst run"].map(str::to_owned);

@@ -5,14 +5,16 @@
   if (!root) return;
   const read = (id) => JSON.parse(document.getElementById(id).textContent);
   const { baseline, runs } = read("replay-runs");
-  const WIDTH = 560, HEIGHT = 130, LEFT = 48, TOP = 18, BOTTOM = 18;
+  const WIDTH = 560, HEIGHT = 142, LEFT = 48, TOP = 26, BOTTOM = 18;
   const COLOURS = 8;
+  // Grey is for policies.
+  const tint = (index) => (index + 1) % COLOURS;
   // What is drawn: title, lines of a run, and how the vertical axis is bounded.
   const domains = (key, dashed = false) => (run) =>
-    run.domains.map((domain, colour) => ({ values: domain[key], colour, dashed }));
+    run.domains.map((domain, index) => ({ values: domain[key], colour: tint(index), dashed }));
   const both = (one, other) => (run) => [...one(run), ...other(run)];
   const pools = (key, dashed) => (run) =>
-    run.pools.map((pool, colour) => ({ values: pool[key], colour, dashed }));
+    run.pools.map((pool, index) => ({ values: pool[key], colour: tint(index), dashed }));
   const PANELS = [
     { title: "Requests per second", lines: domains("rps") },
     { title: "p99 over SLO (the line at 1 is the promise; cut at 3)", lines: domains("p99"), limit: 1, most: 3, marks: true },
@@ -74,7 +76,9 @@
     for (const run of shown) for (const line of panel.lines(run)) for (const value of line.values) {
       if (value !== null && value > most) most = value;
     }
-    return Math.min(most || 1, panel.most || Infinity);
+    if (panel.most) return panel.most;
+    const power = 10 ** Math.floor(Math.log10(most || 1));
+    return power * [1, 2, 4, 6, 8, 10].find((factor) => factor * power >= (most || 1));
   };
 
   const panelOf = (panel, run, most, end) => {
@@ -83,7 +87,7 @@
     const x = (minute) => LEFT + (WIDTH - LEFT - 4) * minute / end;
     const y = (value) => HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * Math.min(value, most) / most;
     shape(svg, "rect", { class: "shade", x: LEFT, y: TOP, width: x(run.countedFrom) - LEFT, height: HEIGHT - TOP - BOTTOM });
-    shape(svg, "text", { x: LEFT, y: 11 }, panel.title);
+    shape(svg, "text", { x: LEFT, y: 18 }, panel.title);
     for (const value of [0, most / 2, most]) {
       shape(svg, "line", { class: "grid", x1: LEFT, x2: WIDTH - 4, y1: y(value), y2: y(value) });
       shape(svg, "text", { class: "end", x: LEFT - 5, y: y(value) + 4 }, show(value));
@@ -99,7 +103,7 @@
         path += `${pen}${x(run.minutes[index]).toFixed(1)} ${y(value).toFixed(1)}`;
         pen = "L";
       });
-      shape(svg, "path", { class: `line s${line.colour % COLOURS}${line.dashed ? " dashed" : ""}`, d: path });
+      shape(svg, "path", { class: `line s${line.colour}${line.dashed ? " dashed" : ""}`, d: path });
     }
     if (panel.marks) run.minutes.forEach((minute, index) => {
       if (run.cascades[index]) shape(svg, "rect", { class: "alarm", x: x(minute) - 2, y: TOP, width: 3, height: 8 });
@@ -147,8 +151,11 @@
     const count = Math.min(...shown.map((run) => run.minutes.length));
     const end = Math.max(...shown.map((run) => run.minutes[run.minutes.length - 1]));
     slider.max = count - 1;
-    legend.replaceChildren(...shown[0].domains.map((domain, colour) =>
-      element("span", {}, element("i", { class: `s${colour % COLOURS}` }), `${domain.name} (${domain.class})`)));
+    const named = (name, index) =>
+      element("span", {}, element("i", { class: `s${tint(index)}` }), name);
+    legend.replaceChildren(
+      ...shown[0].domains.map((domain, index) => named(`${domain.name} (${domain.class})`, index)),
+      ...shown[0].pools.map((pool, index) => named(`pool ${pool.name}`, index)));
     sides.replaceChildren(...shown.map((run, side) => {
       const [table, place] = tableOf(run);
       const column = element("div", {}, element("h3", {}, chosen[side]), table);

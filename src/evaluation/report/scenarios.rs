@@ -91,9 +91,9 @@ pub(super) fn details(report: &Report<'_>) -> String {
         }
         let label = format!("Change in weighted breach minutes against {}, %", comparison.baseline);
         let rows = changes(comparison, &slice, BREACHES);
-        let _ = write!(
+        let _ = writeln!(
             inside,
-            "<div class=\"pair\"><figure>{}</figure>{}</div>\n",
+            "<div class=\"pair\"><figure>{}</figure>{}</div>",
             intervals(&label, &label, &rows),
             front_drawing(comparison, &slice)
         );

@@ -1,7 +1,7 @@
 //! Figures as people read them.
 
 use super::chart::Estimate;
-use super::html::{Cell, Tone, number, percent};
+use super::html::{Cell, Tone, number, percent, rounded};
 use crate::evaluation::comparison::{Comparison, Difference, Figure, Slice};
 use crate::evaluation::statistics::Interval;
 use crate::evaluation::{MEASURES, Measure};
@@ -60,10 +60,11 @@ pub(super) fn change(difference: &Difference) -> String {
     }
 }
 
-/// An interval in brackets, its ends times `factor`; empty without one.
+/// An interval in brackets; empty without one. A factor of 100 makes percentages of it.
 pub(super) fn between(interval: Option<Interval>, factor: f64) -> String {
+    let end = |value: f64| number(if factor == 1.0 { value } else { rounded(factor * value) });
     interval.map_or_else(String::new, |Interval { low, high }| {
-        format!(" [{}, {}]", number(factor * low), number(factor * high))
+        format!(" [{},\u{a0}{}]", end(low), end(high))
     })
 }
 
