@@ -10,7 +10,9 @@ mod evaluate;
 mod lint;
 mod logging;
 mod objects;
+mod scenarios;
 mod serve;
+mod simulate;
 mod why;
 
 use std::io::Write;
@@ -40,6 +42,8 @@ enum Verb {
     Certs(certs::Args),
     /// Run policies through scenarios of a cluster in memory, and compare them
     Evaluate(evaluate::Args),
+    /// Run one policy through one scenario of a cluster in memory
+    Simulate(simulate::Args),
     /// Say why a pod is where it is: domain, budget, use and the last refusal
     Why(why::Args),
     /// Print the Domain CRD
@@ -59,6 +63,7 @@ pub fn main() -> ExitCode {
         Verb::Adopt(args) => adopt::run(&args),
         Verb::Certs(args) => certs::run(&args),
         Verb::Evaluate(args) => evaluate::run(&args),
+        Verb::Simulate(args) => simulate::run(&args),
         Verb::Why(args) => why::run(&args),
         Verb::Crd => crd::run(),
     };

@@ -1,7 +1,6 @@
 //! `hirl evaluate`: runs policies through scenarios and compares them.
 
 mod seeds;
-mod sources;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -17,13 +16,13 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use serde_json::json;
 
+use crate::cli::scenarios::{self, Source};
 use crate::evaluation::report::{Recording, Report, recorded, verdicts};
 use crate::evaluation::{Comparison, csv};
 use crate::simulation::scenario::Scenario;
-use crate::simulation::{Run, Seed, Space};
+use crate::simulation::{Run, Seed, Space, arms, simulate};
 
 use seeds::Seeds;
-use sources::Source;
 use store::{Fingerprint, Store, write};
 
 /// The policy that knows the future.
@@ -74,7 +73,7 @@ fn space(name: &str) -> Result<Space, String> {
 
 /// Runs the verb.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let comparison = evaluate(args, &KNOWN, run_one)?;
+    let comparison = evaluate(args, &arms::NAMES, run_one)?;
     let out = args.out.display();
     for sentence in verdicts(&comparison) {
         crate::cli::print(&sentence);
@@ -83,12 +82,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The policies that [`run_one`] knows.
-const KNOWN: [&str; 6] = ["hpa", "hpa-tuned", "rules", "rules+forecast", "static-peak", ORACLE];
+/// Length of a row of the courses, in seconds.
+const ROW: f64 = 60.0;
 
-/// One policy through one scenario: where the engine joins.
-fn run_one(_: &Arc<Scenario>, policy: &str, _: Seed, number: u64) -> anyhow::Result<Run> {
-    bail!("the engine is not built yet: {policy} cannot run with seed {number}")
+fn run_one(scenario: &Arc<Scenario>, policy: &str, seed: Seed, number: u64) -> anyhow::Result<Run> {
+    let arm = arms::arm(policy).with_context(|| format!("there is no policy {policy:?}"))?;
+    simulate(scenario, &arm, (seed, number), Some(ROW)).map_err(anyhow::Error::msg)
 }
 
 /// One run that is to be had.
@@ -109,7 +108,7 @@ fn evaluate(
     run_one: impl Fn(&Arc<Scenario>, &str, Seed, u64) -> anyhow::Result<Run> + Sync,
 ) -> anyhow::Result<Comparison> {
     let policies = policies(args, known)?;
-    let sources = sources::all(&args.scenarios)?;
+    let sources = scenarios::all(&args.scenarios)?;
     let (jobs, descriptions) = jobs(args, &sources, &policies)?;
     let inputs = Fingerprint::of(jobs.iter().map(|job| job.inputs.as_bytes()));
     let store = Store::new(&args.out)?;

@@ -62,7 +62,7 @@ fn a_second_call_makes_only_what_is_not_there() {
     assert_eq!(evaluated(&args).1, 1);
     let file = folder.path().join("mine.yaml");
     let text = std::fs::read_to_string(&file).unwrap();
-    std::fs::write(&file, text.replace("level: ", "level: 1 # ")).unwrap();
+    std::fs::write(&file, text.replace("level: 1", "level: 2")).unwrap();
     assert_eq!(evaluated(&args).1, 4);
     let drafts = std::fs::read_dir(args.out.join("runs")).unwrap();
     assert!(drafts.into_iter().all(|it| it.unwrap().path().extension().unwrap() == "json"));

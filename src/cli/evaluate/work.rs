@@ -32,7 +32,11 @@ pub(super) fn all<J: Sync, T: Send>(
             let (sender, next, work) = (sender.clone(), &next, &work);
             scope.spawn(move || {
                 while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if sender.send(work(job)).is_err() {
+                    let result = work(job);
+                    if result.is_err() {
+                        next.store(jobs.len(), Ordering::Relaxed);
+                    }
+                    if sender.send(result).is_err() {
                         break;
                     }
                 }
@@ -42,16 +46,9 @@ pub(super) fn all<J: Sync, T: Send>(
         let mut progress = Progress::of(jobs.len());
         let mut all = Vec::with_capacity(jobs.len());
         for result in &results {
-            match result {
-                Ok(Done { what, reused }) => {
-                    progress.one_more(reused);
-                    all.push(what);
-                }
-                Err(error) => {
-                    next.store(jobs.len(), Ordering::Relaxed);
-                    return Err(error);
-                }
-            }
+            let Done { what, reused } = result?;
+            progress.one_more(reused);
+            all.push(what);
         }
         Ok(all)
     })

@@ -158,7 +158,16 @@ impl<'a> Group<'a> {
     }
 }
 
-/// Mean of the values at these places.
+/// Mean of the values at these places: [`mean`], as a plain loop because intervals ask for it
+/// hundreds of millions of times.
 fn mean_at(places: &[usize], values: &[f64]) -> f64 {
-    mean(places.iter().map(|place| values[*place]))
+    let (mut sum, mut count) = (0.0, 0.0);
+    for place in places {
+        let value = values[*place];
+        if !value.is_nan() {
+            sum += value;
+            count += 1.0;
+        }
+    }
+    sum / count
 }

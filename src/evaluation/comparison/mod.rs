@@ -140,8 +140,9 @@ pub struct Comparison {
     pub front: Vec<String>,
 }
 
-/// How often the bootstrap draws. The ends of an interval lie on its 50th and 1950th figure.
-const DRAWINGS: u64 = 2000;
+/// How often the bootstrap draws: the ends of an interval lie on its 50th and 1950th figure.
+/// Fewer in tests, which run without optimisation.
+const DRAWINGS: u64 = if cfg!(test) { 200 } else { 2000 };
 
 impl Comparison {
     /// Compares the policies. Every policy needs one run of every scenario with every seed: `Err`
