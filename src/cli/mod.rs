@@ -6,9 +6,11 @@ mod certs;
 mod check;
 mod connect;
 mod crd;
+mod evaluate;
 mod lint;
 mod logging;
 mod objects;
+mod scenarios;
 mod serve;
 mod simulate;
 mod why;
@@ -38,6 +40,8 @@ enum Verb {
     Adopt(adopt::Args),
     /// Make a CA and a serving certificate
     Certs(certs::Args),
+    /// Run policies through scenarios of a cluster in memory, and compare them
+    Evaluate(evaluate::Args),
     /// Run one policy through one scenario of a cluster in memory
     Simulate(simulate::Args),
     /// Say why a pod is where it is: domain, budget, use and the last refusal
@@ -58,6 +62,7 @@ pub fn main() -> ExitCode {
         Verb::Lint(args) => lint::run(&args),
         Verb::Adopt(args) => adopt::run(&args),
         Verb::Certs(args) => certs::run(&args),
+        Verb::Evaluate(args) => evaluate::run(&args),
         Verb::Simulate(args) => simulate::run(&args),
         Verb::Why(args) => why::run(&args),
         Verb::Crd => crd::run(),
