@@ -81,6 +81,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "telemetry",
             "kubernetes",
             "placement",
+            "simulation",
             "control",
             "https",
             "http",
