@@ -87,6 +87,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "http",
             "extender",
             "config",
+            "simulation",
         ],
     ),
 ];
