@@ -81,7 +81,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "telemetry",
             "kubernetes",
             "placement",
-            "simulation",
             "control",
             "https",
             "http",

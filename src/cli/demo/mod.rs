@@ -4,7 +4,6 @@
 
 mod certificates;
 mod invariants;
-mod policy;
 mod screen;
 mod table;
 mod world;
@@ -23,30 +22,32 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::certificates::Certificates;
-use self::policy::Named;
 use self::screen::Screen;
 use self::world::{Pair, Shared, SimulatedWorld};
+use crate::cli::simulate;
 use crate::control::{self, Controller, Published, peer};
 use crate::http;
 use crate::instruments::Instruments;
 use crate::kubernetes::{Leadership, LeaseGuard, Reviews};
-use crate::simulation::scenario::{self, Scenario, builtin};
+use crate::pilot::Pilot;
+use crate::simulation::arms::{self, Arm, Planner};
+use crate::simulation::scenario::Scenario;
 use crate::simulation::{Run, Seed};
 
 /// Arguments of `hirl demo`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// A built-in scenario, or the path of a scenario file
+    /// A scenario: a file, the name of a built-in one, or level-1 to level-8
     #[arg(long, value_name = "NAME|FILE", default_value = "flash-sale-post-mortem")]
     scenario: String,
     /// Seed of everything that is drawn
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// Simulated seconds per second
     #[arg(long, value_name = "X", default_value_t = 60.0, value_parser = speed)]
     speed: f64,
     /// Who decides; plain HPAs do in the cluster beside it
-    #[arg(long, value_name = "NAME", default_value = policy::DEFAULT)]
+    #[arg(long, value_name = "NAME", default_value = "rules")]
     policy: String,
     /// Show no table
     #[arg(long)]
@@ -65,17 +66,22 @@ pub(super) struct Args {
 /// The only epoch: nobody else ever decides.
 const EPOCH: u64 = 1;
 
+/// The policy of the cluster beside ours.
+const PLAIN: &str = "hpa";
+
 /// Runs until the scenario is over, the time is, somebody says stop, or something is wrong.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let seed = Seed::root(args.seed);
-    let scenario = Arc::new(load(&args.scenario, seed)?);
-    let policy = policy::named(&args.policy)?;
-    let pair = Shared::new(Pair::new(&scenario, &policy, seed).map_err(anyhow::Error::msg)?);
+    let scenario = Arc::new(simulate::scenario(&args.scenario, seed)?);
+    let (arm, planner) = planning(&args.policy)?;
+    let pair = Pair::new(&scenario, &arm.actuation, seed).map_err(anyhow::Error::msg)?;
+    let pair = Shared::new(pair);
+    let pilot = pilot(planner, &scenario, &pair, seed);
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("starting the runtime")?
-        .block_on(demo(args, &scenario, &policy, &pair))?;
+        .block_on(demo(args, &scenario, &pair, pilot))?;
     let pair = pair.lock();
     if let Some(folder) = &args.report {
         write_report(folder, args, &scenario, &pair)?;
@@ -93,8 +99,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 async fn demo(
     args: &Args,
     scenario: &Scenario,
-    policy: &Named,
     pair: &Shared,
+    pilot: MakesPilots,
 ) -> anyhow::Result<()> {
     // First: the certificates must go however we end.
     let stopped = super::stop_signal()?;
@@ -125,7 +131,7 @@ async fn demo(
         leadership,
         guard: LeaseGuard::alone(EPOCH),
         peer: client,
-        pilot: policy.pilot(),
+        pilot,
         published,
         report: Box::new(|_| ()),
         instruments,
@@ -155,6 +161,25 @@ async fn demo(
     serving.await.context("joining the server")?;
     screen.last(&pair.lock());
     Ok(())
+}
+
+/// A policy by its name, and what decides in it.
+fn planning(name: &str) -> anyhow::Result<(Arm, Planner)> {
+    let arm = arms::arm(name)
+        .with_context(|| format!("there is no policy {name:?}: {}", arms::NAMES.join(", ")))?;
+    let planner = arm.planner.clone();
+    let planner = planner.with_context(|| {
+        format!("{name:?} decides nothing that could be served: choose another")
+    })?;
+    Ok((arm, planner))
+}
+
+/// Makes the pilot of an epoch.
+type MakesPilots = Box<dyn Fn(u64) -> Pilot + Send + Sync>;
+
+fn pilot(planner: Planner, scenario: &Arc<Scenario>, pair: &Shared, seed: Seed) -> MakesPilots {
+    let (scenario, pair) = (Arc::clone(scenario), pair.clone());
+    Box::new(move |_| planner.pilot(&pair.lock().ours, &scenario, seed))
 }
 
 /// A decision per step of the scenario, `seconds` apart on our clock.
@@ -208,19 +233,7 @@ fn banner(
     )
 }
 
-/// The built-in scenario of this name, or the one in this file.
-fn load(name: &str, seed: Seed) -> anyhow::Result<Scenario> {
-    if let Some(scenario) = builtin::scenario(name, seed) {
-        return Ok(scenario?);
-    }
-    let text = std::fs::read_to_string(name).with_context(|| {
-        let known: Vec<&str> = builtin::names().collect();
-        format!("{name:?} is no built-in scenario ({}) and no file to read", known.join(", "))
-    })?;
-    Ok(scenario::read(&text, name, seed)?)
-}
-
-/// Writes `POLICY.json` and `plain-hpa.json`.
+/// Writes a file per cluster, named after its policy.
 fn write_report(
     folder: &Path,
     args: &Args,
@@ -228,7 +241,7 @@ fn write_report(
     pair: &Pair,
 ) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-    for (policy, simulation) in [(args.policy.as_str(), &pair.ours), ("plain-hpa", &pair.plain)] {
+    for (policy, simulation) in [(args.policy.as_str(), &pair.ours), (PLAIN, &pair.plain)] {
         let run = Run {
             scenario: scenario.name.clone(),
             level: scenario.level,

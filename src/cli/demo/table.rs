@@ -44,7 +44,7 @@ impl Moment {
         }
     }
 
-    /// Each domain with its rows under the policy and under plain HPAs.
+    /// Each domain: its name, its class, and its rows under the policy and under plain HPAs.
     fn rows(&self) -> impl Iterator<Item = (&str, Class, &DomainRow, &DomainRow)> {
         let rows = self.ours.row.domains.iter().zip(&self.plain.row.domains);
         self.domains
@@ -56,7 +56,7 @@ impl Moment {
     /// The table.
     pub(super) fn table(&self) -> String {
         let mut text = format!(
-            "{}  (two numbers: ours / plain HPAs)\n\n{:<10} {:>2} {:>8} {:>8} {:>11} {:>9} {:>9} \
+            "\n{}  (two numbers: ours / plain HPAs)\n\n{:<10} {:>2} {:>8} {:>8} {:>11} {:>9} {:>9} \
              {:>13} {:>11} {:>9}\n",
             self.now,
             "domain",

@@ -6,8 +6,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::table::Moment;
 use super::world::{Pair, Shared, SimulatedWorld};
-use super::{load, policy, speed};
+use super::{pilot, planning, speed};
+use crate::cli::simulate;
 use crate::control::{Published, World as _};
+use crate::pilot::Pilot;
 use crate::safety::Decision;
 use crate::simulation::Seed;
 
@@ -16,19 +18,21 @@ struct Rig {
     pair: Shared,
     world: SimulatedWorld,
     ended: CancellationToken,
-    pilot: crate::pilot::Pilot,
+    pilot: Pilot,
     published: watch::Sender<Option<Arc<Published>>>,
 }
 
 impl Rig {
     fn new(scenario: &str) -> Self {
-        let scenario = Arc::new(load(scenario, Seed::root(1)).unwrap());
-        let policy = policy::named(policy::DEFAULT).unwrap();
-        let pair = Shared::new(Pair::new(&scenario, &policy, Seed::root(1)).unwrap());
+        let seed = Seed::root(1);
+        let scenario = Arc::new(simulate::scenario(scenario, seed).unwrap());
+        let (arm, planner) = planning("rules").unwrap();
+        let pair = Shared::new(Pair::new(&scenario, &arm.actuation, seed).unwrap());
+        let pilot = pilot(planner, &scenario, &pair, seed)(1);
         let (published, reader) = watch::channel(None);
         let ended = CancellationToken::new();
         let world = SimulatedWorld::new(pair.clone(), reader, ended.clone());
-        Self { pair, world, ended, pilot: policy.pilot()(1), published }
+        Self { pair, world, ended, pilot, published }
     }
 
     /// One turn of the controller, with a change to what was decided; whether the world goes on.
@@ -56,7 +60,7 @@ async fn both_clusters_move_together_one_step_per_decision_until_the_scenario_is
         assert_eq!(pair.ours.now(), pair.plain.now());
     }
     assert_eq!(rig.broken(), None);
-    assert_eq!(turns, 540, "5400 s in steps of 10 s");
+    assert_eq!(turns, 534, "5400 s in steps of 10 s, but for the first minute");
     assert!(rig.pair.lock().ours.over() && rig.ended.is_cancelled());
 }
 

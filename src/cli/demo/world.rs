@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::invariants::Invariants;
-use super::policy::Named;
+use super::invariants::{self, Budgets};
 use crate::cluster::{Snapshot, Timestamp};
 use crate::control::{Published, World};
+use crate::safety::Decision;
 use crate::simulation::scenario::Scenario;
 use crate::simulation::{Actuation, Seed, Simulation};
 
@@ -20,36 +20,49 @@ pub(super) struct Pair {
     pub(super) plain: Simulation,
     /// What went wrong, in one sentence. Nothing moves any more then.
     pub(super) broken: Option<String>,
-    invariants: [Invariants; 2],
+    budgets: Option<Budgets>,
 }
 
 impl Pair {
-    /// Both at their beginning. `Err` is one sentence.
+    /// Both as soon as telemetry shows them, the policy acting as `actuation` says. Before that
+    /// every number would be withheld. `Err` is one sentence.
     pub(super) fn new(
         scenario: &Arc<Scenario>,
-        policy: &Named,
+        actuation: &Actuation,
         seed: Seed,
     ) -> Result<Self, String> {
-        let alone = Actuation::default();
+        let cluster = |actuation: &Actuation| {
+            let simulation = Simulation::new(Arc::clone(scenario), actuation, seed)?;
+            Ok::<_, String>(simulation.with_timeline(scenario.step_seconds))
+        };
+        let (mut ours, mut plain) = (cluster(actuation)?, cluster(&Actuation::default())?);
+        while ours.seconds() < scenario.telemetry.prometheus_lag.high {
+            ours.step();
+            plain.step();
+        }
         Ok(Self {
-            ours: Simulation::new(Arc::clone(scenario), &policy.actuation, seed)?,
-            plain: Simulation::new(Arc::clone(scenario), &alone, seed)?,
+            ours,
+            plain,
             broken: None,
-            invariants: [&policy.actuation, &alone]
-                .map(|actuation| Invariants::new(scenario, actuation.budgets)),
+            budgets: actuation.budgets.then(|| Budgets::new(scenario)),
         })
     }
 
     /// One step, after which everything must be in order.
-    fn step(&mut self, published: &Published) -> Result<(), String> {
-        let decision = published.decision();
-        let [ours, plain] = &mut self.invariants;
-        ours.published(self.ours.snapshot(), decision)?;
+    fn step(&mut self, decision: &Decision) -> Result<(), String> {
+        let snapshot = self.ours.snapshot();
+        invariants::published(snapshot, decision)?;
+        let cores = snapshot.shared_cpu();
         self.ours.publish(decision);
         self.ours.step();
         self.plain.step();
-        ours.stepped(&mut self.ours)?;
-        plain.stepped(&mut self.plain).map_err(|sentence| format!("under plain HPAs: {sentence}"))
+        self.ours.audit()?;
+        self.plain.audit().map_err(|sentence| format!("under plain HPAs: {sentence}"))?;
+        let cores = cores.max(self.ours.snapshot().shared_cpu());
+        match &mut self.budgets {
+            Some(budgets) => budgets.stepped(decision, cores, self.ours.app_ticks()),
+            None => Ok(()),
+        }
     }
 }
 
@@ -93,7 +106,7 @@ impl SimulatedWorld {
         if !self.ended.is_cancelled()
             && let Some(published) = published
         {
-            if let Err(sentence) = pair.step(&published) {
+            if let Err(sentence) = pair.step(published.decision()) {
                 pair.broken = Some(format!("at {}: {sentence}", pair.ours.now()));
             }
             if pair.broken.is_some() || pair.ours.over() {
