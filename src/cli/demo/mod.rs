@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use self::certificates::Certificates;
 use self::screen::Screen;
 use self::world::{Pair, Shared, SimulatedWorld};
-use crate::cli::simulate;
+use crate::cli::scenarios;
 use crate::control::{self, Controller, Published, peer};
 use crate::http;
 use crate::instruments::Instruments;
@@ -72,7 +72,7 @@ const PLAIN: &str = "hpa";
 /// Runs until the scenario is over, the time is, somebody says stop, or something is wrong.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let seed = Seed::root(args.seed);
-    let scenario = Arc::new(simulate::scenario(&args.scenario, seed)?);
+    let scenario = Arc::new(scenarios::single(&args.scenario, seed)?);
     let (arm, planner) = planning(&args.policy)?;
     let pair = Pair::new(&scenario, &arm.actuation, seed).map_err(anyhow::Error::msg)?;
     let pair = Shared::new(pair);

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::table::Moment;
 use super::world::{Pair, Shared, SimulatedWorld};
 use super::{pilot, planning, speed};
-use crate::cli::simulate;
+use crate::cli::scenarios;
 use crate::control::{Published, World as _};
 use crate::pilot::Pilot;
 use crate::safety::Decision;
@@ -25,7 +25,7 @@ struct Rig {
 impl Rig {
     fn new(scenario: &str) -> Self {
         let seed = Seed::root(1);
-        let scenario = Arc::new(simulate::scenario(scenario, seed).unwrap());
+        let scenario = Arc::new(scenarios::single(scenario, seed).unwrap());
         let (arm, planner) = planning("rules").unwrap();
         let pair = Shared::new(Pair::new(&scenario, &arm.actuation, seed).unwrap());
         let pilot = pilot(planner, &scenario, &pair, seed)(1);
