@@ -112,8 +112,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_number_is_extended_to_what_is_not_a_number() {
-        assert!(trend(&[100.0, 110.0, 120.0, 130.0]).ahead(f64::NAN, 60.0, 0.6).is_nan());
+    fn what_is_not_a_number_asks_for_nothing() {
+        assert_eq!(trend(&[100.0, 110.0, 120.0, 130.0]).ahead(f64::NAN, 60.0, 0.6), 0.0);
     }
 
     #[test]
