@@ -82,9 +82,9 @@ pub struct Pods {
     /// Memory of each, in MiB; none: no sample.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_mib: Option<u64>,
-    /// How far they are.
-    #[serde(default)]
-    pub state: State,
+    /// How far they are; ready for long unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<State>,
 }
 
 /// How far a pod is.
@@ -106,10 +106,11 @@ pub enum State {
     },
 }
 
-impl Default for State {
-    /// Ready for long.
-    fn default() -> Self {
-        Self::Running { ready: true, age: 1000, changed_after: 5, sampled_after: 990 }
+impl Pods {
+    /// How far they are.
+    pub fn state(&self) -> State {
+        let ready = State::Running { ready: true, age: 1000, changed_after: 5, sampled_after: 990 };
+        self.state.unwrap_or(ready)
     }
 }
 

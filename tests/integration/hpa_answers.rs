@@ -78,7 +78,7 @@ fn cpu(case: &Case, controller: &ControllerSpec) -> Resource {
                 counts(&pod, WINDOW, initialization, readiness)
             }
         };
-        add(&mut found, pods.count, pods.state, pods.cpu_milli, ready(pods.state));
+        add(&mut found, pods.count, pods.state(), pods.cpu_milli, ready(pods.state()));
     }
     found
 }
@@ -88,7 +88,7 @@ fn memory(case: &Case) -> Resource {
     let mut found = Resource { request_milli: MEMORY_MIB * MIB_MILLI, ..Resource::default() };
     for pods in &case.pods {
         let usage = pods.memory_mib.map(|mib| mib * MIB_MILLI);
-        add(&mut found, pods.count, pods.state, usage, true);
+        add(&mut found, pods.count, pods.state(), usage, true);
     }
     found
 }

@@ -416,9 +416,18 @@ impl ControlPlane {
             .arg("--concurrent-replicaset-syncs=20")
             .arg(format!("--concurrent-horizontal-pod-autoscaler-syncs={}", flags.concurrent_syncs))
             .arg(format!("--horizontal-pod-autoscaler-sync-period={}", seconds(flags.sync_period)))
-            .arg(format!("--horizontal-pod-autoscaler-downscale-stabilization={}", seconds(flags.downscale_stabilisation)))
-            .arg(format!("--horizontal-pod-autoscaler-cpu-initialization-period={}", seconds(flags.cpu_initialisation)))
-            .arg(format!("--horizontal-pod-autoscaler-initial-readiness-delay={}", seconds(flags.initial_readiness_delay)))
+            .arg(format!(
+                "--horizontal-pod-autoscaler-downscale-stabilization={}",
+                seconds(flags.downscale_stabilisation)
+            ))
+            .arg(format!(
+                "--horizontal-pod-autoscaler-cpu-initialization-period={}",
+                seconds(flags.cpu_initialisation)
+            ))
+            .arg(format!(
+                "--horizontal-pod-autoscaler-initial-readiness-delay={}",
+                seconds(flags.initial_readiness_delay)
+            ))
             .arg(format!("--kube-api-qps={}", flags.qps))
             .arg(format!("--kube-api-burst={}", flags.burst));
         let process = Process::spawn(&self.scratch, "kube-controller-manager", command)?;
