@@ -1,8 +1,13 @@
 //! What one run of one policy through one scenario was: the sums, and the course.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
+use super::arms::Arm;
 use super::counts::Counts;
+use super::scenario::Scenario;
+use super::{Seed, Simulation};
 use crate::cluster::Class;
 
 /// One finished run.
@@ -161,4 +166,36 @@ pub struct PoolRow {
     pub pending: f64,
     /// Pods preempted here during the row.
     pub preempted: f64,
+}
+
+/// Runs one policy through one scenario. Runs of the same scenario and seed meet the same
+/// traffic, starts, nodes and measurements, whatever the policy. `number` is the seed's in its
+/// space, for the record; rows of the course are `row_seconds` long. `Err` is one sentence.
+pub fn simulate(
+    scenario: &Arc<Scenario>,
+    arm: &Arm,
+    (seed, number): (Seed, u64),
+    row_seconds: Option<f64>,
+) -> Result<Run, String> {
+    let mut simulation = Simulation::new(Arc::clone(scenario), &arm.actuation, seed)?;
+    if let Some(seconds) = row_seconds {
+        simulation = simulation.with_timeline(seconds);
+    }
+    let mut pilot = arm.pilot(&simulation, scenario, seed);
+    while !simulation.over() {
+        if let Some(pilot) = &mut pilot {
+            let now = simulation.now();
+            let decision = pilot.decide(simulation.snapshot(), now);
+            simulation.publish(&decision);
+        }
+        simulation.step();
+    }
+    Ok(Run {
+        scenario: scenario.name.clone(),
+        level: scenario.level,
+        policy: arm.name.clone(),
+        seed: number,
+        summary: simulation.summary(),
+        timeline: simulation.into_timeline(),
+    })
 }
