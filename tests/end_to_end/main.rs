@@ -9,6 +9,7 @@ mod hpa_table;
 mod contract;
 mod domains;
 mod failover;
+mod fidelity;
 mod fixed_footprint;
 mod following;
 mod hpa_answers;

@@ -13,6 +13,7 @@ pub mod queue;
 mod state;
 pub mod traffic;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -201,6 +202,11 @@ impl Twin {
     /// Whether scrapes are answered at all; otherwise with 503.
     pub fn set_exposed(&self, exposed: bool) {
         lock(&self.state).exposed = exposed;
+    }
+
+    /// Pods that wait for a node at the moment, by namespace and Deployment.
+    pub fn waiting(&self) -> BTreeMap<(String, String), u32> {
+        lock(&self.state).waiting()
     }
 
     /// What an app does at the moment.
