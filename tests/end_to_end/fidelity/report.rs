@@ -11,9 +11,9 @@ const CLOSE: f64 = 0.05;
 /// Rows of the table of the course, and apps that are shown singly.
 const SHOWN: (usize, usize) = (24, 8);
 
-/// Why the two sides cannot agree wholly.
+/// Why the two sides cannot agree wholly: reasons, not measurements.
 const WHY: &str = "\
-What is behind the differences:
+What the two sides cannot share:
 
 - **The dead band.** A stock HPA is content with any count within 10 % of its target. At which of
   these it stops depends on the moment of its syncs, and there it stays until the load changes:
