@@ -15,6 +15,7 @@
     reason = "the demo and the tests share this module, and each uses a part of it"
 )]
 
+pub mod answers;
 pub mod bank;
 pub mod binaries;
 pub mod control_plane;
@@ -30,7 +31,9 @@ pub mod proxy;
 pub mod requests;
 pub mod scheduler;
 pub mod scratch;
+pub mod stock;
 pub mod stub;
+pub mod tls;
 pub mod twin;
 pub mod wait;
 
