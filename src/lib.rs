@@ -13,6 +13,8 @@ pub mod pilot;
 
 pub mod simulation;
 
+pub mod evaluation;
+
 pub mod clock;
 pub mod tls;
 

@@ -19,6 +19,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "simulation",
         &["cluster", "forecast", "observation", "policy", "safety", "placement", "pilot"],
     ),
+    (
+        "evaluation",
+        &["cluster", "observation", "policy", "safety", "placement", "pilot", "simulation"],
+    ),
     ("clock", &["cluster"]),
     ("tls", &[]),
     ("instruments", &[]),
@@ -85,19 +89,29 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "telemetry",
             "kubernetes",
             "placement",
+            "simulation",
+            "evaluation",
             "control",
             "https",
             "http",
             "extender",
             "config",
-            "simulation",
         ],
     ),
 ];
 
 /// Modules that do no I/O, read no clock and draw no random number of their own.
-const PURE: &[&str] =
-    &["cluster", "forecast", "observation", "policy", "safety", "placement", "pilot", "simulation"];
+const PURE: &[&str] = &[
+    "cluster",
+    "forecast",
+    "observation",
+    "policy",
+    "safety",
+    "placement",
+    "pilot",
+    "simulation",
+    "evaluation",
+];
 
 /// What a pure module must not name.
 const IMPURE: &[&str] = &[

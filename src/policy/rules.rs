@@ -236,12 +236,12 @@ fn ask(
     };
     let mut reasons = Reasons::default();
     let by_cpu = cpu / aim;
-    let mut wanted = by_cpu;
+    let mut wanted = ceil_replicas(by_cpu);
 
     // Traffic leads CPU: it is measured over a shorter window and can be extrapolated.
     if let (Some(ahead), Some(cost)) = (seen.rps_ahead, seen.cores_per_rps) {
-        let by_traffic = (ahead * cost / aim).min(by_cpu * settings.traffic_limit);
-        if ceil_replicas(by_traffic) > ceil_replicas(wanted) {
+        let by_traffic = ceil_replicas((ahead * cost / aim).min(by_cpu * settings.traffic_limit));
+        if by_traffic > wanted {
             wanted = by_traffic;
             reasons.add(Reason::Traffic);
         }
@@ -255,15 +255,16 @@ fn ask(
         let Some(ratio) = ratio.filter(|ratio| loaded && *ratio > 1.0) else {
             continue;
         };
-        let by_slo =
-            f64::from(state.ready) * (1.0 + settings.latency_gain * (ratio.min(2.0) - 1.0));
-        if ceil_replicas(by_slo) > ceil_replicas(wanted) {
+        let by_slo = ceil_replicas(
+            f64::from(state.ready) * (1.0 + settings.latency_gain * (ratio.min(2.0) - 1.0)),
+        );
+        if by_slo > wanted {
             wanted = by_slo;
             reasons.add(reason);
         }
     }
-    let by_forecast = by_cpu * growth;
-    if ceil_replicas(by_forecast) > ceil_replicas(wanted) {
+    let by_forecast = ceil_replicas(by_cpu * growth);
+    if by_forecast > wanted {
         wanted = by_forecast;
         reasons.add(Reason::Forecast);
     }
@@ -271,7 +272,6 @@ fn ask(
         reasons.add(Reason::Cpu);
     }
     let standing = f64::from(state.spec_replicas);
-    let mut wanted = ceil_replicas(wanted);
     let broken = [seen.latency_ratio, seen.error_ratio].into_iter().flatten().any(|it| it > 1.0);
     if settings.hold_in_breach && broken && wanted < standing {
         wanted = standing;

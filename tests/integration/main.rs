@@ -1,4 +1,5 @@
-//! Rooms joined in one process, without a cluster.
+//! Rooms joined, without a cluster: in one process, and as the binary.
 
 mod bank;
 mod deciding;
+mod demo;

@@ -1,6 +1,6 @@
 //! The real control plane on loopback: etcd, kube-apiserver, kube-controller-manager,
 //! kube-scheduler, KWOK nodes, Prometheus, and a load twin that turns traffic and the pods that
-//! are actually ready into what Prometheus scrapes. Used by `make demo` and the end-to-end tests.
+//! are actually ready into what Prometheus scrapes. Used by `make demo-live` and the end-to-end tests.
 //!
 //! Nothing here needs a cluster, a container runtime or root. Every part listens on 127.0.0.1 on
 //! a free port, keeps its files in one scratch folder, and dies with the program that started it.

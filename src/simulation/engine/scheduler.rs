@@ -143,20 +143,22 @@ impl Simulation {
             return false;
         }
         while entry.count > 0 && *attempts >= 1.0 {
-            *attempts -= 1.0;
             let before = entry.why;
             match self.attempt(entry.app, now, hopeless) {
                 Attempt::Placed => {
+                    *attempts -= 1.0;
                     entry.count -= 1;
                     entry.why = Waiting::New;
                     entry.tries = 0;
                 }
                 Attempt::NoRoom => {
+                    *attempts -= 1.0;
                     entry.why = Waiting::Unschedulable;
                     entry.version = self.queue.version;
                     entry.back_off(now);
                     return before != Waiting::Unschedulable;
                 }
+                // Pods without a budget wait behind a scheduling gate and cost the scheduler nothing.
                 Attempt::Refused => {
                     entry.why = Waiting::Refused;
                     entry.back_off(now);

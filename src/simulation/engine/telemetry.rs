@@ -64,7 +64,9 @@ impl Sampling {
     fn newest(self, now: f64, extra: f64) -> f64 {
         let period = (self.lag.high - self.lag.low).max(1e-3);
         let latest = now - self.lag.low - extra;
-        latest - (latest - self.phase).rem_euclid(period)
+        // Times before the first sample come out as after it: nothing is recorded there.
+        let periods = ((latest - self.phase).max(0.0) / period) as i64;
+        self.phase + periods as f64 * period
     }
 }
 
