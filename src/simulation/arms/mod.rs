@@ -75,13 +75,8 @@ pub const NAMES: [&str; 2] = ["hpa", "rules"];
 /// A policy by its name.
 #[must_use]
 pub fn arm(name: &str) -> Option<Arm> {
-    let ours = Actuation {
-        metric: Metric::Ours,
-        priorities: true,
-        budgets: true,
-        warm_share: 0.04,
-        ..Actuation::default()
-    };
+    let ours =
+        Actuation { metric: Metric::Ours, priorities: true, budgets: true, ..Actuation::default() };
     let (actuation, planner) = match name {
         "hpa" => (Actuation::default(), None),
         "rules" => {

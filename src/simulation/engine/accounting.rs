@@ -5,7 +5,7 @@ use super::nodes::Nodes;
 use super::provisioning::Provisioning;
 use super::reference::Reference;
 use super::scheduler::Queue;
-use crate::cluster::{Amount, Class, Slo};
+use crate::cluster::{Amount, Class, Forecast, Slo};
 use crate::simulation::counts::{
     AppTick, Counter, Definitions, DomainTick, PoolTick, Tick, Use, Waves,
 };
@@ -51,8 +51,8 @@ pub(super) struct Scene<'a> {
     /// Published share of the shared pools per domain; empty without budgets.
     pub shares: &'a [f64],
     pub reserve: f64,
-    /// The policy's forecast per domain 15 min ahead; empty without one.
-    pub forecasts: &'a [Option<[f64; 4]>],
+    /// The forecast per domain that policies see; empty where none asked for it.
+    pub forecasts: &'a [Option<Forecast>],
     pub shared_cores: f64,
 }
 
@@ -354,7 +354,8 @@ impl Course {
             }
             one.share = scene.shares.get(index).copied().unwrap_or(0.0);
             one.budget_cores = scene.shares.get(index).map(|share| share * scene.shared_cores);
-            one.forecast = scene.forecasts.get(index).copied().flatten();
+            let forecast = scene.forecasts.get(index).copied().flatten();
+            one.forecast = forecast.map(|forecast| forecast.ahead[1]);
         }
         for (pool, one) in row.pools.iter_mut().enumerate() {
             let home = &scene.nodes.pools[pool];

@@ -267,5 +267,6 @@ fn snapshot(scenario: &Scenario, specs: &[HpaSpec]) -> Snapshot {
             .iter()
             .map(|pool| Pool { name: pool.name.clone(), shared: pool.shared, ..Pool::default() })
             .collect(),
+        forecasts: Vec::new(),
     }
 }
