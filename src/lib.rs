@@ -11,6 +11,8 @@ pub mod pilot;
 
 pub mod simulation;
 
+pub mod reward;
+
 pub mod clock;
 pub mod tls;
 

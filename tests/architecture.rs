@@ -15,6 +15,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("placement", &["cluster", "safety"]),
     ("pilot", &["cluster", "observation", "policy", "safety"]),
     ("simulation", &["cluster", "observation", "policy", "safety", "placement", "pilot"]),
+    (
+        "reward",
+        &["cluster", "observation", "policy", "safety", "placement", "pilot", "simulation"],
+    ),
     ("clock", &["cluster"]),
     ("tls", &[]),
     ("instruments", &[]),
@@ -92,7 +96,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 
 /// Modules that do no I/O, read no clock and draw no random number of their own.
 const PURE: &[&str] =
-    &["cluster", "observation", "policy", "safety", "placement", "pilot", "simulation"];
+    &["cluster", "observation", "policy", "safety", "placement", "pilot", "simulation", "reward"];
 
 /// What a pure module must not name.
 const IMPURE: &[&str] = &[

@@ -6,6 +6,7 @@ pub mod counts;
 pub mod hpa;
 pub mod provisioner;
 pub mod queue;
+mod reversals;
 mod run;
 pub mod scenario;
 mod seed;
@@ -13,6 +14,7 @@ pub mod startup;
 pub mod traffic;
 
 pub use actuation::{Actuation, Metric};
-pub use run::{DomainRow, PoolRow, Row, Run, Summary, Timeline};
+pub use reversals::Reversals;
+pub use run::{DomainRow, GroupRow, PoolRow, Row, Run, Summary, Timeline};
 pub use seed::{Draw, Seed, Space};
 pub use traffic::Traffic;
