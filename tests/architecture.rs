@@ -90,6 +90,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "http",
             "extender",
             "config",
+            "simulation",
         ],
     ),
 ];

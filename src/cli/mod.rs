@@ -10,6 +10,7 @@ mod lint;
 mod logging;
 mod objects;
 mod serve;
+mod simulate;
 mod why;
 
 use std::io::Write;
@@ -37,6 +38,8 @@ enum Verb {
     Adopt(adopt::Args),
     /// Make a CA and a serving certificate
     Certs(certs::Args),
+    /// Run one policy through one scenario of a cluster in memory
+    Simulate(simulate::Args),
     /// Say why a pod is where it is: domain, budget, use and the last refusal
     Why(why::Args),
     /// Print the Domain CRD
@@ -55,6 +58,7 @@ pub fn main() -> ExitCode {
         Verb::Lint(args) => lint::run(&args),
         Verb::Adopt(args) => adopt::run(&args),
         Verb::Certs(args) => certs::run(&args),
+        Verb::Simulate(args) => simulate::run(&args),
         Verb::Why(args) => why::run(&args),
         Verb::Crd => crd::run(),
     };

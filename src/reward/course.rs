@@ -5,7 +5,7 @@
 
 use super::commander::paid_cores;
 use super::gap::{Course, Series};
-use super::{MINUTE, Settings, commander, mean, minutes, soldier};
+use super::{MINUTE, Settings, check, commander, mean, minutes, soldier};
 use crate::cluster::Class;
 use crate::simulation::{Row, Timeline};
 
@@ -28,9 +28,8 @@ pub fn soldier_course(
     settings: &Settings,
 ) -> Result<Course, String> {
     let rows = soldier(timeline, domain, &settings.soldier)?;
-    let in_a_minute = (MINUTE / timeline.seconds).round() as usize;
     let paid: Vec<_> = rows
-        .chunks_exact(in_a_minute)
+        .chunks_exact(check(timeline)?)
         .map(|rows| {
             let mut terms = rows[0].named().to_vec();
             for (index, (_, value)) in terms.iter_mut().enumerate() {
@@ -69,7 +68,9 @@ fn course(timeline: &Timeline, paid: &[Vec<(&'static str, f64)>]) -> Result<Cour
         .map(|series| Series::new(format!("change of {}", series.name), changes(&series.values)))
         .collect();
     metrics.extend(raises);
-    Ok(Course { seconds: MINUTE, terms, metrics, outcomes: outcomes(timeline, &rows) })
+    let hours = |rows: &&[Row]| paid_cores(timeline, rows) * MINUTE / 3600.0;
+    let costs = vec![Series::new("paid core-hours", rows.iter().map(hours).collect())];
+    Ok(Course { seconds: MINUTE, terms, metrics, harms: harms(timeline, &rows), costs })
 }
 
 const BUDGET: &str = "budget cores";
@@ -86,7 +87,7 @@ fn measures(timeline: &Timeline) -> Vec<Measure<'_>> {
         add(TRAFFIC, |row| row.rps);
         add(BUDGET, |row| row.budget_cores.unwrap_or(f64::NAN));
         add("budget share", |row| row.share);
-        add("budget used", |row| row.requested_cores / row.budget_cores.unwrap_or(f64::NAN));
+        add("budget used", |row| row.shared_cores / row.budget_cores.unwrap_or(f64::NAN));
         add("requested cores", |row| row.requested_cores);
         add("ready pods", |row| row.ready);
         add("starting pods", |row| row.starting);
@@ -114,8 +115,8 @@ fn changes(values: &[f64]) -> Vec<f64> {
     std::iter::once(f64::NAN).chain(steps).take(values.len()).collect()
 }
 
-/// What the rewards stand for, per minute; more is worse.
-fn outcomes(timeline: &Timeline, rows: &[&[Row]]) -> Vec<Series> {
+/// What no user should have to bear, per minute.
+fn harms(timeline: &Timeline, rows: &[&[Row]]) -> Vec<Series> {
     let per_minute = |name: String, measure: &dyn Fn(&[Row]) -> f64| {
         Series::new(name, rows.iter().map(|rows| measure(rows)).collect())
     };
@@ -127,12 +128,10 @@ fn outcomes(timeline: &Timeline, rows: &[&[Row]]) -> Vec<Series> {
             }))
         })
     });
-    let paid = |rows: &[Row]| paid_cores(timeline, rows) * MINUTE / 3600.0;
     let cascades = |rows: &[Row]| rows.iter().map(|row| f64::from(row.cascades)).sum();
     let inversions = |rows: &[Row]| rows.iter().map(|row| f64::from(row.inversions)).sum();
     breaches
         .chain([
-            per_minute("paid core-hours".to_owned(), &paid),
             per_minute("cascades".to_owned(), &cascades),
             per_minute("inversions".to_owned(), &inversions),
         ])

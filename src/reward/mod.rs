@@ -8,6 +8,8 @@ mod proactivity;
 mod settings;
 mod soldier;
 
+use std::slice::ChunksExact;
+
 use crate::simulation::{Row, Timeline};
 
 pub use commander::{CommanderTerms, commander};
@@ -18,9 +20,8 @@ pub use soldier::{SoldierTerms, soldier};
 /// Time between two payments of the Commander, in seconds.
 const MINUTE: f64 = 60.0;
 
-/// The rows of each whole minute, oldest first; a beginning of a minute at the end is left out.
-/// `Err` is one sentence: the timeline contradicts itself.
-fn minutes(timeline: &Timeline) -> Result<std::slice::ChunksExact<'_, Row>, String> {
+/// Rows per minute. `Err` is one sentence: the timeline contradicts itself.
+fn check(timeline: &Timeline) -> Result<usize, String> {
     let rows = (MINUTE / timeline.seconds).round();
     if !(1.0..=MINUTE).contains(&rows) || (rows * timeline.seconds - MINUTE).abs() > 1e-6 {
         return Err(format!("rows of {} s do not make up a minute", timeline.seconds));
@@ -45,7 +46,12 @@ fn minutes(timeline: &Timeline) -> Result<std::slice::ChunksExact<'_, Row>, Stri
             ));
         }
     }
-    Ok(timeline.rows.chunks_exact(rows as usize))
+    Ok(rows as usize)
+}
+
+/// The rows of each whole minute, oldest first; the beginning of a minute at the end is left out.
+fn minutes(timeline: &Timeline) -> Result<ChunksExact<'_, Row>, String> {
+    Ok(timeline.rows.chunks_exact(check(timeline)?))
 }
 
 /// The mean of what is a number; 0 of nothing.

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Soldier, minutes};
+use super::{Soldier, check};
 use crate::simulation::{DomainRow, GroupRow, Timeline};
 
 /// Keeps a quotient of nothing by nothing a number. It stands in denominators only: added above as
@@ -51,7 +51,7 @@ pub fn soldier(
     domain: usize,
     settings: &Soldier,
 ) -> Result<Vec<SoldierTerms>, String> {
-    minutes(timeline)?;
+    check(timeline)?;
     if domain >= timeline.domains.len() {
         return Err(format!("the timeline has no domain {domain}"));
     }
@@ -59,12 +59,12 @@ pub fn soldier(
 }
 
 fn terms(domain: &DomainRow, settings: &Soldier) -> SoldierTerms {
-    let target = settings.target;
     // Without a budget there is none to use, and none to split.
     let (missed, aligned) = domain.budget_cores.map_or((0.0, 0.0), |budget| {
-        let used: f64 = domain.groups.iter().map(|group| group.requested_cores).sum();
-        let missed = (used / (budget + EPSILON) - target).powi(2);
-        (missed, alignment(&domain.groups, target * budget))
+        // What is used of the target, 1 at it.
+        let ratio = domain.shared_cores / (settings.target * budget + EPSILON);
+        let missed = (settings.target * (ratio - 1.0)).powi(2);
+        (missed, cosine(&domain.groups) * (1.0 - (1.0 - ratio).abs()).max(0.0))
     });
     let pods = domain.ready + domain.starting + domain.pending;
     SoldierTerms {
@@ -81,20 +81,14 @@ fn part(part: f64, whole: f64) -> f64 {
     (part / (whole + EPSILON)).clamp(0.0, 1.0)
 }
 
-/// Cosine of the groups' cores and their needs, times 1 less the distance of their sum from
-/// `aim`, in parts of it: 1 only where the whole aim is used, split as demand is.
-///
-/// The demand-weighted split of the budget is `aim` in proportion to the needs; the cosine does
-/// not see its length, so the needs themselves stand for it.
-fn alignment(groups: &[GroupRow], aim: f64) -> f64 {
-    let (mut dot, mut actual, mut needed, mut sum) = (0.0, 0.0, 0.0, 0.0);
+/// Cosine of the angle between the groups' cores and the demand-weighted split of the budget; 0
+/// without groups. That split is the groups' needs at another length, which a cosine does not see.
+fn cosine(groups: &[GroupRow]) -> f64 {
+    let (mut dot, mut actual, mut needed) = (0.0, 0.0, 0.0);
     for group in groups {
         dot += group.requested_cores * group.needed_cores;
         actual += group.requested_cores.powi(2);
         needed += group.needed_cores.powi(2);
-        sum += group.requested_cores;
     }
-    let cosine = dot / (actual.sqrt() * needed.sqrt() + EPSILON);
-    let ratio = sum / (aim + EPSILON);
-    cosine * (1.0 - (1.0 - ratio).abs()).max(0.0)
+    dot / (actual.sqrt() * needed.sqrt() + EPSILON)
 }

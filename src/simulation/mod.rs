@@ -2,7 +2,9 @@
 //! number comes from the seed tree.
 
 mod actuation;
+pub mod arms;
 pub mod counts;
+mod engine;
 pub mod hpa;
 pub mod provisioner;
 pub mod queue;
@@ -14,7 +16,8 @@ pub mod startup;
 pub mod traffic;
 
 pub use actuation::{Actuation, Metric};
+pub use engine::Simulation;
 pub use reversals::Reversals;
-pub use run::{DomainRow, GroupRow, PoolRow, Row, Run, Summary, Timeline};
+pub use run::{DomainRow, GroupRow, PoolRow, Row, Run, Summary, Timeline, simulate};
 pub use seed::{Draw, Seed, Space};
 pub use traffic::Traffic;

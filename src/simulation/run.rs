@@ -1,8 +1,13 @@
 //! What one run of one policy through one scenario was: the sums, and the course.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
+use super::arms::Arm;
 use super::counts::Counts;
+use super::scenario::Scenario;
+use super::{Seed, Simulation};
 use crate::cluster::Class;
 
 /// One finished run.
@@ -127,6 +132,8 @@ pub struct DomainRow {
     pub asked: f64,
     /// CPU requested by placed pods, in cores, at the end.
     pub requested_cores: f64,
+    /// The part of it in the shared pools, which the budget is for.
+    pub shared_cores: f64,
     /// CPU in use, in cores.
     pub used_cores: f64,
     /// The published budget in the shared pools, in cores, at the end; infinite (null) without one.
@@ -147,8 +154,8 @@ pub struct DomainRow {
     pub breaching_share: f64,
     /// Apps in breach, mean.
     pub breach_apps: f64,
-    /// Replicas that were taken away less than two minutes after they were asked for, summed over
-    /// the apps (see [`super::Reversals`]).
+    /// Replicas that HPAs gave up during the row soon after they asked for them, summed over the
+    /// apps (see [`super::counts::Definitions::reversal_seconds`]).
     pub reversed: f64,
     /// Per service group.
     pub groups: Vec<GroupRow>,
@@ -183,4 +190,36 @@ pub struct PoolRow {
     pub pending: f64,
     /// Pods preempted here during the row.
     pub preempted: f64,
+}
+
+/// Runs one policy through one scenario. Runs of the same scenario and seed meet the same
+/// traffic, starts, nodes and measurements, whatever the policy. `number` is the seed's in its
+/// space, for the record; rows of the course are `row_seconds` long. `Err` is one sentence.
+pub fn simulate(
+    scenario: &Arc<Scenario>,
+    arm: &Arm,
+    (seed, number): (Seed, u64),
+    row_seconds: Option<f64>,
+) -> Result<Run, String> {
+    let mut simulation = Simulation::new(Arc::clone(scenario), &arm.actuation, seed)?;
+    if let Some(seconds) = row_seconds {
+        simulation = simulation.with_timeline(seconds);
+    }
+    let mut pilot = arm.pilot(&simulation, scenario, seed);
+    while !simulation.over() {
+        if let Some(pilot) = &mut pilot {
+            let now = simulation.now();
+            let decision = pilot.decide(simulation.snapshot(), now);
+            simulation.publish(&decision);
+        }
+        simulation.step();
+    }
+    Ok(Run {
+        scenario: scenario.name.clone(),
+        level: scenario.level,
+        policy: arm.name.clone(),
+        seed: number,
+        summary: simulation.summary(),
+        timeline: simulation.into_timeline(),
+    })
 }

@@ -25,6 +25,8 @@ pub struct Settings {
     /// A tie is stronger than another when its correlation is larger by this. 0.15: below it
     /// the order of two correlations changes from seed to seed.
     pub margin: f64,
+    /// A weaker tie than this is none. 0.5: it would explain less than a quarter of the variance.
+    pub least_tie: f64,
     /// A tie counts when its correlation is this many standard errors from 0. 5: once in 1.7
     /// million, and a day's audit makes some 50,000 comparisons.
     pub standard_errors: f64,
@@ -46,6 +48,7 @@ impl Default for Settings {
         Self {
             lag_seconds: 900.0,
             margin: 0.15,
+            least_tie: 0.5,
             standard_errors: 5.0,
             least_values: 60,
             term_share: 0.1,
@@ -61,6 +64,7 @@ impl Settings {
         for (name, value, low, high) in [
             ("lagSeconds", self.lag_seconds, 0.0, 7200.0),
             ("margin", self.margin, 0.0, 1.0),
+            ("leastTie", self.least_tie, 0.0, 1.0),
             ("standardErrors", self.standard_errors, 1.0, 100.0),
             ("leastValues", self.least_values as f64, 10.0, 1e6),
             ("termShare", self.term_share, 0.0, 1.0),
@@ -100,9 +104,10 @@ pub struct Course {
     pub terms: Vec<Series>,
     /// What a policy can move or see, and nobody asked for: budgets, pods, nodes, traffic.
     pub metrics: Vec<Series>,
-    /// What the reward stands for: breach minutes, paid core-hours, cascades, inversions.
-    /// More is worse.
-    pub outcomes: Vec<Series>,
+    /// True outcomes that users suffer: breach minutes, cascades, inversions. More is worse.
+    pub harms: Vec<Series>,
+    /// True outcomes that are paid for: core-hours. More is worse, unless it buys less harm.
+    pub costs: Vec<Series>,
 }
 
 /// Name of the sum of the terms in reports.
@@ -116,9 +121,9 @@ impl Course {
         Series::new(REWARD, (0..length).map(sum).collect())
     }
 
-    /// Name and length of every series.
+    /// Name and length of every series, the metrics last.
     fn shape(&self) -> impl Iterator<Item = (&str, usize)> {
-        let all = self.terms.iter().chain(&self.outcomes).chain(&self.metrics);
+        let all = self.terms.iter().chain(&self.harms).chain(&self.costs).chain(&self.metrics);
         all.map(|series| (series.name.as_str(), series.values.len()))
     }
 
@@ -153,7 +158,7 @@ pub fn inspect(
     let least = settings.least_values;
     let heavy = course.terms.iter().filter(|term| carries(term, &reward) >= settings.term_share);
     let targets = Compared::all(std::iter::once(&reward).chain(heavy), least, &mut silent);
-    let outcomes = Compared::all(&course.outcomes, least, &mut silent);
+    let outcomes = Compared::all(course.harms.iter().chain(&course.costs), least, &mut silent);
     let metrics = Compared::all(&course.metrics, least, &mut silent);
 
     let lags = (settings.lag_seconds / course.seconds) as isize;
@@ -175,6 +180,7 @@ pub fn inspect(
             let Some(tie) = tie(target, metric) else { continue };
             let to_outcomes = of_target.max(*of_metric);
             if tie.standard_errors >= settings.standard_errors
+                && tie.correlation.abs() >= settings.least_tie
                 && tie.correlation.abs() > to_outcomes + settings.margin
             {
                 flags.push(Flag::Tied { tie: tie.clone(), to_outcomes });
@@ -259,50 +265,48 @@ impl<'a> Compared<'a> {
     }
 }
 
-/// Whether the policy is paid more than its twin, and no outcome, or not every one, says why.
+/// Whether the policy is paid more than its twin, and the true outcomes do not say why: a harm is
+/// worse, or none is better and neither is the cost. More cost is no gap where it buys less harm.
 fn paid_for_nothing(
     course: &Course,
     twin: &Course,
     settings: &Settings,
 ) -> Result<Option<Flag>, String> {
     twin.check()?;
-    let shared = |course: &Course| course.terms.len() + course.outcomes.len();
-    let same = course.shape().take(shared(course)).eq(twin.shape().take(shared(twin)));
-    if !same || course.seconds != twin.seconds {
+    let shared = course.terms.len() + course.harms.len() + course.costs.len();
+    if !course.shape().take(shared).eq(twin.shape().take(shared)) || course.seconds != twin.seconds
+    {
         return Err("the twin has other terms, outcomes or times than the run".to_owned());
     }
-    // Mean difference per value, and whether it is more than noise.
+    // Mean difference per value, 0 where it may be noise.
     let difference = |own: &Series, twin: &Series| {
         let values: Vec<f64> =
             own.values.iter().zip(&twin.values).map(|(own, twin)| own - twin).collect();
-        let (mean, error) = mean_and_error(&values, settings.least_values)?;
-        (mean.abs() > settings.twin_standard_errors * error).then_some(mean)
+        mean_and_error(&values, settings.least_values)
+            .filter(|(mean, error)| mean.abs() > settings.twin_standard_errors * error)
+            .map_or(0.0, |(mean, _)| mean)
     };
     let (own, rule) = (course.reward(), twin.reward());
-    let scale = rule.values.iter().filter(|value| value.is_finite()).map(|value| value.abs());
-    let (sum, count) = scale.fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
-    let Some(gain) =
-        difference(&own, &rule).filter(|gain| *gain > settings.twin_margin * sum / count)
-    else {
-        return Ok(None);
-    };
-    let mut better = false;
-    let mut worse = Vec::new();
-    for (own, twin) in course.outcomes.iter().zip(&twin.outcomes) {
-        match difference(own, twin) {
-            Some(more) if more > 0.0 => worse.push(own.name.clone()),
-            Some(_) => better = true,
-            None => {}
-        }
-    }
-    if better && worse.is_empty() {
+    let scale: Vec<f64> = rule.values.iter().map(|value| value.abs()).collect();
+    let scale = mean_and_error(&scale, 0).map_or(0.0, |(mean, _)| mean);
+    let gain = difference(&own, &rule);
+    if gain <= settings.twin_margin * scale {
         return Ok(None);
     }
-    let terms = course.terms.iter().zip(&twin.terms).filter_map(|(own, twin)| {
-        Some((own.name.as_str(), difference(own, twin)?))
-    });
-    let payer = terms.max_by(|(_, one), (_, other)| one.total_cmp(other));
-    let (term, pays) = payer.unwrap_or((REWARD, gain));
+    let harms: Vec<(&str, f64)> = (course.harms.iter().zip(&twin.harms))
+        .map(|(own, twin)| (own.name.as_str(), difference(own, twin)))
+        .collect();
+    let cheaper = course.costs.iter().zip(&twin.costs).any(|(own, twin)| difference(own, twin) < 0.0);
+    let worse: Vec<String> =
+        harms.iter().filter(|(_, more)| *more > 0.0).map(|(name, _)| (*name).to_owned()).collect();
+    if worse.is_empty() && (cheaper || harms.iter().any(|(_, more)| *more < 0.0)) {
+        return Ok(None);
+    }
+    let terms = course.terms.iter().zip(&twin.terms);
+    let (term, pays) = terms
+        .map(|(own, twin)| (own.name.as_str(), difference(own, twin)))
+        .max_by(|(_, one), (_, other)| one.total_cmp(other))
+        .unwrap_or((REWARD, gain));
     Ok(Some(Flag::PaidForNothing { gain, term: term.to_owned(), pays, worse }))
 }
 

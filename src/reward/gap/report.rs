@@ -49,7 +49,8 @@ pub enum Flag {
         /// The strongest correlation of the target or of the metric with an outcome, 0 to 1.
         to_outcomes: f64,
     },
-    /// The policy is paid more than the calibrated rule, and no outcome is better, or one is worse.
+    /// The policy is paid more than the calibrated rule although users suffer more, or suffer no
+    /// less while nothing is saved.
     #[serde(rename_all = "camelCase")]
     PaidForNothing {
         /// Mean reward above the twin's.
@@ -58,7 +59,7 @@ pub enum Flag {
         term: String,
         /// What that term pays above the twin's.
         pays: f64,
-        /// Outcomes that are worse than the twin's.
+        /// Harms that are worse than the twin's.
         worse: Vec<String>,
     },
 }
@@ -106,7 +107,7 @@ impl fmt::Display for Flag {
                 if worse.is_empty() {
                     write!(out, "no true outcome is better.")
                 } else {
-                    write!(out, "{} is worse.", worse.join(", "))
+                    write!(out, "there are more of: {}.", worse.join(", "))
                 }
             }
         }

@@ -100,8 +100,9 @@ pub(super) fn effective_samples(count: usize, own: &[f64], other: &[f64]) -> f64
     count / (1.0 + 2.0 * sum).max(1.0)
 }
 
-/// Mean of a series and its standard error, by the same formula for one series:
-/// 1/N* = 1/N + 2/N sum (N - j)/N r(j). `None` below `least` known values.
+/// Mean of a series and its standard error, by the same formula for one series, whose memory is
+/// summed only up to where it is first lost (the initial positive sequence of Geyer, Statistical
+/// Science 7, 1992): beyond, the noise of many lags adds up. `None` below `least` known values.
 pub(super) fn mean_and_error(values: &[f64], least: usize) -> Option<(f64, f64)> {
     let known: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
     let count = known.len();
@@ -111,8 +112,9 @@ pub(super) fn mean_and_error(values: &[f64], least: usize) -> Option<(f64, f64)>
     let mean = known.iter().sum::<f64>() / count as f64;
     let Some(prepared) = Prepared::new(&known, least) else { return Some((mean, 0.0)) };
     let variance = known.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count as f64;
-    let ones = vec![1.0; prepared.memory.len()];
-    Some((mean, (variance / effective_samples(count, &prepared.memory, &ones)).sqrt()))
+    let memory: Vec<f64> = prepared.memory.into_iter().take_while(|value| *value > 0.0).collect();
+    let samples = effective_samples(count, &memory, &vec![1.0; memory.len()]);
+    Some((mean, (variance / samples).sqrt()))
 }
 
 /// The rank of each value, 1 for the smallest, equal ones share theirs; NaN stays NaN.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use rand_distr::{Distribution, LogNormal};
 
 use crate::simulation::Seed;
-use crate::simulation::scenario::Constants;
+use crate::simulation::scenario::{Constants, Provisioner, Range};
 
 /// What is special about one pool for now.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -47,11 +47,18 @@ struct Wanted {
     since: f64,
 }
 
+/// How long nodes of one pool take.
+#[derive(Debug, Clone, Copy)]
+enum Start {
+    LogNormal(LogNormal<f64>),
+    Uniform(Range),
+}
+
 /// Every node on its way, of all pools: they share one API limit (a bucket of tokens).
 #[derive(Debug, Clone)]
 pub struct Cloud {
     seed: Seed,
-    start: LogNormal<f64>,
+    starts: Vec<Start>,
     failure: f64,
     failure_seconds: f64,
     timeout_seconds: f64,
@@ -68,24 +75,36 @@ impl Cloud {
     /// Nothing on its way, a full bucket, at time 0. `None` where the constants describe no
     /// distribution (a median that is not above 0, a sigma that is negative) or no rate.
     #[must_use]
-    pub fn new(constants: &Constants, pools: usize, seed: Seed) -> Option<Self> {
+    pub fn new(constants: &Constants, pools: &[Provisioner], seed: Seed) -> Option<Self> {
         let node = constants.node_start;
         let start = LogNormal::new(node.median.ln(), node.sigma).ok()?;
         let rate = constants.launch_per_second;
         let sound = node.median > 0.0 && node.sigma >= 0.0 && rate > 0.0 && rate.is_finite();
         sound.then(|| Self {
             seed,
-            start,
+            starts: pools
+                .iter()
+                .map(|provisioner| match provisioner {
+                    Provisioner::Scanning => Start::Uniform(constants.scan_node_start),
+                    Provisioner::Batching | Provisioner::Fixed => Start::LogNormal(start),
+                })
+                .collect(),
             failure: constants.launch_failure,
             failure_seconds: constants.launch_retry_seconds,
             timeout_seconds: constants.registration_timeout_seconds,
             burst: constants.launch_burst.max(1.0),
             per_second: rate,
             tokens: (constants.launch_burst.max(1.0), 0.0),
-            asked: vec![0; pools],
+            asked: vec![0; pools.len()],
             wanted: VecDeque::new(),
             starting: Vec::new(),
         })
+    }
+
+    /// Whether nothing is on its way.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.wanted.is_empty() && self.starting.is_empty()
     }
 
     /// Asks for `nodes` in a pool at `at` (seconds, never going back). The quota is the caller's.
@@ -155,7 +174,10 @@ impl Cloud {
     /// The fate of one launch: the same for the same number in its pool, whatever else happens.
     fn launch(&self, node: &Wanted, launched: f64, slowness: f64) -> Arrival {
         let seed = self.seed.nth(node.pool as u64).nth(node.number);
-        let takes = self.start.sample(&mut seed.child("start").rng()) * slowness;
+        let takes = match self.starts[node.pool] {
+            Start::LogNormal(start) => start.sample(&mut seed.child("start").rng()),
+            Start::Uniform(range) => range.at(seed.child("start").draw(0).uniform()),
+        } * slowness;
         let fails = seed.draw(0).uniform() < self.failure;
         // Stock-outs have no machine behind them; one that never registers has.
         let (takes, ready) = match (fails, takes > self.timeout_seconds) {

@@ -2,10 +2,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::simulation::Seed;
-use crate::simulation::scenario::Constants;
+use crate::simulation::scenario::{Constants, Provisioner};
 
 fn cloud(constants: &Constants, pools: usize) -> Cloud {
-    Cloud::new(constants, pools, Seed::root(1)).unwrap()
+    Cloud::new(constants, &vec![Provisioner::Batching; pools], Seed::root(1)).unwrap()
 }
 
 /// Everything that arrives until `until`, looked at every five seconds.
@@ -131,9 +131,9 @@ fn the_fate_of_a_node_does_not_depend_on_other_pools() {
 fn constants_that_mean_nothing_are_refused() {
     let mut constants = Constants::default();
     constants.node_start.sigma = -1.0;
-    assert!(Cloud::new(&constants, 1, Seed::root(1)).is_none());
+    assert!(Cloud::new(&constants, &[Provisioner::Batching; 1], Seed::root(1)).is_none());
     let constants = Constants { launch_per_second: 0.0, ..Constants::default() };
-    assert!(Cloud::new(&constants, 1, Seed::root(1)).is_none());
+    assert!(Cloud::new(&constants, &[Provisioner::Batching; 1], Seed::root(1)).is_none());
 }
 
 proptest! {

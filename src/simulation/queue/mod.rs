@@ -130,6 +130,11 @@ impl Cohort {
 pub struct Retries([f64; MAX_RETRIES]);
 
 impl Retries {
+    /// Takes in `count` callers whose first try failed with the pod that it waited at.
+    pub fn fail(&mut self, count: f64) {
+        self.0[0] += count;
+    }
+
     /// How many callers.
     #[must_use]
     pub fn count(&self) -> f64 {

@@ -541,6 +541,7 @@ impl Constants {
         for (name, value) in [
             ("launchFailure", self.launch_failure),
             ("disruptionBudget", self.disruption_budget),
+            ("maxUnavailable", self.max_unavailable),
             ("unneededUtilization", self.unneeded_utilization),
         ] {
             within(&format!("constants.{name}"), value, 0.0, 1.0)?;

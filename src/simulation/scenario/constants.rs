@@ -71,6 +71,9 @@ pub struct Constants {
     /// Share of the nodes of a pool that may be disrupted at once (Karpenter's default budget).
     /// Same row.
     pub disruption_budget: f64,
+    /// Share of the pods of an app that may be away for it (`maxUnavailable` of its
+    /// `PodDisruptionBudget`); one always may. Assumed: a tenth is usual for services.
+    pub max_unavailable: f64,
     /// A node that has not registered after this long is given up, in seconds. Same row, and the
     /// Cluster Autoscaler's provision time-out.
     pub registration_timeout_seconds: f64,
@@ -119,6 +122,7 @@ impl Default for Constants {
             consolidate_after_seconds: 0.0,
             consolidation_validation_seconds: 15.0,
             disruption_budget: 0.1,
+            max_unavailable: 0.1,
             registration_timeout_seconds: 900.0,
             scan_seconds: 10.0,
             scan_decision_seconds: 15.0,
