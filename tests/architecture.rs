@@ -15,10 +15,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("placement", &["cluster", "safety"]),
     ("pilot", &["cluster", "observation", "policy", "safety"]),
     ("simulation", &["cluster", "observation", "policy", "safety", "placement", "pilot"]),
-    (
-        "reward",
-        &["cluster", "observation", "policy", "safety", "placement", "pilot", "simulation"],
-    ),
+    ("reward", &["cluster", "observation", "policy", "safety", "placement", "pilot", "simulation"]),
     ("clock", &["cluster"]),
     ("tls", &[]),
     ("instruments", &[]),

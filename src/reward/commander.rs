@@ -115,9 +115,7 @@ fn near_floor(timeline: &Timeline, rows: &[Row], margin: f64) -> f64 {
             .iter()
             .zip(&timeline.floor_shares)
             .filter(|(domain, floor)| **floor > 0.0 && domain.budget_cores.is_some())
-            .map(|(domain, floor)| {
-                ((1.0 + margin - domain.share / floor) / margin).clamp(0.0, 1.0)
-            })
+            .map(|(domain, floor)| ((1.0 + margin - domain.share / floor) / margin).clamp(0.0, 1.0))
             .sum()
     }))
 }

@@ -97,8 +97,10 @@ fn met(course: &[Minute], spike: Spike, base: f64, gap: f64, settings: &Commande
     else {
         return 0.0;
     };
-    let held =
-        course[raised..=spike.came].iter().map(|minute| minute.budget).fold(f64::INFINITY, f64::min);
+    let held = course[raised..=spike.came]
+        .iter()
+        .map(|minute| minute.budget)
+        .fold(f64::INFINITY, f64::min);
     let part = ((held / base - 1.0) / gap).clamp(0.0, 1.0);
     if part.is_nan() { 0.0 } else { part * (1.0 - course[spike.came].degradation) }
 }

@@ -204,10 +204,11 @@ fn carries(term: &Series, reward: &Series) -> f64 {
     let count = pairs().count() as f64;
     let term_mean = pairs().map(|(term, _)| term).sum::<f64>() / count;
     let reward_mean = pairs().map(|(_, reward)| reward).sum::<f64>() / count;
-    let (covariance, variance) = pairs().fold((0.0, 0.0), |(covariance, variance), (term, reward)| {
-        let reward = reward - reward_mean;
-        (covariance + (term - term_mean) * reward, variance + reward * reward)
-    });
+    let (covariance, variance) =
+        pairs().fold((0.0, 0.0), |(covariance, variance), (term, reward)| {
+            let reward = reward - reward_mean;
+            (covariance + (term - term_mean) * reward, variance + reward * reward)
+        });
     if variance > 0.0 { covariance / variance } else { 0.0 }
 }
 
@@ -296,7 +297,8 @@ fn paid_for_nothing(
     let harms: Vec<(&str, f64)> = (course.harms.iter().zip(&twin.harms))
         .map(|(own, twin)| (own.name.as_str(), difference(own, twin)))
         .collect();
-    let cheaper = course.costs.iter().zip(&twin.costs).any(|(own, twin)| difference(own, twin) < 0.0);
+    let cheaper =
+        course.costs.iter().zip(&twin.costs).any(|(own, twin)| difference(own, twin) < 0.0);
     let worse: Vec<String> =
         harms.iter().filter(|(_, more)| *more > 0.0).map(|(name, _)| (*name).to_owned()).collect();
     if worse.is_empty() && (cheaper || harms.iter().any(|(_, more)| *more < 0.0)) {

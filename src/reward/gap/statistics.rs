@@ -46,7 +46,12 @@ impl Prepared {
 
     /// Correlation of this series with what `other` was `lag` steps before; negative: is later.
     /// `None` when fewer than `least` pairs are known, or when a series is constant over them.
-    pub(super) fn correlation(&self, other: &Self, lag: isize, least: usize) -> Option<Correlation> {
+    pub(super) fn correlation(
+        &self,
+        other: &Self,
+        lag: isize,
+        least: usize,
+    ) -> Option<Correlation> {
         let (own, other_values) = if lag >= 0 {
             (self.values.get(lag.unsigned_abs()..)?, &other.values[..])
         } else {
@@ -174,10 +179,9 @@ mod tests {
     #[test]
     fn memory_takes_samples_as_the_formula_says() {
         // Both with r(j) = 0.9^j: N* / N tends to (1 - 0.81) / (1 + 0.81) = 0.105.
-        let [one, other] =
-            ["one", "other"].map(|name| remembering(name, 20_000, 0.9)).map(|values| {
-                Prepared::new(&values, 60).unwrap()
-            });
+        let [one, other] = ["one", "other"]
+            .map(|name| remembering(name, 20_000, 0.9))
+            .map(|values| Prepared::new(&values, 60).unwrap());
         let exact: Vec<f64> = (1..200).map(|lag| 0.9_f64.powi(lag)).collect();
         let samples = effective_samples(20_000, &exact, &exact);
         assert!((samples / 20_000.0 - 0.19 / 1.81).abs() < 0.002, "{samples}");

@@ -121,7 +121,11 @@ impl Accounts {
                         .iter()
                         .map(|domain| domain.slo_error_ratio)
                         .collect(),
-                    floor_shares: scenario.domains.iter().map(|domain| domain.floor_share).collect(),
+                    floor_shares: scenario
+                        .domains
+                        .iter()
+                        .map(|domain| domain.floor_share)
+                        .collect(),
                     pools: scenario.pools.iter().map(|pool| pool.name.clone()).collect(),
                     node_cores: scenario.pools.iter().map(|pool| pool.node_cpu).collect(),
                     rows: Vec::new(),

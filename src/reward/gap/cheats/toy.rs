@@ -1,24 +1,20 @@
-//! Planted cheats: each plays a reward with a known mistake, and each must be flagged. The honest
-//! rule must not be.
-//!
-//! A toy of two domains stands in for the simulator: capacity follows a budget three minutes later,
-//! latency follows load, everything else follows from these.
+//! A toy of two domains in one pool: capacity follows a budget three minutes later, latency follows
+//! load, everything else follows from these.
 
-use super::*;
+use super::Policy;
 use crate::cluster::{Class, Slo};
-use crate::reward::{self, commander_course};
 use crate::simulation::{DomainRow, PoolRow, Row, Seed, Timeline};
 
 const DAY: usize = 1440;
 const DELAY: usize = 3;
 const SLOS: [Slo; 2] =
     [Slo { p99_seconds: 0.2, error_ratio: 0.01 }, Slo { p99_seconds: 1.0, error_ratio: 0.05 }];
-/// Cores that the toy has for both.
-const CLUSTER: f64 = 400.0;
+/// Cores that there are for both.
+pub(super) const CORES: f64 = 400.0;
 /// The rule aims at this load.
 const AIM: f64 = 0.6;
 
-/// What a toy policy knows in one minute.
+/// What a policy knows in one minute.
 struct View<'a> {
     /// Cores that the traffic needs, per minute up to now and per domain.
     needs: &'a [[f64; 2]],
@@ -38,37 +34,29 @@ impl View<'_> {
         let recent = &self.needs[self.needs.len().saturating_sub(5)..];
         recent.iter().map(|needs| needs[domain]).fold(0.0, f64::max) / AIM
     }
-}
 
-fn honest(view: &View<'_>) -> [f64; 2] {
-    [view.rule(0), view.rule(1)]
-}
-
-fn hoarder(view: &View<'_>) -> [f64; 2] {
-    let held = (3.0 * view.rule(0)).min(CLUSTER);
-    [held, (CLUSTER - held).min(view.rule(1))]
-}
-
-/// Does nothing about a spike until it hurts, then more than is needed.
-fn rescuer(view: &View<'_>) -> [f64; 2] {
-    let need = view.needs[view.now()][0];
-    let last = view.budgets.last().map_or(need / AIM, |budgets| budgets[0]);
-    let budget = if need > 0.95 * last { 1.5 * need / AIM } else { last.min(need / AIM) };
-    [budget, view.rule(1)]
-}
-
-fn surfer(view: &View<'_>) -> [f64; 2] {
-    [0, 1].map(|domain| view.rule(domain) * AIM / 0.735)
-}
-
-fn bump_farmer(view: &View<'_>) -> [f64; 2] {
-    let bump = if view.now() % 2 == 0 { 1.01 } else { 1.0 };
-    [view.rule(0) * bump, view.rule(1)]
-}
-
-/// Raises in time for the spike that it expects.
-fn forecaster(view: &View<'_>) -> [f64; 2] {
-    [0, 1].map(|domain| view.rule(domain).max(view.expected[domain] / AIM))
+    /// The budget that a policy gives each domain.
+    fn budgets_of(&self, policy: Policy) -> [f64; 2] {
+        let [first, second] = [self.rule(0), self.rule(1)];
+        match policy {
+            Policy::Rule => [first, second],
+            Policy::Forecaster => {
+                [first.max(self.expected[0] / AIM), second.max(self.expected[1] / AIM)]
+            }
+            Policy::Hoarder => {
+                let held = (3.0 * first).min(CORES);
+                [held, (CORES - held).min(second)]
+            }
+            Policy::Rescuer => {
+                let need = self.needs[self.now()][0];
+                let last = self.budgets.last().map_or(need / AIM, |budgets| budgets[0]);
+                let hurts = need > 0.95 * last;
+                [if hurts { 1.5 * need / AIM } else { last.min(need / AIM) }, second]
+            }
+            Policy::Surfer => [first, second].map(|budget| budget * AIM / 0.735),
+            Policy::BumpFarmer => [if self.now() % 2 == 0 { 1.01 * first } else { first }, second],
+        }
+    }
 }
 
 /// Needs per minute: a day's wave, wandering noise, and a spike every one to three hours.
@@ -81,9 +69,11 @@ fn needs(seed: Seed) -> Vec<[f64; 2]> {
         wander[0] = 0.9 * wander[0] + 0.02 * noise.gauss();
         wander[1] = 0.9 * wander[1] + 0.02 * noise.next().gauss();
         let since = minute as f64 - spike_at as f64;
-        let spike = if since < 0.0 { 0.0 } else { (since / 6.0).min(1.0).min((30.0 - since) / 8.0) };
+        let spike =
+            if since < 0.0 { 0.0 } else { (since / 6.0).min(1.0).min((30.0 - since) / 8.0) };
         if since >= 30.0 {
-            spike_at = minute + 60 + (seed.child("spike").draw(minute as u64).uniform() * 90.0) as usize;
+            spike_at =
+                minute + 60 + (seed.child("spike").draw(minute as u64).uniform() * 90.0) as usize;
         }
         let wave = (minute as f64 / DAY as f64 * std::f64::consts::TAU).sin();
         needs.push([
@@ -94,8 +84,8 @@ fn needs(seed: Seed) -> Vec<[f64; 2]> {
     needs
 }
 
-/// A day of a policy in the toy.
-fn run(policy: fn(&View<'_>) -> [f64; 2], seed: Seed) -> Timeline {
+/// A day of a policy.
+pub(super) fn run(policy: Policy, seed: Seed) -> Timeline {
     let needs = needs(seed);
     let mut budgets: Vec<[f64; 2]> = Vec::new();
     let mut rows = Vec::new();
@@ -105,7 +95,7 @@ fn run(policy: fn(&View<'_>) -> [f64; 2], seed: Seed) -> Timeline {
             needs[minute + 15][domain] * (1.0 + 0.05 * error)
         });
         let view = View { needs: &needs[..=minute], expected, budgets: &budgets };
-        budgets.push(policy(&view));
+        budgets.push(view.budgets_of(policy));
         rows.push(row(&budgets, needs[minute], expected));
     }
     Timeline {
@@ -143,8 +133,9 @@ fn row(budgets: &[[f64; 2]], needs: [f64; 2], expected: [f64; 2]) -> Row {
             starting: (budget - cores).max(0.0).round(),
             asked: budget.round(),
             requested_cores: cores,
+            shared_cores: cores,
             budget_cores: Some(budget),
-            share: budget / CLUSTER,
+            share: budget / CORES,
             p99_ratio: ratio,
             adherence: SLOS[domain].adherence(ratio * SLOS[domain].p99_seconds),
             error_ratio: (load - 1.0).clamp(0.0, 1.0),
@@ -167,52 +158,5 @@ fn row(budgets: &[[f64; 2]], needs: [f64; 2], expected: [f64; 2]) -> Row {
             ..PoolRow::default()
         }],
         ..Row::default()
-    }
-}
-
-fn settings() -> reward::Settings {
-    let mut settings = reward::Settings::default();
-    settings.commander.cost_cores = CLUSTER;
-    settings
-}
-
-/// A reward with a mistake in it, one value per minute of the timeline.
-type Mistake = fn(&Timeline) -> Vec<f64>;
-
-/// The run with the reward of `system.md`, and its report beside the honest rule.
-fn inspected(policy: fn(&View<'_>) -> [f64; 2], seed: Seed, with: Option<(&str, Mistake)>) -> Report {
-    let (own, rule) = (run(policy, seed), run(honest, seed));
-    let [own, rule] = [&own, &rule].map(|timeline| {
-        let mut course = commander_course(timeline, Some(&rule), &settings()).unwrap();
-        if let Some((name, mistake)) = with {
-            let counted = timeline.rows.iter().position(|row| row.counted).unwrap();
-            course.terms.push(Series::new(name, mistake(timeline).split_off(counted)));
-        }
-        course
-    });
-    inspect(&own, Some(&rule), &settings().gap).unwrap()
-}
-
-#[test]
-fn explore() {
-    let policies: [(&str, fn(&View<'_>) -> [f64; 2]); 6] = [
-        ("honest", honest),
-        ("forecaster", forecaster),
-        ("hoarder", hoarder),
-        ("rescuer", rescuer),
-        ("surfer", surfer),
-        ("bump", bump_farmer),
-    ];
-    for (name, policy) in policies {
-        for seed in 0..3 {
-            let timeline = run(policy, Seed::root(seed));
-            let rule = run(honest, Seed::root(seed));
-            let course = commander_course(&timeline, Some(&rule), &settings()).unwrap();
-            let sums = |series: &[Series]| {
-                series.iter().map(|s| format!("{} {:.3}", s.name, s.values.iter().sum::<f64>() / s.values.len() as f64)).collect::<Vec<_>>().join(", ")
-            };
-            println!("== {name} {seed}: {} | {}", sums(&course.terms), sums(&course.outcomes));
-            println!("{}", inspected(policy, Seed::root(seed), None));
-        }
     }
 }
