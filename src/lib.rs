@@ -11,6 +11,7 @@ pub mod pilot;
 
 pub mod simulation;
 
+pub mod evaluation;
 pub mod reward;
 
 pub mod clock;

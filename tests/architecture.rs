@@ -15,6 +15,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("placement", &["cluster", "safety"]),
     ("pilot", &["cluster", "observation", "policy", "safety"]),
     ("simulation", &["cluster", "observation", "policy", "safety", "placement", "pilot"]),
+    (
+        "evaluation",
+        &["cluster", "observation", "policy", "safety", "placement", "pilot", "simulation"],
+    ),
     ("reward", &["cluster", "observation", "policy", "safety", "placement", "pilot", "simulation"]),
     ("clock", &["cluster"]),
     ("tls", &[]),
@@ -82,19 +86,29 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "telemetry",
             "kubernetes",
             "placement",
+            "simulation",
+            "evaluation",
             "control",
             "https",
             "http",
             "extender",
             "config",
-            "simulation",
         ],
     ),
 ];
 
 /// Modules that do no I/O, read no clock and draw no random number of their own.
-const PURE: &[&str] =
-    &["cluster", "observation", "policy", "safety", "placement", "pilot", "simulation", "reward"];
+const PURE: &[&str] = &[
+    "cluster",
+    "observation",
+    "policy",
+    "safety",
+    "placement",
+    "pilot",
+    "simulation",
+    "evaluation",
+    "reward",
+];
 
 /// What a pure module must not name.
 const IMPURE: &[&str] = &[

@@ -6,9 +6,12 @@ mod certs;
 mod check;
 mod connect;
 mod crd;
+mod demo;
+mod evaluate;
 mod lint;
 mod logging;
 mod objects;
+mod scenarios;
 mod serve;
 mod simulate;
 mod why;
@@ -16,7 +19,9 @@ mod why;
 use std::io::Write;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Plans replicas for many apps at once and serves them to stock HPAs.
 #[derive(Debug, Parser)]
@@ -28,6 +33,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Serve a simulated cluster and show it beside the same cluster under plain HPAs
+    Demo(demo::Args),
     /// Serve external.metrics.k8s.io: decide every 10 s and answer the HPAs
     Serve(serve::Args),
     /// Say whether a cluster is ready for us, and whether we do our job in it
@@ -38,6 +45,8 @@ enum Verb {
     Adopt(adopt::Args),
     /// Make a CA and a serving certificate
     Certs(certs::Args),
+    /// Run policies through scenarios of a cluster in memory, and compare them
+    Evaluate(evaluate::Args),
     /// Run one policy through one scenario of a cluster in memory
     Simulate(simulate::Args),
     /// Say why a pod is where it is: domain, budget, use and the last refusal
@@ -53,11 +62,13 @@ pub fn main() -> ExitCode {
     // kube and hyper-rustls ask for the process-wide provider. Only an earlier call can fail this.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let done = match cli.verb {
+        Verb::Demo(args) => demo::run(&args),
         Verb::Serve(args) => serve::run(&args),
         Verb::Check(args) => check::run(&args),
         Verb::Lint(args) => lint::run(&args),
         Verb::Adopt(args) => adopt::run(&args),
         Verb::Certs(args) => certs::run(&args),
+        Verb::Evaluate(args) => evaluate::run(&args),
         Verb::Simulate(args) => simulate::run(&args),
         Verb::Why(args) => why::run(&args),
         Verb::Crd => crd::run(),
@@ -84,6 +95,19 @@ fn note(sentence: &str) {
 /// Runs a verb that asks a cluster.
 fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+/// From here on the wish to end this process is heard. The future ends with it, and says which
+/// signal it was.
+fn stop_signal() -> anyhow::Result<impl Future<Output = &'static str>> {
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
+    })
 }
 
 #[cfg(test)]

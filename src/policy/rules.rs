@@ -21,6 +21,9 @@ pub struct Settings {
     /// Latency and errors scale an app up only from this share of its CPU target: below it the
     /// app is slow for another reason (a slow callee), which more pods do not cure.
     pub latency_min_load: f64,
+    /// Whether an app that breaks its promise keeps what stands: with a slow callee its workers
+    /// wait, its CPU falls, and CPU alone would take pods away in the middle of the trouble.
+    pub hold_in_breach: bool,
     /// Traffic may ask for at most this multiple of what CPU asks for.
     pub traffic_limit: f64,
     /// Share of the shared CPU that is given to nobody, 0 to 1.
@@ -37,6 +40,7 @@ impl Default for Settings {
             stabilization_seconds: 120.0,
             latency_gain: 0.5,
             latency_min_load: 0.5,
+            hold_in_breach: true,
             traffic_limit: 3.0,
             reserve_share: 0.05,
             headroom: 0.2,
@@ -103,6 +107,7 @@ impl Rules {
                 weight: domain.weight,
                 floor: domain.floor_share,
                 demand: 0.0,
+                headroom: 0.0,
             })
             .collect();
         if capacity > 0.0 {
@@ -115,11 +120,11 @@ impl Rules {
                     f64::from(app.max_replicas.max(app.min_replicas)),
                 );
                 minimum[app.domain] += f64::from(app.min_replicas) * state.cpu_request / capacity;
-                claims[app.domain].demand +=
-                    wanted * state.cpu_request / capacity * (1.0 + self.settings.headroom);
+                claims[app.domain].demand += wanted * state.cpu_request / capacity;
             }
             for (claim, minimum) in claims.iter_mut().zip(minimum) {
                 claim.floor = claim.floor.max(minimum);
+                claim.headroom = claim.demand * self.settings.headroom;
             }
         }
         let shares = budget::divide(&claims, self.settings.reserve_share);
@@ -162,12 +167,12 @@ fn ask(
     };
     let mut reasons = Reasons::default();
     let by_cpu = cpu / aim;
-    let mut wanted = by_cpu;
+    let mut wanted = ceil_replicas(by_cpu);
 
     // Traffic leads CPU: it is measured over a shorter window and can be extrapolated.
     if let (Some(ahead), Some(cost)) = (seen.rps_ahead, seen.cores_per_rps) {
-        let by_traffic = (ahead * cost / aim).min(by_cpu * settings.traffic_limit);
-        if ceil_replicas(by_traffic) > ceil_replicas(wanted) {
+        let by_traffic = ceil_replicas((ahead * cost / aim).min(by_cpu * settings.traffic_limit));
+        if by_traffic > wanted {
             wanted = by_traffic;
             reasons.add(Reason::Traffic);
         }
@@ -181,9 +186,10 @@ fn ask(
         let Some(ratio) = ratio.filter(|ratio| loaded && *ratio > 1.0) else {
             continue;
         };
-        let by_slo =
-            f64::from(state.ready) * (1.0 + settings.latency_gain * (ratio.min(2.0) - 1.0));
-        if ceil_replicas(by_slo) > ceil_replicas(wanted) {
+        let by_slo = ceil_replicas(
+            f64::from(state.ready) * (1.0 + settings.latency_gain * (ratio.min(2.0) - 1.0)),
+        );
+        if by_slo > wanted {
             wanted = by_slo;
             reasons.add(reason);
         }
@@ -191,8 +197,13 @@ fn ask(
     if reasons == Reasons::default() {
         reasons.add(Reason::Cpu);
     }
-    let wanted = ceil_replicas(wanted);
     let standing = f64::from(state.spec_replicas);
+    let mut wanted = ceil_replicas(wanted);
+    let broken = [seen.latency_ratio, seen.error_ratio].into_iter().flatten().any(|it| it > 1.0);
+    if settings.hold_in_breach && broken && wanted < standing {
+        wanted = standing;
+        reasons.add(Reason::Latency);
+    }
     let kept = peak.hold(now, wanted, standing, settings.stabilization_seconds);
     if kept > wanted {
         reasons.add(Reason::Stabilised);
@@ -257,8 +268,8 @@ mod tests {
     fn latency_raises_a_loaded_app_and_not_an_idle_one() {
         let slow = |cpu: f64| AppObservation { latency_ratio: Some(1.6), ..at(cpu) };
         assert_eq!(ask_once(slow(7.0)), (13.0, "latency".into()));
-        // 20 % of the request: its callee is slow, more pods would not help.
-        assert_eq!(ask_once(slow(2.0)), (3.0, "cpu".into()));
+        // 20 % of the request: its callee is slow, more pods would not help; nor would fewer.
+        assert_eq!(ask_once(slow(2.0)), (10.0, "cpu,latency".into()));
     }
 
     #[test]

@@ -2,8 +2,11 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::budget::project;
 use super::*;
-use crate::cluster::{AppId, BudgetByHand, Catalog, Class, Pool, Refusal, Signal, Slo};
+use crate::cluster::{
+    AppId, BudgetByHand, Catalog, Class, Declaration, Pool, Refusal, Signal, Slo,
+};
 use crate::observation::DomainObservation;
 
 const NOW: Timestamp = Timestamp::from_millis(1_000_000_000);

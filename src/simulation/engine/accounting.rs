@@ -7,7 +7,9 @@ use super::reference::Reference;
 use super::scheduler::Queue;
 use crate::cluster::{Amount, Class, Slo};
 use crate::simulation::Reversals;
-use crate::simulation::counts::{AppTick, Counter, Definitions, DomainTick, PoolTick, Tick, Use};
+use crate::simulation::counts::{
+    AppTick, Counter, Definitions, DomainTick, PoolTick, Tick, Use, Waves,
+};
 use crate::simulation::run::{DomainRow, PoolRow, Row, Summary, Timeline};
 use crate::simulation::scenario::Scenario;
 
@@ -160,8 +162,8 @@ impl Accounts {
         let waves = &provisioning.waves;
         Summary {
             counts: *self.counter.counts(),
-            stampedes: waves.iter().map(|waves| waves.stampedes()).sum(),
-            most_launches: waves.iter().map(|waves| waves.most_in_a_window()).max().unwrap_or(0),
+            stampedes: waves.iter().map(Waves::stampedes).sum(),
+            most_launches: waves.iter().map(Waves::most_in_a_window).max().unwrap_or(0),
             pods_created: tally.pods_created,
             pods_removed: tally.pods_removed,
             decided: tally.decided,

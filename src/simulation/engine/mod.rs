@@ -18,6 +18,7 @@
 
 mod accounting;
 mod apps;
+mod audit;
 mod autoscaling;
 mod consolidation;
 mod faults;
@@ -264,13 +265,16 @@ impl Simulation {
         self.warm(unmet);
     }
 
-    /// Sets the capacity to be kept free on real nodes: the warm share, and cores that are wanted.
+    /// Sets the capacity to be kept free on real nodes: the reserve, so that the shares of all
+    /// domains together cover what they use, the warm share, and cores that are wanted.
     fn warm(&mut self, unmet_cores: f64) {
         let shared = self.shared_cores();
         for (pool, home) in self.nodes.pools.iter().enumerate() {
             let cores = home.allocatable().cpu_milli as f64 / 1000.0;
             let part = if home.shared && shared > 0.0 { cores / shared } else { 0.0 };
-            let warm = self.actuation.warm_share * cores * f64::from(u8::from(home.shared));
+            let kept =
+                self.actuation.warm_share + if self.actuation.budgets { self.reserve } else { 0.0 };
+            let warm = kept * cores * f64::from(u8::from(home.shared));
             self.provisioning.warm[pool] = ((warm + unmet_cores * part) * 1000.0) as i64;
         }
     }

@@ -58,7 +58,13 @@ impl Reference {
         self.next = now + EVERY;
         self.traffic.expected(now, &mut self.apps);
         self.rps.fill(0.0);
-        let claim = |class: Class, weight, floor| Claim { class, weight, floor, demand: 0.0 };
+        let claim = |class: Class, weight, floor| Claim {
+            class,
+            weight,
+            floor,
+            demand: 0.0,
+            headroom: 0.0,
+        };
         let mut claims: Vec<Claim> = scenario
             .domains
             .iter()
@@ -67,8 +73,10 @@ impl Reference {
         for ((app, domain), rps) in scenario.apps.iter().zip(domain_of).zip(&self.apps) {
             self.rps[*domain] += rps;
             let replicas = app.replicas_for(*rps).max(f64::from(app.hpa.min_replicas));
-            claims[*domain].demand +=
-                replicas * app.cpu_request * (1.0 + HEADROOM) / cores.max(1e-9);
+            claims[*domain].demand += replicas * app.cpu_request / cores.max(1e-9);
+        }
+        for claim in &mut claims {
+            claim.headroom = claim.demand * HEADROOM;
         }
         self.shares = budget::divide(&claims, RESERVE);
     }

@@ -29,7 +29,7 @@ const CHARACTERS: [Character; 5] = [
     ("payments", Class::P0, 1.0, 0.2, 0.022),
     ("fraud", Class::P0, 0.9, 0.15, 0.016),
     ("merchant", Class::P1, 0.8, 0.4, 0.045),
-    ("data", Class::P2, 0.5, 2.0, 0.25),
+    ("data", Class::P2, 0.5, 2.0, 0.2),
     ("platform", Class::P3, 0.3, 1.0, 0.11),
 ];
 

@@ -1,0 +1,85 @@
+//! Finished runs on disk.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use ring::digest::{Context, SHA256};
+use serde::{Deserialize, Serialize};
+
+use super::Job;
+use crate::simulation::Run;
+
+/// A hash over parts, such that no two lists of parts look alike.
+pub(super) struct Fingerprint;
+
+impl Fingerprint {
+    /// SHA-256 in hexadecimal digits.
+    pub(super) fn of(parts: impl IntoIterator<Item = impl AsRef<[u8]>>) -> String {
+        let mut context = Context::new(&SHA256);
+        for part in parts {
+            let part = part.as_ref();
+            context.update(&(part.len() as u64).to_le_bytes());
+            context.update(part);
+        }
+        context.finish().as_ref().iter().fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    }
+}
+
+/// A file of one run.
+#[derive(Serialize, Deserialize)]
+struct Kept<R> {
+    /// Hash of everything that decided what the run is.
+    inputs: String,
+    run: R,
+}
+
+/// The folder of the runs.
+pub(super) struct Store(PathBuf);
+
+impl Store {
+    /// Makes the folder where it is not there.
+    pub(super) fn new(out: &Path) -> anyhow::Result<Self> {
+        let folder = out.join("runs");
+        std::fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot make {}", folder.display()))?;
+        Ok(Self(folder))
+    }
+
+    fn path(&self, job: &Job<'_>) -> PathBuf {
+        let name = format!("{}.{}.{}.json", job.scenario, job.policy, job.seed);
+        let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.+".contains(letter);
+        self.0.join(name.replace(|letter| !plain(letter), "_"))
+    }
+
+    /// The run, where it is there and came from the same inputs.
+    pub(super) fn read(&self, job: &Job<'_>) -> Option<Run> {
+        let text = std::fs::read(self.path(job)).ok()?;
+        let kept: Kept<Run> = serde_json::from_slice(&text).ok()?;
+        (kept.inputs == job.inputs).then_some(kept.run)
+    }
+
+    /// Keeps a run.
+    pub(super) fn write(&self, job: &Job<'_>, run: &Run) -> anyhow::Result<()> {
+        let kept = Kept { inputs: job.inputs.clone(), run };
+        write(&self.path(job), &serde_json::to_string(&kept)?)
+    }
+}
+
+/// Writes a file whole or not at all: under another name first.
+pub(super) fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(".draft");
+    std::fs::write(&draft, text)
+        .and_then(|()| std::fs::rename(&draft, path))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// A file beside a folder; in it where the folder has no parent.
+pub(super) fn beside(folder: &Path, name: &str) -> PathBuf {
+    let whole = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    whole.parent().unwrap_or(&whole).join(name)
+}
