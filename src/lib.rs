@@ -14,6 +14,7 @@ pub mod pilot;
 pub mod simulation;
 
 pub mod evaluation;
+pub mod reward;
 
 pub mod clock;
 pub mod tls;

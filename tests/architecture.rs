@@ -23,6 +23,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "evaluation",
         &["cluster", "observation", "policy", "safety", "placement", "pilot", "simulation"],
     ),
+    ("reward", &["cluster", "observation", "policy", "safety", "placement", "pilot", "simulation"]),
     ("clock", &["cluster"]),
     ("tls", &[]),
     ("instruments", &[]),
@@ -111,6 +112,7 @@ const PURE: &[&str] = &[
     "pilot",
     "simulation",
     "evaluation",
+    "reward",
 ];
 
 /// What a pure module must not name.

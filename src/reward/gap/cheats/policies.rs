@@ -1,0 +1,106 @@
+//! The same policies as the pilot runs them, in the simulated cluster.
+
+use std::sync::Arc;
+
+use super::Policy;
+use crate::cluster::{Class, Snapshot, Timestamp};
+use crate::observation::{self, Observation};
+use crate::pilot::Pilot;
+use crate::policy::{self, Proposal, Rules, rules};
+use crate::safety;
+use crate::simulation::scenario::read;
+use crate::simulation::{Seed, Simulation, Timeline, arms};
+
+/// Cores of all nodes that there may be.
+pub(super) const CORES: f64 = 7.0 * 15.5;
+
+/// Two domains in a pool that has room for both, and not for one that wants everything.
+const SCENARIO: &str = "
+name: cheats
+durationSeconds: 28800
+warmUpSeconds: 1800
+domains:
+  - {name: payments, class: P0, weight: 1.0, sloP99Seconds: 0.2, floorShare: 0.1, traffic: steady, noise: 0.05}
+  - {name: platform, class: P3, weight: 0.3, sloP99Seconds: 1, floorShare: 0.02, traffic: steady, noise: 0.05}
+apps:
+  - {name: checkout, domain: payments, count: 4, rps: 1000, workers: 4, serviceSeconds: 0.02, cpuRequest: 0.5}
+  - {name: tools, domain: platform, count: 4, rps: 150, workers: 4, serviceSeconds: 0.1, cpuRequest: 0.5}
+pools:
+  - {name: shared, nodeCpu: 15.5, nodeMemoryGib: 58, nodes: 4, minNodes: 2, maxNodes: 7}
+events:
+";
+
+/// A run with surges of the first domain, not quite an hour apart.
+pub(super) fn run(policy: Policy, seed: Seed) -> Timeline {
+    let surges = (0..8).map(|number| {
+        let start = 2400.0 + 3200.0 * f64::from(number)
+            + 600.0 * seed.child("surge").draw(number.into()).uniform();
+        format!(
+            "  - {{name: surge, kind: surge, reach: {{domains: [payments]}}, startSeconds: {start}, \
+             rampSeconds: 180, holdSeconds: 900, decaySeconds: 300, factor: 1.8}}\n"
+        )
+    });
+    let text: String = std::iter::once(SCENARIO.to_owned()).chain(surges).collect();
+    let scenario = Arc::new(read(&text, "cheats", seed).unwrap());
+    let arm = arms::arm("rules").unwrap();
+    let mut simulation =
+        Simulation::new(Arc::clone(&scenario), &arm.actuation, seed).unwrap().with_timeline(60.0);
+    let mut pilot = Pilot::new(
+        observation::Settings::default(),
+        simulation.freshness(),
+        Box::new(Bent { rule: Rules::new(rules::Settings::default()), policy, steps: 0 }),
+        safety::Settings::default(),
+        1,
+    );
+    while !simulation.over() {
+        let now = simulation.now();
+        let decision = pilot.decide(simulation.snapshot(), now);
+        simulation.publish(&decision);
+        simulation.step();
+    }
+    simulation.into_timeline()
+}
+
+/// The rule, bent by a cheat.
+struct Bent {
+    rule: Rules,
+    policy: Policy,
+    steps: u32,
+}
+
+impl policy::Policy for Bent {
+    fn propose(
+        &mut self,
+        snapshot: &Snapshot,
+        observation: &Observation,
+        now: Timestamp,
+    ) -> Proposal {
+        let mut proposal = self.rule.propose(snapshot, observation, now);
+        self.steps += 1;
+        let catalog = &snapshot.catalog;
+        let first = |domain: usize| catalog.domains[domain].class == Class::P0;
+        for (index, (app, asked)) in catalog.apps.iter().zip(&mut proposal.apps).enumerate() {
+            let Some(replicas) = &mut asked.replicas else { continue };
+            match self.policy {
+                Policy::Hoarder if first(app.domain) => *replicas = (2.5 * *replicas).ceil(),
+                Policy::Surfer => *replicas = (0.7 * *replicas).ceil(),
+                Policy::Rescuer if first(app.domain) => {
+                    let hurts =
+                        observation.apps[index].latency_ratio.is_some_and(|ratio| ratio > 1.5);
+                    let standing = f64::from(snapshot.apps[index].spec_replicas);
+                    *replicas = if hurts { 1.5 * *replicas } else { replicas.min(standing) };
+                }
+                _ => {}
+            }
+        }
+        for (domain, share) in proposal.shares.iter_mut().enumerate() {
+            match self.policy {
+                Policy::Hoarder => *share = if first(domain) { 0.93 } else { 0.02 },
+                // Every other minute: a decision comes every ten seconds.
+                Policy::BumpFarmer if first(domain) && self.steps / 6 % 2 == 0 => *share *= 0.99,
+                _ => {}
+            }
+        }
+        proposal
+    }
+}
