@@ -32,7 +32,7 @@ events:
 
 /// A run with surges of the first domain, not quite an hour apart.
 pub(super) fn run(policy: Policy, seed: Seed) -> Timeline {
-    let surges = (0..8).map(|number| {
+    let surges = (0_u32..8).map(|number| {
         let start = 2400.0 + 3200.0 * f64::from(number)
             + 600.0 * seed.child("surge").draw(number.into()).uniform();
         format!(
