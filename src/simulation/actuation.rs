@@ -20,6 +20,13 @@ pub struct Actuation {
     /// Behaviour of the HPAs downwards, in place of the apps' own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale_down: Option<ScaleRules>,
+    /// Relative change that the HPAs ignore upwards and downwards, in place of the apps' own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tolerance: Option<[f64; 2]>,
+    /// Replicas stand all the time at those for the highest announced demand times this; none:
+    /// the HPAs scale.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_margin: Option<f64>,
     /// Whether pods have the `PriorityClass` of their class: kube-scheduler takes them in that
     /// order and preempts lower ones.
     pub priorities: bool,
@@ -34,6 +41,8 @@ impl Default for Actuation {
             target_cpu: None,
             scale_up: None,
             scale_down: None,
+            tolerance: None,
+            peak_margin: None,
             priorities: false,
             budgets: false,
         }

@@ -3,6 +3,7 @@
 
 mod actuation;
 pub mod arms;
+mod calls;
 pub mod counts;
 mod engine;
 pub mod hpa;

@@ -64,6 +64,16 @@ pub struct Summary {
     pub shielded: u64,
 }
 
+impl Summary {
+    /// App-minutes in breach, each with the weight of its domain (`system.md` 2: payments 1.0 to
+    /// platform 0.3): what searches and comparisons mean by breach where they want one number.
+    #[must_use]
+    pub fn weighted_breach_minutes(&self, scenario: &Scenario) -> f64 {
+        let each = self.domain_breach_minutes.iter().zip(&scenario.domains);
+        each.map(|(minutes, domain)| minutes * domain.weight).sum()
+    }
+}
+
 /// The course of a run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

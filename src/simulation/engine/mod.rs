@@ -45,13 +45,14 @@ use pods::Pods;
 use provisioning::Provisioning;
 use reference::Reference;
 use scheduler::Queue;
-use serving::{Calls, Outside};
+use serving::Outside;
 use telemetry::Telemetry;
 
 use super::actuation::{Actuation, Metric};
+use super::calls::Calls;
 use super::counts::AppTick;
 use super::run::{Summary, Timeline};
-use super::scenario::{HpaSpec, Scenario};
+use super::scenario::Scenario;
 use super::{Seed, Traffic};
 use crate::cluster::{Amount, Class, Freshness, Snapshot, Timestamp};
 use crate::placement::{self, Budgets};
@@ -105,9 +106,7 @@ impl Simulation {
     /// A cluster at its initial size: all pods that fit are ready. The scenario must have been
     /// checked. `Err` is one sentence.
     pub fn new(scenario: Arc<Scenario>, actuation: &Actuation, seed: Seed) -> Result<Self, String> {
-        let specs: Vec<HpaSpec> = (0..scenario.apps.len())
-            .map(|app| autoscaling::spec(&scenario, actuation, app))
-            .collect();
+        let specs = autoscaling::specs(&scenario, actuation, seed.child("traffic"));
         let apps = Apps::new(&scenario, seed.child("pods"))?;
         let provisioning = Provisioning::new(&scenario, seed.child("nodes"))
             .ok_or("the constants describe no cloud: check nodeStart and launchPerSecond")?;
