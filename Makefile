@@ -6,17 +6,20 @@ CARGO ?= cargo
 TESTBED := $(CARGO) run --quiet --locked --example testbed --
 # One test at a time: each may start a control plane of its own.
 END_TO_END := $(CARGO) test --locked --test end_to_end -- --test-threads=1
-# How long `make demo` runs, in seconds; 0 until Ctrl-C.
+# How long `make demo-live` runs, in seconds; 0 until Ctrl-C.
 FOR ?= 0
-# A CSV (time, value) whose shape drives the demo's traffic.
+# A CSV (time, value) whose shape drives the traffic of `make demo-live`.
 TRACE ?=
 
-.PHONY: help demo run test check e2e e2e-scale bench certs testbed prerequisites deny
+.PHONY: help demo demo-live run test check e2e e2e-scale bench certs testbed prerequisites deny
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: testbed ## Stock HPAs follow hirl on a real control plane, live (FOR=60, TRACE=file.csv)
+demo: prerequisites ## A simulated cluster under hirl beside plain HPAs, with HTTPS (ARGS="--speed 10")
+	@$(CARGO) run --quiet --locked --release --bin hirl -- demo $(ARGS)
+
+demo-live: testbed ## Stock HPAs follow hirl on a real control plane, live (FOR=60, TRACE=file.csv)
 	@$(CARGO) build --quiet --locked --bin hirl
 	@$(TESTBED) demo --for $(FOR) $(if $(TRACE),--trace $(TRACE))
 

@@ -2,6 +2,8 @@
 
 pub mod cluster;
 
+pub mod forecast;
+
 pub mod observation;
 pub mod placement;
 pub mod policy;

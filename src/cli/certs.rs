@@ -72,6 +72,22 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Makes a CA and the pair of SERVICE.NAMESPACE.svc in `folder`, for a day.
+pub(super) fn for_a_day(folder: &Path, name: &str, namespace: &str) -> anyhow::Result<()> {
+    let args = Args {
+        out: folder.to_owned(),
+        name: name.to_owned(),
+        namespace: namespace.to_owned(),
+        days: 1,
+        san: Vec::new(),
+        scheduler: false,
+        client_name: String::new(),
+        renew_leaf: false,
+        force: false,
+    };
+    make(&args).map(drop)
+}
+
 fn make(args: &Args) -> anyhow::Result<String> {
     let file = |name: &str| args.out.join(name);
     fs::create_dir_all(&args.out)

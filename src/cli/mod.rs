@@ -6,6 +6,7 @@ mod certs;
 mod check;
 mod connect;
 mod crd;
+mod demo;
 mod evaluate;
 mod lint;
 mod logging;
@@ -18,7 +19,9 @@ mod why;
 use std::io::Write;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Plans replicas for many apps at once and serves them to stock HPAs.
 #[derive(Debug, Parser)]
@@ -30,6 +33,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Serve a simulated cluster and show it beside the same cluster under plain HPAs
+    Demo(demo::Args),
     /// Serve external.metrics.k8s.io: decide every 10 s and answer the HPAs
     Serve(serve::Args),
     /// Say whether a cluster is ready for us, and whether we do our job in it
@@ -57,6 +62,7 @@ pub fn main() -> ExitCode {
     // kube and hyper-rustls ask for the process-wide provider. Only an earlier call can fail this.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let done = match cli.verb {
+        Verb::Demo(args) => demo::run(&args),
         Verb::Serve(args) => serve::run(&args),
         Verb::Check(args) => check::run(&args),
         Verb::Lint(args) => lint::run(&args),
@@ -89,6 +95,19 @@ fn note(sentence: &str) {
 /// Runs a verb that asks a cluster.
 fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+/// From here on the wish to end this process is heard. The future ends with it, and says which
+/// signal it was.
+fn stop_signal() -> anyhow::Result<impl Future<Output = &'static str>> {
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
+    })
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ impl Source {
     }
 }
 
-fn unknown(name: &str) -> String {
+pub(super) fn unknown(name: &str) -> String {
     let known: Vec<&str> = builtin::names().collect();
     format!(
         "{name:?} is no file or folder and no scenario; built in are {}, and level-1 to level-8",
@@ -60,6 +60,14 @@ pub(super) fn all(names: &[String]) -> anyhow::Result<Vec<Source>> {
         }
     }
     Ok(sources)
+}
+
+/// The one scenario that this name means, with what this seed draws.
+pub(super) fn single(name: &str, seed: Seed) -> anyhow::Result<Scenario> {
+    match one(name)?.as_slice() {
+        [source] => source.scenario(seed),
+        sources => bail!("{name} holds {} scenarios: name one of them", sources.len()),
+    }
 }
 
 fn one(name: &str) -> anyhow::Result<Vec<Source>> {

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -200,7 +199,7 @@ async fn serve(args: &Args, config: Config, logging: Logging) -> anyhow::Result<
     info!(%address, identity = args.identity, version = env!("CARGO_PKG_VERSION"), "Serving");
     let mut serving = tokio::spawn(server.run(stop.clone()));
     tokio::select! {
-        reason = stop_signal() => info!(reason = reason?, "Stopping"),
+        reason = super::stop_signal()? => info!(reason, "Stopping"),
         ended = &mut serving => {
             ended.context("joining the server")?;
             anyhow::bail!("the server ended by itself");
@@ -246,13 +245,4 @@ async fn pass_on(
             changed = from.changed() => if changed.is_err() { return },
         }
     }
-}
-
-async fn stop_signal() -> anyhow::Result<&'static str> {
-    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
-    Ok(tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-    })
 }

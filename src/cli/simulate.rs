@@ -1,66 +1,121 @@
 //! `hirl simulate`: one policy through one scenario.
 
-use std::path::PathBuf;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Instant;
 
-use anyhow::{Context, bail};
+use anyhow::Context as _;
 use clap::Parser;
 
-use super::print;
-use crate::simulation::arms;
-use crate::simulation::scenario::{Scenario, builtin, families, read};
-use crate::simulation::{Seed, simulate};
+use super::{print, scenarios};
+use crate::evaluation::report::{course, html};
+use crate::evaluation::{MEASURES, timeline_csv};
+use crate::simulation::scenario::{Scenario, builtin};
+use crate::simulation::{Run, Seed, arms, simulate};
 
-/// What `hirl simulate` is asked.
+/// Runs one policy through one scenario of a cluster in memory.
+///
+/// The same scenario, policy and seed give the same numbers. With --out it writes OUT/report.html
+/// (the course: requests with the forecast's fan, latency, pods, budgets, nodes), OUT/timeline.csv,
+/// OUT/run.json and OUT/scenario.yaml, the complete scenario with all that the seed drew.
 #[derive(Debug, Parser)]
 pub(super) struct Args {
-    /// A scenario: a file, the name of a built-in one, or level-1 to level-8
+    /// A file, the name of a built-in scenario, or level-1 to level-8 (the seed picks the member)
     #[arg(long, default_value = "flash-sale-post-mortem")]
     scenario: String,
     /// The policy
     #[arg(long, default_value = "rules")]
     policy: String,
-    /// The seed: the same seed, the same run
+    /// The seed
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Folder for run.json and timeline.csv
+    /// Folder for everything that is written
     #[arg(long)]
     out: Option<PathBuf>,
+    /// Print the names of scenarios and policies, and do nothing else
+    #[arg(long)]
+    list: bool,
+    /// Print the text of a built-in scenario, to start one's own from, and do nothing else
+    #[arg(long, value_name = "NAME")]
+    print: Option<String>,
 }
 
+/// Rows of a course at the most; shorter runs have a row per step.
+const MOST_ROWS: f64 = 1500.0;
+
+/// Runs the verb.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    if args.list {
+        print(&list());
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(name) = &args.print {
+        print(builtin::text(name).with_context(|| scenarios::unknown(name))?);
+        return Ok(ExitCode::SUCCESS);
+    }
     let seed = Seed::root(args.seed);
-    let scenario = Arc::new(scenario(&args.scenario, seed)?);
-    let arm =
-        arms::arm(&args.policy).with_context(|| format!("there is no policy {:?}", args.policy))?;
-    let begun = std::time::Instant::now();
-    let done = simulate(&scenario, &arm, (seed, args.seed), args.out.as_ref().map(|_| 10.0))
+    let scenario = Arc::new(scenarios::single(&args.scenario, seed)?);
+    let arm = arms::arm(&args.policy).with_context(|| {
+        format!("there is no policy {:?}; there are {}", args.policy, arms::NAMES.join(", "))
+    })?;
+    let begun = Instant::now();
+    let row = row_seconds(&scenario);
+    let done = simulate(&scenario, &arm, (seed, args.seed), args.out.as_ref().map(|_| row))
         .map_err(anyhow::Error::msg)?;
-    print(&format!("{:#?} {:?}", done.summary, begun.elapsed()));
+    print(&summary(&scenario, &done, begun.elapsed().as_secs_f64()));
     if let Some(out) = &args.out {
-        std::fs::create_dir_all(out)?;
-        std::fs::write(out.join("run.json"), serde_json::to_string(&done)?)?;
+        write(out, &scenario, &done)?;
+        print(&format!("{0}/report.html, {0}/timeline.csv, {0}/run.json", out.display()));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// A scenario by its file or name.
-pub(super) fn scenario(name: &str, seed: Seed) -> anyhow::Result<Scenario> {
-    if let Some(built_in) = builtin::scenario(name, seed) {
-        return Ok(built_in?);
+fn row_seconds(scenario: &Scenario) -> f64 {
+    let steps = scenario.duration_seconds / scenario.step_seconds;
+    scenario.step_seconds * (steps / MOST_ROWS).ceil().max(1.0)
+}
+
+fn list() -> String {
+    let mut text = "Scenarios (or a file, or level-1 to level-8):\n".to_owned();
+    for name in builtin::names() {
+        let described = builtin::scenario(name, Seed::root(0)).and_then(Result::ok);
+        let description = described.map(|scenario| scenario.description).unwrap_or_default();
+        let _ = writeln!(text, "  {name:<26} {description}");
     }
-    if let Some(level) = name.strip_prefix("level-").and_then(|level| level.parse().ok()) {
-        return Ok(families::generate(level, seed)?);
+    let _ = writeln!(text, "Policies:\n  {}", arms::NAMES.join(", "));
+    text
+}
+
+/// What the run came to, a line per figure.
+fn summary(scenario: &Scenario, run: &Run, took: f64) -> String {
+    let hours = scenario.duration_seconds / 3600.0;
+    let mut text = format!(
+        "{}, policy {}, seed {}: {hours:.2} h in {took:.2} s, {:.0} times real time\n",
+        run.scenario,
+        run.policy,
+        run.seed,
+        scenario.duration_seconds / took.max(1e-9)
+    );
+    for measure in &MEASURES {
+        let value = html::number((measure.of)(run));
+        let _ = writeln!(text, "  {:<34} {value:>12} {}", measure.title, measure.unit);
     }
-    let path = std::path::Path::new(name);
-    if !path.exists() {
-        let known: Vec<&str> = builtin::names().collect();
-        bail!(
-            "there is no file and no built-in scenario {name:?}; built in are {}, and level-1 to level-8",
-            known.join(", ")
-        );
+    text
+}
+
+fn write(out: &Path, scenario: &Scenario, run: &Run) -> anyhow::Result<()> {
+    std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
+    let complete = serde_saphyr::to_string(scenario).context("writing out the scenario")?;
+    for (name, text) in [
+        ("run.json", serde_json::to_string(run)?),
+        ("timeline.csv", timeline_csv(&run.timeline)?),
+        ("scenario.yaml", complete),
+        ("report.html", course::page(run, &scenario.description)),
+    ] {
+        let path = out.join(name);
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    let text = std::fs::read_to_string(path).with_context(|| format!("reading {name}"))?;
-    Ok(read(&text, name, seed)?)
+    Ok(())
 }

@@ -40,6 +40,12 @@ impl Timestamp {
         (self.0 - earlier.0) as f64 / 1000.0
     }
 
+    /// The instant `seconds` (0 or more) earlier, to the nearest millisecond.
+    #[must_use]
+    pub fn seconds_before(self, seconds: f64) -> Self {
+        Self(self.0.saturating_sub((seconds * 1000.0 + 0.5) as i64))
+    }
+
     /// The instant `span` later.
     #[must_use]
     pub fn plus(self, span: Duration) -> Self {
@@ -79,6 +85,15 @@ impl<'de> Deserialize<'de> for Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn seconds_before_is_exact_to_the_millisecond() {
+        let now = Timestamp::from_millis(1_763_769_335_123);
+        for (seconds, millis) in [(0.0, 0), (90.0, 90_000), (1.005, 1005), (37.5, 37_500)] {
+            assert_eq!(now.as_millis() - now.seconds_before(seconds).as_millis(), millis);
+        }
+        assert!(now.seconds_before(f64::INFINITY) < Timestamp::default());
+    }
 
     #[test]
     fn a_timestamp_survives_json_to_the_millisecond() {

@@ -18,7 +18,6 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::clock;
 use crate::instruments::Instruments;
 use crate::kubernetes::{Leadership, LeaseGuard};
 use crate::pilot::Pilot;
@@ -144,7 +143,7 @@ impl Controller {
             let Some(snapshot) = world.snapshot().await else { continue };
             // 2. What should change, and is it safe?
             let started = Instant::now();
-            let decision = Arc::new(pilot.decide(&snapshot, clock::now()));
+            let decision = Arc::new(pilot.decide(&snapshot, world.now()));
             self.instruments.decision_duration.observe(started.elapsed().as_secs_f64());
             // 3. Is it still ours to say? A process that was stopped for a while may have lost it.
             if self.guard.epoch() != Some(epoch) {

@@ -6,12 +6,15 @@ use std::time::Duration;
 use tracing::info;
 
 use crate::clock;
-use crate::cluster::Snapshot;
+use crate::cluster::{Snapshot, Timestamp};
 use crate::kubernetes::Watches;
 use crate::telemetry::Telemetry;
 
 /// Somewhere to take snapshots of.
 pub trait World: Send {
+    /// The time there.
+    fn now(&self) -> Timestamp;
+
     /// The world now, or `None` while it is not known yet.
     fn snapshot(&mut self) -> impl Future<Output = Option<Snapshot>> + Send;
 }
@@ -37,6 +40,10 @@ impl LiveWorld {
 const LOOK_LIMIT: Duration = Duration::from_secs(8);
 
 impl World for LiveWorld {
+    fn now(&self) -> Timestamp {
+        clock::now()
+    }
+
     async fn snapshot(&mut self) -> Option<Snapshot> {
         if let Some(missing) = self.watches.missing() {
             if self.awaited.as_ref() != Some(&missing) {

@@ -80,11 +80,13 @@ pub enum ReviewError {
 
 const TOKEN_REVIEW: &str = "TokenReview";
 const ACCESS_REVIEW: &str = "SubjectAccessReview";
+/// Why everything is denied that needs a review and gets none.
+const NO_API_SERVER: &str = "there is no API server that could allow it";
 
-/// Reviews by the API server.
+/// Reviews by the API server, or refusals where there is none.
 #[derive(Clone)]
 pub struct Reviews {
-    client: Client,
+    client: Option<Client>,
 }
 
 impl fmt::Debug for Reviews {
@@ -97,7 +99,13 @@ impl Reviews {
     /// Reviews through `client`.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self { client }
+        Self { client: Some(client) }
+    }
+
+    /// Without an API server: no token is anybody's, and whatever needs a review is denied.
+    #[must_use]
+    pub const fn offline() -> Self {
+        Self { client: None }
     }
 
     /// Who holds `token`; `None` when the API server does not know it.
@@ -111,8 +119,9 @@ impl Reviews {
             spec: TokenReviewSpec { token: Some(token.to_owned()), ..TokenReviewSpec::default() },
             ..TokenReview::default()
         };
-        let reviews = Api::<TokenReview>::all(self.client.clone());
+        let reviews = self.client.clone().map(Api::<TokenReview>::all);
         async move {
+            let Some(reviews) = reviews else { return Ok(None) };
             let answer = reviews
                 .create(&PostParams::default(), &review)
                 .await
@@ -136,8 +145,11 @@ impl Reviews {
     ) -> impl Future<Output = Result<Access, ReviewError>> + Send + use<> {
         let review =
             SubjectAccessReview { spec: spec(user, attributes), ..SubjectAccessReview::default() };
-        let reviews = Api::<SubjectAccessReview>::all(self.client.clone());
+        let reviews = self.client.clone().map(Api::<SubjectAccessReview>::all);
         async move {
+            let Some(reviews) = reviews else {
+                return Ok(Access::Denied(NO_API_SERVER.to_owned()));
+            };
             let answer = reviews
                 .create(&PostParams::default(), &review)
                 .await

@@ -7,7 +7,7 @@ mod trend;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::{App, AppState, Fault, Freshness, PerApp, SignalKind, Snapshot, Timestamp};
+use crate::cluster::{AppState, Fault, Freshness, PerApp, SignalKind, Slo, Snapshot, Timestamp};
 
 pub use footprint::Footprint;
 pub use trend::Trend;
@@ -131,69 +131,79 @@ impl Observer {
     pub fn observe(&mut self, snapshot: &Snapshot, now: Timestamp) -> Observation {
         let catalog = &snapshot.catalog;
         let mut domains = vec![DomainTally::default(); catalog.domains.len()];
+        let mut decay = Decay::new(self.settings.cost_half_life_seconds);
+        let oldest = SignalKind::ALL.map(|kind| now.seconds_before(self.freshness.limit(kind)));
         let memory = self.memory.align(catalog);
-        let apps =
-            catalog.apps.iter().zip(&snapshot.apps).zip(memory).map(|((app, state), memory)| {
-                let seen = see(&self.settings, &self.freshness, snapshot, app, state, memory, now);
-                domains[app.domain].add(&seen, state);
-                seen
-            });
-        let apps = apps.collect();
+        let states = catalog.apps.iter().zip(&snapshot.apps);
+        let apps: Vec<AppObservation> = states
+            .clone()
+            .zip(memory)
+            .map(|((app, state), memory)| {
+                let slo = &catalog.domains[app.domain].slo;
+                see(&self.settings, slo, &oldest, state, memory, &mut decay, now)
+            })
+            .collect();
+        for ((app, state), seen) in states.zip(&apps) {
+            domains[app.domain].add(seen, state);
+        }
         Observation { apps, domains: domains.iter().map(DomainTally::close).collect() }
     }
 }
 
-/// The features of one app.
+/// The features of one app. `oldest` says per kind how old a fresh reading may be.
 fn see(
     settings: &Settings,
-    freshness: &Freshness,
-    snapshot: &Snapshot,
-    app: &App,
+    slo: &Slo,
+    oldest: &[Timestamp; SignalKind::ALL.len()],
     state: &AppState,
     memory: &mut Memory,
+    decay: &mut Decay,
     now: Timestamp,
 ) -> AppObservation {
-    let slo = &snapshot.catalog.domains[app.domain].slo;
-    let fresh = |kind: SignalKind| state.signals[kind].fresh(now, freshness.limit(kind));
-    let cpu = fresh(SignalKind::Cpu);
-    let rps = fresh(SignalKind::Rps);
-    let p99 = fresh(SignalKind::P99);
-    let errors = fresh(SignalKind::ErrorRatio);
+    let fresh = |kind: SignalKind| {
+        let reading = state.signals[kind].reading.as_ref();
+        reading.filter(|reading| reading.at >= oldest[kind as usize])
+    };
+    // Policies need CPU and traffic; latency only where there is traffic to have one.
+    let (mut missing, mut whole, mut oldest_used) = (None, true, None::<Timestamp>);
+    let mut need = |kind: SignalKind| {
+        let signal = &state.signals[kind];
+        let idle = signal.fault == Some(Fault::Idle);
+        whole &= signal.is_sound() || idle;
+        let reading = fresh(kind);
+        match reading {
+            Some(reading) => {
+                let at = reading.at;
+                oldest_used = Some(oldest_used.map_or(at, |oldest| oldest.min(at)));
+            }
+            None if missing.is_none() && !idle => {
+                missing = Some((kind, signal.fault.unwrap_or(Fault::Stale)));
+            }
+            None => {}
+        }
+        reading
+    };
+    let cpu = need(SignalKind::Cpu).map(|reading| reading.value);
+    let traffic = need(SignalKind::Rps);
+    let p99 = need(SignalKind::P99).map(|reading| reading.value);
+    let wanted = |kind: SignalKind| fresh(kind).map(|reading| reading.value);
+    let errors = wanted(SignalKind::ErrorRatio);
+    let rps = traffic.map(|reading| reading.value);
 
     let requested = f64::from(state.ready) * state.cpu_request;
     let utilisation = cpu.filter(|_| requested > 0.0).map(|cores| cores / requested);
-    if let (Some(rps), Some(reading)) = (rps, state.signals[SignalKind::Rps].reading) {
-        memory.trend.push(reading.at, rps, settings.trend_seconds);
+    if let Some(reading) = traffic {
+        memory.trend.push(reading.at, reading.value, settings.trend_seconds);
     }
     if let (Some(cpu), Some(rps), Some(utilisation)) = (cpu, rps, utilisation) {
-        memory.learn_cost(settings, cpu, rps, utilisation, now);
+        memory.learn_cost(decay, cpu, rps, utilisation, now);
     }
-    if let (Some(bytes), Some(rps)) = (fresh(SignalKind::Memory), rps)
+    if let (Some(bytes), Some(rps)) = (wanted(SignalKind::Memory), rps)
         && state.ready > 0
     {
         let pods = f64::from(state.ready);
         memory.footprint.push(rps / pods, bytes / pods);
     }
-
-    // Policies need CPU and traffic; latency only where there is traffic to have one.
-    let needed = [SignalKind::Cpu, SignalKind::Rps, SignalKind::P99];
-    let missing = needed.into_iter().find_map(|kind| {
-        let signal = &state.signals[kind];
-        if signal.fresh(now, freshness.limit(kind)).is_some() || signal.fault == Some(Fault::Idle) {
-            return None;
-        }
-        Some((kind, signal.fault.unwrap_or(Fault::Stale)))
-    });
-    let sound = missing.is_none()
-        && needed.into_iter().all(|kind| {
-            let signal = &state.signals[kind];
-            signal.is_sound() || signal.fault == Some(Fault::Idle)
-        });
-    let age_seconds = needed
-        .into_iter()
-        .filter_map(|kind| fresh(kind).and(state.signals[kind].reading))
-        .map(|reading| now.seconds_since(reading.at))
-        .reduce(f64::max);
 
     AppObservation {
         cpu,
@@ -205,9 +215,9 @@ fn see(
         latency_ratio: p99.map(|seconds| seconds / slo.p99_seconds),
         error_ratio: errors.map(|ratio| ratio / slo.error_ratio),
         fixed_footprint: memory.footprint.is_fixed(),
-        sound,
+        sound: missing.is_none() && whole,
         missing,
-        age_seconds,
+        age_seconds: oldest_used.map(|at| now.seconds_since(at)),
     }
 }
 
@@ -216,7 +226,7 @@ impl Memory {
     /// is mostly overhead, and a saturated one no longer serves what arrives.
     fn learn_cost(
         &mut self,
-        settings: &Settings,
+        decay: &mut Decay,
         cpu: f64,
         rps: f64,
         utilisation: f64,
@@ -229,12 +239,34 @@ impl Memory {
         self.cores_per_rps = Some(match self.cores_per_rps {
             None => seen,
             Some(known) => {
-                let elapsed = now.seconds_since(self.learned_at).max(0.0);
-                let keep = (-elapsed / settings.cost_half_life_seconds).exp2();
+                let keep = decay.after(now.seconds_since(self.learned_at).max(0.0));
                 known * keep + seen * (1.0 - keep)
             }
         });
         self.learned_at = now;
+    }
+}
+
+/// What is left of an old value after a time. Nearly every app asks for the same time in a pass,
+/// so that the last answer is kept.
+#[derive(Debug, Clone)]
+struct Decay {
+    half_life_seconds: f64,
+    elapsed: f64,
+    keep: f64,
+}
+
+impl Decay {
+    fn new(half_life_seconds: f64) -> Self {
+        Self { half_life_seconds, elapsed: 0.0, keep: 1.0 }
+    }
+
+    fn after(&mut self, elapsed: f64) -> f64 {
+        if elapsed != self.elapsed {
+            self.elapsed = elapsed;
+            self.keep = (-elapsed / self.half_life_seconds).exp2();
+        }
+        self.keep
     }
 }
 

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::cluster::{AppId, Catalog, Class, Domain, Mode, Signal, Signals, Slo};
+use crate::cluster::{App, AppId, Catalog, Class, Domain, Mode, Signal, Signals};
 
 const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 
@@ -30,6 +30,7 @@ fn snapshot(signals: Signals) -> Snapshot {
         catalog: Arc::new(Catalog { domains: vec![domain], apps }),
         apps: vec![state],
         pools: Vec::new(),
+        forecasts: Vec::new(),
     }
 }
 

@@ -2,32 +2,43 @@
 
 use crate::cluster::Timestamp;
 
-/// Samples kept: enough for 90 s at one every 10 s.
-const CAPACITY: usize = 10;
+/// Samples closer than this part of the window replace each other: 9 s of 90 s.
+const PARTS: f64 = 10.0;
+/// Room for samples: twelve span the whole window; a power of two makes the ring cheap.
+const CAPACITY: usize = 16;
 
-/// The last samples of one series, oldest first.
+/// The last samples of one series.
 #[derive(Debug, Clone, Default)]
 pub struct Trend {
-    samples: Vec<(Timestamp, f64)>,
+    ring: [(Timestamp, f64); CAPACITY],
+    newest: usize,
+    count: usize,
 }
 
 impl Trend {
     /// Adds a sample and forgets those older than `window_seconds`. A sample that is not newer
     /// than the last is the same scrape read again and counts once.
     pub fn push(&mut self, at: Timestamp, value: f64, window_seconds: f64) {
-        if self.samples.last().is_some_and(|(last, _)| *last >= at) {
+        if self.count > 0 && self.back(0).0 >= at {
             return;
         }
-        // Closer samples than this would push the older half of the window out of the buffer.
-        let spacing = window_seconds / CAPACITY as f64;
-        self.samples.retain(|(old, _)| at.seconds_since(*old) <= window_seconds);
-        if let [.., (before, _), (last_at, last_value)] = self.samples.as_mut_slice()
-            && last_at.seconds_since(*before) < spacing
-        {
-            (*last_at, *last_value) = (at, value);
-        } else {
-            self.samples.push((at, value));
+        let oldest = at.seconds_before(window_seconds);
+        while self.count > 0 && self.back(self.count - 1).0 < oldest {
+            self.count -= 1;
         }
+        // Closer samples than this would push the older half of the window out of the buffer.
+        let spacing = window_seconds / PARTS;
+        let close = self.count >= 2 && self.back(1).0 > self.back(0).0.seconds_before(spacing);
+        if !close {
+            self.newest = (self.newest + 1) % CAPACITY;
+            self.count = (self.count + 1).min(CAPACITY);
+        }
+        self.ring[self.newest] = (at, value);
+    }
+
+    /// The sample `places` before the newest one.
+    fn back(&self, places: usize) -> (Timestamp, f64) {
+        self.ring[(self.newest + CAPACITY - places) % CAPACITY]
     }
 
     /// The value expected `lead_seconds` after the last sample: `now` plus the fitted slope times
@@ -37,7 +48,7 @@ impl Trend {
     pub fn ahead(&self, now: f64, lead_seconds: f64, fit: f64) -> f64 {
         match self.slope(fit) {
             Some(slope) if slope > 0.0 => {
-                (now + slope * lead_seconds).clamp(now, now.max(0.0) * 2.0)
+                (now + slope * lead_seconds).min(now.max(0.0) * 2.0).max(now)
             }
             _ => now,
         }
@@ -45,22 +56,27 @@ impl Trend {
 
     /// Least-squares slope per second, if at least four samples lie well enough on a line.
     fn slope(&self, fit: f64) -> Option<f64> {
-        let (first, _) = *self.samples.first()?;
-        let count = self.samples.len() as f64;
-        if self.samples.len() < 4 {
+        if self.count < 4 {
             return None;
         }
-        let points = || self.samples.iter().map(|(at, value)| (at.seconds_since(first), *value));
-        let mean_x = points().map(|(x, _)| x).sum::<f64>() / count;
-        let mean_y = points().map(|(_, y)| y).sum::<f64>() / count;
-        let (mut xx, mut xy, mut yy) = (0.0, 0.0, 0.0);
-        for (x, y) in points() {
-            xx += (x - mean_x) * (x - mean_x);
-            xy += (x - mean_x) * (y - mean_y);
-            yy += (y - mean_y) * (y - mean_y);
+        let (last_at, last) = self.back(0);
+        // Sums over time and value counted from the newest sample: one walk, and no precision
+        // lost to the epoch or to a high base load.
+        let (mut x_sum, mut y_sum, mut xx, mut xy, mut yy) = (0.0, 0.0, 0.0, 0.0, 0.0);
+        for (at, value) in (1..self.count).map(|places| self.back(places)) {
+            let x = (at.as_millis() - last_at.as_millis()) as f64;
+            let y = value - last;
+            x_sum += x;
+            y_sum += y;
+            xx += x * x;
+            xy += x * y;
+            yy += y * y;
         }
-        let explained = xy * xy / (xx * yy);
-        (xx > 0.0 && yy > 0.0 && explained >= fit).then(|| xy / xx)
+        // Variances and covariance, all times the squared count.
+        let count = self.count as f64;
+        let (xx, xy, yy) =
+            (count * xx - x_sum * x_sum, count * xy - x_sum * y_sum, count * yy - y_sum * y_sum);
+        (xx > 0.0 && yy > 0.0 && xy * xy >= fit * (xx * yy)).then(|| xy / xx * 1000.0)
     }
 }
 
@@ -96,6 +112,11 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_a_number_asks_for_nothing() {
+        assert_eq!(trend(&[100.0, 110.0, 120.0, 130.0]).ahead(f64::NAN, 60.0, 0.6), 0.0);
+    }
+
+    #[test]
     fn a_sample_read_twice_counts_once_and_fast_samples_keep_the_whole_window() {
         let mut fast = Trend::default();
         for second in 0..300_u32 {
@@ -103,8 +124,8 @@ mod tests {
             fast.push(at, f64::from(second), 90.0);
             fast.push(at, 1e9, 90.0);
         }
-        assert!(fast.samples.len() <= CAPACITY + 2, "{}", fast.samples.len());
-        let (oldest, _) = fast.samples[0];
+        assert!(fast.count <= 12, "{}", fast.count);
+        let (oldest, _) = fast.back(fast.count - 1);
         assert!(Timestamp::from_seconds(299.0).seconds_since(oldest) > 70.0);
         assert!((fast.ahead(299.0, 60.0, 0.6) - 359.0).abs() < 1e-6);
     }

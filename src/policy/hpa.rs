@@ -25,10 +25,13 @@ pub struct HpaInput {
 }
 
 /// `ceil` that forgives the last digits of a floating-point product, so that 10 pods' worth of
-/// CPU is 10 pods and not 11.
+/// CPU is 10 pods and not 11. Never negative, 2^32 at the most.
 #[must_use]
 pub fn ceil_replicas(value: f64) -> f64 {
-    (value - 1e-6 * value.abs().max(1.0)).ceil().max(0.0)
+    let value = value - 1e-6 * value.abs().max(1.0);
+    // `f64::ceil` is a call where the processor is not known to round; a cast never is.
+    let whole = f64::from(value as u32);
+    if whole < value { whole + 1.0 } else { whole }
 }
 
 /// Replicas a stock HPA asks for, before its bounds and stabilisation. `None` when it would not

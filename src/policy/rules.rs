@@ -10,6 +10,9 @@ use super::{AppProposal, Policy, Proposal, Reason, Reasons, Stabiliser};
 use crate::cluster::{App, AppState, PerApp, Snapshot, Timestamp};
 use crate::observation::{AppObservation, Observation};
 
+/// A forecast older than this changes nothing, in seconds: three of its periods.
+const FORECAST_AGE: f64 = 180.0;
+
 /// The rule's constants.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
@@ -26,8 +29,15 @@ pub struct Settings {
     pub hold_in_breach: bool,
     /// Traffic may ask for at most this multiple of what CPU asks for.
     pub traffic_limit: f64,
+    /// How far ahead the forecast's p80 is heeded, in seconds: what pods and nodes take to come.
+    /// 0: not at all.
+    pub forecast_lead_seconds: f64,
+    /// The forecast may ask for at most this multiple of what CPU asks for.
+    pub forecast_limit: f64,
     /// Share of the shared CPU that is given to nobody, 0 to 1.
     pub reserve_share: f64,
+    /// Share of the shared CPU that is kept free on real nodes, 0 to 1.
+    pub warm_share: f64,
     /// Room above present demand when budgets are divided: 0.2 = 20 %.
     pub headroom: f64,
     /// How often budgets are divided anew, in seconds.
@@ -42,7 +52,10 @@ impl Default for Settings {
             latency_min_load: 0.5,
             hold_in_breach: true,
             traffic_limit: 3.0,
+            forecast_lead_seconds: 0.0,
+            forecast_limit: 3.0,
             reserve_share: 0.05,
+            warm_share: 0.04,
             headroom: 0.2,
             budget_seconds: 60.0,
         }
@@ -57,7 +70,10 @@ impl Settings {
             ("latencyGain", self.latency_gain, 0.0, 10.0),
             ("latencyMinLoad", self.latency_min_load, 0.0, 2.0),
             ("trafficLimit", self.traffic_limit, 1.0, 100.0),
+            ("forecastLeadSeconds", self.forecast_lead_seconds, 0.0, 1800.0),
+            ("forecastLimit", self.forecast_limit, 1.0, 100.0),
             ("reserveShare", self.reserve_share, 0.0, 0.9),
+            ("warmShare", self.warm_share, 0.0, 0.9),
             ("headroom", self.headroom, 0.0, 10.0),
             ("budgetSeconds", self.budget_seconds, 1.0, 3600.0),
         ] {
@@ -91,7 +107,7 @@ impl Rules {
     }
 
     /// Divides the shared CPU; every [`Settings::budget_seconds`], and when domains change.
-    fn shares(&mut self, snapshot: &Snapshot, apps: &[AppProposal], now: Timestamp) -> Vec<f64> {
+    fn shares(&mut self, snapshot: &Snapshot, cores: &[Cores], now: Timestamp) -> Vec<f64> {
         let domains = &snapshot.catalog.domains;
         if let Some(budgets) = &self.budgets
             && budgets.shares.len() == domains.len()
@@ -100,37 +116,70 @@ impl Rules {
             return budgets.shares.clone();
         }
         let capacity = snapshot.shared_cpu();
-        let mut claims: Vec<Claim> = domains
+        let part = |cores: f64| if capacity > 0.0 { cores / capacity } else { 0.0 };
+        let claims: Vec<Claim> = domains
             .iter()
-            .map(|domain| Claim {
+            .zip(cores)
+            .map(|(domain, cores)| Claim {
                 class: domain.class,
                 weight: domain.weight,
-                floor: domain.floor_share,
-                demand: 0.0,
-                headroom: 0.0,
+                floor: domain.floor_share.max(part(cores.minimum)),
+                demand: part(cores.wanted),
+                headroom: part(cores.wanted) * self.settings.headroom,
             })
             .collect();
-        if capacity > 0.0 {
-            let mut minimum = vec![0.0; domains.len()];
-            for ((app, state), asked) in snapshot.catalog.apps.iter().zip(&snapshot.apps).zip(apps)
-            {
-                let wanted = asked.replicas.unwrap_or_else(|| f64::from(state.spec_replicas));
-                let wanted = wanted.clamp(
-                    f64::from(app.min_replicas),
-                    f64::from(app.max_replicas.max(app.min_replicas)),
-                );
-                minimum[app.domain] += f64::from(app.min_replicas) * state.cpu_request / capacity;
-                claims[app.domain].demand += wanted * state.cpu_request / capacity;
-            }
-            for (claim, minimum) in claims.iter_mut().zip(minimum) {
-                claim.floor = claim.floor.max(minimum);
-                claim.headroom = claim.demand * self.settings.headroom;
-            }
-        }
         let shares = budget::divide(&claims, self.settings.reserve_share);
         self.budgets = Some(Budgets { divided_at: now, shares: shares.clone() });
         shares
     }
+
+    /// CPU to be kept free on real nodes. Pods that a budget refuses make no provisioner act, so
+    /// the nodes for growth, and for the reserve on top, must be asked for; and consolidation
+    /// would take away what nobody uses yet.
+    fn warm_cores(&self, snapshot: &Snapshot, cores: &[Cores], shares: &[f64]) -> f64 {
+        let capacity = snapshot.shared_cpu();
+        let sum = |of: &dyn Fn(&Cores) -> f64| cores.iter().map(of).sum::<f64>();
+        let needed = sum(&|cores| cores.wanted.max(cores.standing));
+        // What stands and is refused has no place on a node yet.
+        let refused: f64 = cores
+            .iter()
+            .zip(shares)
+            .map(|(cores, share)| {
+                (cores.standing - share * capacity).clamp(0.0, cores.waiting.max(0.0))
+            })
+            .sum();
+        let placed = sum(&|cores| cores.standing) - refused;
+        let free = needed / (1.0 - self.settings.reserve_share) - placed;
+        free.max(0.0) + self.settings.warm_share * capacity
+    }
+}
+
+/// CPU that the apps of one domain request, in cores.
+#[derive(Debug, Clone, Copy, Default)]
+struct Cores {
+    /// By what was asked for now.
+    wanted: f64,
+    /// By `spec.replicas`.
+    standing: f64,
+    /// Of pods that are not ready.
+    waiting: f64,
+    /// By their lower bounds.
+    minimum: f64,
+}
+
+/// Per domain.
+fn cores(snapshot: &Snapshot, asked: &[AppProposal]) -> Vec<Cores> {
+    let mut cores = vec![Cores::default(); snapshot.catalog.domains.len()];
+    for ((app, state), asked) in snapshot.catalog.apps.iter().zip(&snapshot.apps).zip(asked) {
+        let (low, standing) = (f64::from(app.min_replicas), f64::from(state.spec_replicas));
+        let high = f64::from(app.max_replicas).max(low);
+        let domain = &mut cores[app.domain];
+        domain.wanted += asked.replicas.unwrap_or(standing).clamp(low, high) * state.cpu_request;
+        domain.standing += standing * state.cpu_request;
+        domain.waiting += f64::from(state.pending) * state.cpu_request;
+        domain.minimum += low * state.cpu_request;
+    }
+    cores
 }
 
 impl Policy for Rules {
@@ -141,15 +190,34 @@ impl Policy for Rules {
         now: Timestamp,
     ) -> Proposal {
         let settings = &self.settings;
+        let growth = growth(settings, snapshot, now);
         let peaks = self.peaks.align(&snapshot.catalog);
         let apps =
             snapshot.catalog.apps.iter().zip(&snapshot.apps).zip(&observation.apps).zip(peaks);
         let apps: Vec<AppProposal> = apps
-            .map(|(((app, state), seen), peak)| ask(settings, app, state, seen, peak, now))
+            .map(|(((app, state), seen), peak)| {
+                ask(settings, app, state, seen, growth[app.domain], peak, now)
+            })
             .collect();
-        let shares = self.shares(snapshot, &apps, now);
-        Proposal { apps, shares, reserve: self.settings.reserve_share }
+        let cores = cores(snapshot, &apps);
+        let shares = self.shares(snapshot, &cores, now);
+        let warm_cores = self.warm_cores(snapshot, &cores, &shares);
+        Proposal { apps, shares, reserve: self.settings.reserve_share, warm_cores }
     }
+}
+
+/// Growth of each domain's traffic that the forecast expects, at least 1; 1 without a forecast
+/// that is fresh.
+fn growth(settings: &Settings, snapshot: &Snapshot, now: Timestamp) -> Vec<f64> {
+    let mut growth = vec![1.0; snapshot.catalog.domains.len()];
+    if settings.forecast_lead_seconds > 0.0 {
+        for (growth, forecast) in growth.iter_mut().zip(&snapshot.forecasts) {
+            let fresh = forecast.filter(|it| now.seconds_since(it.at).abs() <= FORECAST_AGE);
+            let expected = fresh.and_then(|it| it.growth(settings.forecast_lead_seconds));
+            *growth = expected.unwrap_or(1.0).clamp(1.0, settings.forecast_limit);
+        }
+    }
+    growth
 }
 
 /// What the rule asks for one app.
@@ -158,6 +226,7 @@ fn ask(
     app: &App,
     state: &AppState,
     seen: &AppObservation,
+    growth: f64,
     peak: &mut Stabiliser,
     now: Timestamp,
 ) -> AppProposal {
@@ -167,12 +236,12 @@ fn ask(
     };
     let mut reasons = Reasons::default();
     let by_cpu = cpu / aim;
-    let mut wanted = by_cpu;
+    let mut wanted = ceil_replicas(by_cpu);
 
     // Traffic leads CPU: it is measured over a shorter window and can be extrapolated.
     if let (Some(ahead), Some(cost)) = (seen.rps_ahead, seen.cores_per_rps) {
-        let by_traffic = (ahead * cost / aim).min(by_cpu * settings.traffic_limit);
-        if ceil_replicas(by_traffic) > ceil_replicas(wanted) {
+        let by_traffic = ceil_replicas((ahead * cost / aim).min(by_cpu * settings.traffic_limit));
+        if by_traffic > wanted {
             wanted = by_traffic;
             reasons.add(Reason::Traffic);
         }
@@ -186,18 +255,23 @@ fn ask(
         let Some(ratio) = ratio.filter(|ratio| loaded && *ratio > 1.0) else {
             continue;
         };
-        let by_slo =
-            f64::from(state.ready) * (1.0 + settings.latency_gain * (ratio.min(2.0) - 1.0));
-        if ceil_replicas(by_slo) > ceil_replicas(wanted) {
+        let by_slo = ceil_replicas(
+            f64::from(state.ready) * (1.0 + settings.latency_gain * (ratio.min(2.0) - 1.0)),
+        );
+        if by_slo > wanted {
             wanted = by_slo;
             reasons.add(reason);
         }
+    }
+    let by_forecast = ceil_replicas(by_cpu * growth);
+    if by_forecast > wanted {
+        wanted = by_forecast;
+        reasons.add(Reason::Forecast);
     }
     if reasons == Reasons::default() {
         reasons.add(Reason::Cpu);
     }
     let standing = f64::from(state.spec_replicas);
-    let mut wanted = ceil_replicas(wanted);
     let broken = [seen.latency_ratio, seen.error_ratio].into_iter().flatten().any(|it| it > 1.0);
     if settings.hold_in_breach && broken && wanted < standing {
         wanted = standing;
@@ -224,6 +298,7 @@ mod tests {
             &app,
             &state,
             &seen,
+            1.0,
             &mut Stabiliser::default(),
             Timestamp::default(),
         );
@@ -277,7 +352,7 @@ mod tests {
         let ask_with = |cpu_request: f64, seen: AppObservation| {
             let state = AppState { ready: 3, cpu_request, ..AppState::default() };
             let peak = &mut Stabiliser::default();
-            ask(&Settings::default(), &app, &state, &seen, peak, Timestamp::default()).replicas
+            ask(&Settings::default(), &app, &state, &seen, 1.0, peak, Timestamp::default()).replicas
         };
         assert_eq!(ask_with(1.0, AppObservation { cpu: None, ..at(1.0) }), None);
         assert_eq!(ask_with(0.0, at(1.0)), None);

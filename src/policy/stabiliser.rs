@@ -9,8 +9,17 @@ const BUCKETS: usize = 8;
 /// The highest recommendation of the last window.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Stabiliser {
-    /// Peak of each bucket and when its newest value was seen, newest first.
-    buckets: [Option<(Timestamp, Timestamp, f64)>; BUCKETS],
+    /// A ring; a bucket without a value has a peak of 0.
+    buckets: [Bucket; BUCKETS],
+    /// The newest bucket and when it began; `None` without history.
+    newest: Option<(usize, Timestamp)>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Bucket {
+    peak: f64,
+    /// When its newest value was seen.
+    seen: Timestamp,
 }
 
 impl Stabiliser {
@@ -22,21 +31,28 @@ impl Stabiliser {
         if window_seconds <= 0.0 {
             return wanted;
         }
-        let width = window_seconds / BUCKETS as f64;
-        match &mut self.buckets[0] {
-            Some((start, newest, peak)) if now.seconds_since(*start) < width => {
-                *newest = now;
-                *peak = peak.max(wanted);
+        let bucket_begins = now.seconds_before(window_seconds / BUCKETS as f64);
+        match self.newest {
+            Some((at, start)) if start > bucket_begins => {
+                let bucket = &mut self.buckets[at];
+                *bucket = Bucket { peak: bucket.peak.max(wanted), seen: now };
             }
             newest => {
+                let at = newest.map_or(0, |(at, _)| (at + 1) % BUCKETS);
                 let peak = if newest.is_none() { wanted.max(standing) } else { wanted };
-                self.buckets.rotate_right(1);
-                self.buckets[0] = Some((now, now, peak));
+                self.buckets[at] = Bucket { peak, seen: now };
+                self.newest = Some((at, now));
             }
         }
-        let recent = self.buckets.iter().flatten();
-        let recent = recent.filter(|(_, newest, _)| now.seconds_since(*newest) <= window_seconds);
-        recent.map(|(_, _, peak)| *peak).fold(wanted, f64::max).min(wanted.max(standing))
+        if wanted >= standing {
+            return wanted;
+        }
+        let oldest = now.seconds_before(window_seconds);
+        let recent = self.buckets.iter().filter(|bucket| bucket.seen >= oldest);
+        // Not `f64::max`: recommendations are numbers, and it would ask each time.
+        let higher =
+            |kept: f64, bucket: &Bucket| if bucket.peak > kept { bucket.peak } else { kept };
+        recent.fold(wanted, higher).min(standing)
     }
 }
 

@@ -25,8 +25,6 @@ pub struct Actuation {
     pub priorities: bool,
     /// Whether the scheduler asks the extender, so that budgets hold when pods are placed.
     pub budgets: bool,
-    /// Share of every shared pool's CPU that balloon pods keep on real nodes, 0 to 1.
-    pub warm_share: f64,
 }
 
 impl Default for Actuation {
@@ -38,7 +36,6 @@ impl Default for Actuation {
             scale_down: None,
             priorities: false,
             budgets: false,
-            warm_share: 0.0,
         }
     }
 }

@@ -127,7 +127,7 @@ fn pod(at: usize) -> Pod {
     }
 }
 
-fn resident_mib() -> Result<f64> {
+pub(crate) fn resident_mib() -> Result<f64> {
     let status = std::fs::read_to_string("/proc/self/status").context("reading our own memory")?;
     let line = status.lines().find(|line| line.starts_with("VmRSS")).context("no VmRSS")?;
     let kib = line.split_whitespace().nth(1).context("no figure in VmRSS")?;

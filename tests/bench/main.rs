@@ -13,6 +13,7 @@ mod load;
 mod peer;
 mod placement;
 mod report;
+mod simulation;
 
 use std::path::PathBuf;
 
@@ -34,7 +35,7 @@ struct Args {
     /// Also writes the figures to this file, one JSON object a line
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Only the decision pass and the placement ledger, which need no control plane
+    /// Only the decision pass, the placement ledger and the simulator, which need no control plane
     #[arg(long)]
     pure: bool,
     /// Leave everything running after the memory figures, for a profiler
@@ -79,6 +80,7 @@ fn main() -> Result<()> {
     }
     decision::run(&mut report)?;
     ledger::run(&mut report)?;
+    simulation::run(&mut report)?;
     if args.pure {
         return Ok(());
     }

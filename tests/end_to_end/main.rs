@@ -3,11 +3,16 @@
 #[path = "../testbed/mod.rs"]
 mod testbed;
 
+#[path = "../hpa_table/mod.rs"]
+mod hpa_table;
+
 mod contract;
 mod domains;
 mod failover;
+mod fidelity;
 mod fixed_footprint;
 mod following;
+mod hpa_answers;
 mod install;
 mod placement;
 mod placing_manifests;

@@ -52,6 +52,8 @@ impl Default for Options {
 /// Flags of the kube-controller-manager. The default runs 15 times faster than a real cluster.
 #[derive(Debug, Clone)]
 pub struct Controllers {
+    /// Which run, as the flag `--controllers` has it.
+    pub which: &'static str,
     /// How often each HPA is looked at; 15 s in a real cluster.
     pub sync_period: Duration,
     /// How long an HPA without a `behavior` remembers higher recommendations; 5 min there.
@@ -71,6 +73,8 @@ pub struct Controllers {
 impl Default for Controllers {
     fn default() -> Self {
         Self {
+            // What needs a cloud or hands out pod networks has nothing to do here.
+            which: "*,-node-ipam-controller,-cloud-node-lifecycle-controller,-service-lb-controller,-node-route-controller",
             sync_period: Duration::from_secs(1),
             downscale_stabilisation: Duration::from_secs(20),
             cpu_initialisation: Duration::from_secs(2),
@@ -93,6 +97,7 @@ impl Controllers {
             concurrent_syncs: 5,
             qps: 20.0,
             burst: 30,
+            ..Self::default()
         }
     }
 }
@@ -403,8 +408,7 @@ impl ControlPlane {
             .arg("--use-service-account-credentials")
             .arg(flag("service-account-private-key-file", &self.files.token_key))
             .arg(flag("root-ca-file", &self.files.cluster_ca))
-            // What needs a cloud or hands out pod networks has nothing to do here.
-            .arg("--controllers=*,-node-ipam-controller,-cloud-node-lifecycle-controller,-service-lb-controller,-node-route-controller")
+            .arg(format!("--controllers={}", flags.which))
             // A machine under load must not make simulated nodes look dead.
             .arg("--node-monitor-period=1s")
             .arg("--node-monitor-grace-period=5m")
@@ -412,9 +416,18 @@ impl ControlPlane {
             .arg("--concurrent-replicaset-syncs=20")
             .arg(format!("--concurrent-horizontal-pod-autoscaler-syncs={}", flags.concurrent_syncs))
             .arg(format!("--horizontal-pod-autoscaler-sync-period={}", seconds(flags.sync_period)))
-            .arg(format!("--horizontal-pod-autoscaler-downscale-stabilization={}", seconds(flags.downscale_stabilisation)))
-            .arg(format!("--horizontal-pod-autoscaler-cpu-initialization-period={}", seconds(flags.cpu_initialisation)))
-            .arg(format!("--horizontal-pod-autoscaler-initial-readiness-delay={}", seconds(flags.initial_readiness_delay)))
+            .arg(format!(
+                "--horizontal-pod-autoscaler-downscale-stabilization={}",
+                seconds(flags.downscale_stabilisation)
+            ))
+            .arg(format!(
+                "--horizontal-pod-autoscaler-cpu-initialization-period={}",
+                seconds(flags.cpu_initialisation)
+            ))
+            .arg(format!(
+                "--horizontal-pod-autoscaler-initial-readiness-delay={}",
+                seconds(flags.initial_readiness_delay)
+            ))
             .arg(format!("--kube-api-qps={}", flags.qps))
             .arg(format!("--kube-api-burst={}", flags.burst));
         let process = Process::spawn(&self.scratch, "kube-controller-manager", command)?;

@@ -1,4 +1,4 @@
-//! `make demo`: stock HPAs follow `hirl` on the real control plane, live in a terminal.
+//! `make demo-live`: stock HPAs follow `hirl` on the real control plane, live in a terminal.
 //!
 //! Everything runs [`COMPRESSION`] times faster than in production: the HPAs' sync period (1 s for
 //! 15 s), their stabilisation, the decisions, the rate windows, the start of pods, and the traffic.

@@ -131,17 +131,10 @@ impl Hirl {
     /// Points `external.metrics.k8s.io` at this instance and waits until it is available.
     pub async fn register(&self, plane: &ControlPlane) -> Result<()> {
         let client = plane.client();
-        let (service, registration) = objects::aggregated(
-            "external.metrics.k8s.io",
-            "v1beta1",
-            SERVICE,
-            self.place.port,
-            plane.pki().serving.pem(),
-        )?;
         objects::apply(&client, &objects::namespace(SERVICE.0, &[])?).await?;
-        objects::apply_namespaced(&client, &service).await?;
-        objects::apply(&client, &registration).await?;
-        objects::available(&client, "v1beta1.external.metrics.k8s.io", START).await
+        let authority = plane.pki().serving.pem();
+        objects::register(&client, "external.metrics.k8s.io", SERVICE, self.place.port, authority)
+            .await
     }
 
     /// Waits until `/readyz` says so.

@@ -1,6 +1,6 @@
 //! The real control plane on loopback: etcd, kube-apiserver, kube-controller-manager,
 //! kube-scheduler, KWOK nodes, Prometheus, and a load twin that turns traffic and the pods that
-//! are actually ready into what Prometheus scrapes. Used by `make demo` and the end-to-end tests.
+//! are actually ready into what Prometheus scrapes. Used by `make demo-live` and the end-to-end tests.
 //!
 //! Nothing here needs a cluster, a container runtime or root. Every part listens on 127.0.0.1 on
 //! a free port, keeps its files in one scratch folder, and dies with the program that started it.
@@ -15,6 +15,7 @@
     reason = "the demo and the tests share this module, and each uses a part of it"
 )]
 
+pub mod answers;
 pub mod bank;
 pub mod binaries;
 pub mod control_plane;
@@ -30,7 +31,9 @@ pub mod proxy;
 pub mod requests;
 pub mod scheduler;
 pub mod scratch;
+pub mod stock;
 pub mod stub;
+pub mod tls;
 pub mod twin;
 pub mod wait;
 

@@ -202,16 +202,16 @@ pub fn node(name: &str, pool: &str, cpu: u32, memory: &str) -> Result<Node> {
     }))
 }
 
-/// Routes a whole API group to a server on this machine: the Service that says where, and the
-/// `APIService` that says which CA (PEM) to trust.
-pub fn aggregated(
+/// Routes `v1beta1` of an API group to `port` of this machine and waits until it is available: the
+/// Service that says where, and the `APIService` that says which CA (PEM) to trust.
+pub async fn register(
+    client: &Client,
     group: &str,
-    version: &str,
     (namespace, service): (&str, &str),
     port: u16,
     authority: &str,
-) -> Result<(Service, APIService)> {
-    let service_object = object(json!({
+) -> Result<()> {
+    let service_object: Service = object(json!({
         "metadata": {"namespace": namespace, "name": service},
         "spec": {
             "type": "ExternalName",
@@ -219,18 +219,21 @@ pub fn aggregated(
             "ports": [{"port": port, "protocol": "TCP"}],
         },
     }))?;
-    let registration = object(json!({
-        "metadata": {"name": format!("{version}.{group}")},
+    let name = format!("v1beta1.{group}");
+    let registration: APIService = object(json!({
+        "metadata": {"name": name},
         "spec": {
             "group": group,
-            "version": version,
+            "version": "v1beta1",
             "groupPriorityMinimum": 100,
             "versionPriority": 100,
             "caBundle": ByteString(authority.as_bytes().to_vec()),
             "service": {"namespace": namespace, "name": service, "port": port},
         },
     }))?;
-    Ok((service_object, registration))
+    apply_namespaced(client, &service_object).await?;
+    apply(client, &registration).await?;
+    available(client, &name, Duration::from_mins(1)).await
 }
 
 /// An object from its JSON, without `apiVersion` and `kind`.

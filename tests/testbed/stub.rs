@@ -4,28 +4,21 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use axum::extract::{Path, State};
 use axum::routing::post;
 use axum::{Json, Router};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::service::TowerToHyperService;
 use k8s_openapi::api::core::v1::{Binding, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::PostParams;
 use kube::{Api, Client};
-use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::control_plane::ControlPlane;
-use super::pki::{Identity, Leaf};
+use super::pki::Leaf;
 use super::scheduler::Extender;
+use super::tls;
 
 /// The label of pods that the stub refuses, whatever its value.
 pub const BLOCKED: &str = "testbed.hirl-scale.io/blocked";
@@ -72,16 +65,14 @@ impl Stub {
     /// Starts one that says yes to everything.
     pub async fn start(plane: &ControlPlane) -> Result<Self> {
         let identity = plane.pki().serving.issue(&Leaf::server("stub", &["127.0.0.1"]))?;
-        let listener = TcpListener::bind("127.0.0.1:0").await.context("a port for the stub")?;
-        let port = listener.local_addr().context("the stub's port")?.port();
         let shared = Arc::new(Shared {
             answer: Mutex::new(Answer::Yes),
             calls: Mutex::default(),
             client: Mutex::new(ClientHolder(plane.client())),
         });
         let router = Router::new().route("/{verb}", post(answer)).with_state(Arc::clone(&shared));
-        let serving = tokio::spawn(serve(listener, acceptor(&identity)?, router));
-        Ok(Self { shared, port, _serving: AbortOnDropHandle::new(serving) })
+        let (port, serving) = tls::serve(&identity, router).await?;
+        Ok(Self { shared, port, _serving: serving })
     }
 
     /// How a scheduler reaches it.
@@ -109,36 +100,6 @@ impl Stub {
         let of = calls.iter().filter(|((known, pod), _)| known == verb && pod.starts_with(prefix));
         of.map(|(_, count)| *count).max().unwrap_or_default()
     }
-}
-
-/// Accepts TLS with HTTP/2 and 1.1 for ever.
-async fn serve(listener: TcpListener, acceptor: TlsAcceptor, router: Router) {
-    loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
-        // What the scheduler asks is small and urgent.
-        let _ = stream.set_nodelay(true);
-        let (acceptor, service) = (acceptor.clone(), TowerToHyperService::new(router.clone()));
-        tokio::spawn(async move {
-            // A caller that breaks off is its own problem.
-            if let Ok(stream) = acceptor.accept(stream).await {
-                let stream = TokioIo::new(stream);
-                let _ = Builder::new(TokioExecutor::new()).serve_connection(stream, service).await;
-            }
-        });
-    }
-}
-
-fn acceptor(identity: &Identity) -> Result<TlsAcceptor> {
-    let certificates = CertificateDer::pem_slice_iter(identity.certificate.as_bytes())
-        .collect::<Result<Vec<_>, _>>()
-        .context("the stub's certificate")?;
-    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).context("the stub's key")?;
-    let mut config = ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(certificates, key)
-        .context("the stub's certificate")?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 async fn answer(

@@ -104,28 +104,39 @@ pub struct Line {
     pub points: Vec<[f64; 2]>,
 }
 
+/// An area between two lines.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Band {
+    /// Its lower edge from left to right.
+    pub low: Vec<[f64; 2]>,
+    /// Its upper edge from left to right.
+    pub high: Vec<[f64; 2]>,
+}
+
 /// Lines over the same axes, with a legend.
 #[must_use]
 pub fn lines(label: &str, x_label: &str, y_label: &str, lines: &[Line]) -> String {
+    fan(label, x_label, y_label, lines, &[])
+}
+
+/// Lines over bands over the same axes, with a legend of the lines.
+#[must_use]
+pub fn fan(label: &str, x_label: &str, y_label: &str, lines: &[Line], bands: &[Band]) -> String {
     let height = 280.0;
-    let all = || lines.iter().flat_map(|line| &line.points);
-    let (low, high) = range(all().map(|point| point[0]), &[]);
+    let edges = bands.iter().flat_map(|band| band.low.iter().chain(&band.high));
+    let points: Vec<&[f64; 2]> = lines.iter().flat_map(|line| &line.points).chain(edges).collect();
+    let (low, high) = range(points.iter().map(|point| point[0]), &[]);
     let x = Axis::new(low, high, LEFT, WIDTH - RIGHT);
-    let (low, high) = range(all().map(|point| point[1]), &[0.0]);
+    let (low, high) = range(points.iter().map(|point| point[1]), &[0.0]);
     let y = Axis::new(low, high, height - BOTTOM, TOP);
     let mut out = open(height, label);
     frame(&mut out, &x, &y, x_label, y_label);
+    for band in bands {
+        let edge: Vec<[f64; 2]> = band.low.iter().chain(band.high.iter().rev()).copied().collect();
+        let _ = writeln!(out, "<path class=\"band\" d=\"{}Z\"/>", path(&x, &y, &edge));
+    }
     for one in lines {
-        let mut path = String::new();
-        let mut pen = 'M';
-        for [across, up] in &one.points {
-            if across.is_finite() && up.is_finite() {
-                let _ = write!(path, "{pen}{:.1} {:.1}", x.at(*across), y.at(*up));
-                pen = 'L';
-            } else {
-                pen = 'M';
-            }
-        }
+        let path = path(&x, &y, &one.points);
         let (colour, name) = (one.colour % COLOURS, escaped(&one.name));
         let _ = writeln!(
             out,
@@ -135,6 +146,21 @@ pub fn lines(label: &str, x_label: &str, y_label: &str, lines: &[Line]) -> Strin
     out.push_str("</svg>\n");
     out.push_str(&legend(lines.iter().map(|line| (line.name.as_str(), line.colour))));
     out
+}
+
+/// Points joined by lines; what is not finite interrupts them.
+fn path(x: &Axis, y: &Axis, points: &[[f64; 2]]) -> String {
+    let mut path = String::new();
+    let mut pen = 'M';
+    for [across, up] in points {
+        if across.is_finite() && up.is_finite() {
+            let _ = write!(path, "{pen}{:.1} {:.1}", x.at(*across), y.at(*up));
+            pen = 'L';
+        } else {
+            pen = 'M';
+        }
+    }
+    path
 }
 
 /// Which colour is which.

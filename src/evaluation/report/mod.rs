@@ -3,6 +3,7 @@
 //! [`html`] and [`chart`] know nothing of evaluations; other reports are built of them too.
 
 pub mod chart;
+pub mod course;
 pub mod html;
 mod overview;
 mod replay;

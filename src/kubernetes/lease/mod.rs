@@ -121,6 +121,13 @@ pub struct LeaseGuard {
 }
 
 impl LeaseGuard {
+    /// A guard that always holds `epoch`: for a process that shares its world with nobody.
+    #[must_use]
+    pub fn alone(epoch: u64) -> Self {
+        let term = Term { epoch, renewed: Instant::now() };
+        Self { term: Arc::new(Mutex::new(Some(term))), renew_deadline: Duration::MAX }
+    }
+
     /// The epoch of the term, if it was renewed recently enough that nobody else can have begun
     /// one.
     #[must_use]

@@ -5,16 +5,17 @@
 //! ([`Rung`]), then finite → sound enough to lower → rollout → velocity → bounds; then per domain
 //! the budget.
 
+mod budget;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use self::budget::{Growth, Load};
 use super::shares::Divisions;
 use super::tolerance;
-use super::{AppDecision, Decision, DomainDecision, Evidence, Rung};
-use crate::cluster::{
-    App, AppState, Declaration, Domain, Fault, Mode, PerApp, SignalKind, Snapshot, Timestamp,
-};
+use super::{AppDecision, Decision, Evidence, Rung};
+use crate::cluster::{App, AppState, Domain, Fault, Mode, PerApp, SignalKind, Snapshot, Timestamp};
 use crate::observation::{AppObservation, Observation};
 use crate::policy::hpa::{self, HpaInput};
 use crate::policy::{AppProposal, Proposal, Reason, Reasons, Stabiliser};
@@ -123,12 +124,10 @@ impl Shield {
         now: Timestamp,
     ) -> Decision {
         let catalog = &snapshot.catalog;
-        let memory = self.memory.align(catalog);
         let settings = &self.settings;
-        let mut apps = Vec::with_capacity(catalog.apps.len());
-        for (index, memory) in memory.iter_mut().enumerate() {
+        let case = |index: usize| {
             let app = &catalog.apps[index];
-            let case = Case {
+            Case {
                 settings,
                 app,
                 domain: &catalog.domains[app.domain],
@@ -138,20 +137,30 @@ impl Shield {
                     > settings.rejected_limit,
                 asked: proposal.apps.get(index).copied().unwrap_or_default(),
                 now,
-            };
-            apps.push(case.decide(memory));
-        }
-        let divisions = Divisions::new(&catalog.domains, &proposal.shares, proposal.reserve, now);
-        let domains = (0..catalog.domains.len())
-            .map(|domain| {
-                self.hold_budget(snapshot, observation, &divisions, domain, &mut apps, now)
-            })
-            .collect();
-        for (memory, decided) in self.memory.align(catalog).iter_mut().zip(&apps) {
-            if let Some(replicas) = decided.replicas {
-                memory.supported = Some((replicas, decided.supported_at));
             }
-        }
+        };
+        let memory = self.memory.align(catalog);
+        let mut loads: Vec<Load> = (0..catalog.domains.len()).map(Load::new).collect();
+        let apps = memory.iter_mut().enumerate().map(|(index, memory)| {
+            let case = case(index);
+            let mut decided = case.decide(memory);
+            // What grows must pass the budget first.
+            if !loads[case.app.domain].add(index, &case, &decided) {
+                case.close(&mut decided, memory);
+            }
+            decided
+        });
+        let mut apps: Vec<AppDecision> = apps.collect();
+        let divisions = Divisions::new(&catalog.domains, &proposal.shares, proposal.reserve, now);
+        let domains = loads.iter().map(|load| {
+            let domain =
+                load.hold_budget(settings, snapshot, observation, &divisions, &mut apps, now);
+            for &Growth { index, .. } in &load.growing {
+                case(index).close(&mut apps[index], &mut memory[index]);
+            }
+            domain
+        });
+        let domains = domains.collect();
         Decision {
             epoch,
             sequence,
@@ -165,170 +174,10 @@ impl Shield {
                 .iter()
                 .map(|(pool, division)| (pool.clone(), division.reserve))
                 .collect(),
+            // Not a number is no wish, and nobody may ask for a second cluster.
+            warm_cores: proposal.warm_cores.max(0.0).min(snapshot.shared_cpu()),
         }
     }
-
-    /// Cuts the scale-ups of one domain to its budget, then rounds and closes its apps. What
-    /// stands already, scale-downs and lower bounds are never cut: a smaller budget stops
-    /// growth, it does not kill.
-    fn hold_budget(
-        &self,
-        snapshot: &Snapshot,
-        observation: &Observation,
-        divisions: &Divisions,
-        domain: usize,
-        apps: &mut [AppDecision],
-        now: Timestamp,
-    ) -> DomainDecision {
-        let catalog = &snapshot.catalog;
-        let seen = &observation.domains[domain];
-        let shared = snapshot.pools.iter().filter(|pool| pool.shared);
-        let budget = shared.map(|pool| divisions.of(domain, &pool.name) * pool.cpu).sum::<f64>();
-        let budget = (snapshot.shared_cpu() > 0.0).then_some(budget);
-        let in_breach = seen.breaching_share > self.settings.breach_share;
-        let declared = &catalog.domains[domain];
-        let until = |declaration: Option<&Declaration>| {
-            declaration.filter(|it| it.holds(now)).map(|it| it.until)
-        };
-        let emergency_until = until(declared.emergency.as_ref());
-        let band = if in_breach || emergency_until.is_some() {
-            1.0 + self.settings.emergency_band
-        } else {
-            1.0
-        };
-
-        let mut growing: Vec<Growth> = Vec::new();
-        let (mut standing, mut minimum) = (0.0, 0.0);
-        let members = || (0..apps.len()).filter(|&index| catalog.apps[index].domain == domain);
-        for index in members() {
-            let (app, state) = (&catalog.apps[index], &snapshot.apps[index]);
-            let wanted = apps[index].replicas.unwrap_or(state.spec_replicas);
-            let free = state.spec_replicas.max(app.min_replicas).min(wanted);
-            standing += f64::from(free) * state.cpu_request;
-            minimum += f64::from(app.min_replicas) * state.cpu_request;
-            if wanted > free && state.cpu_request > 0.0 {
-                let seen = &observation.apps[index];
-                let risk = seen
-                    .latency_ratio
-                    .unwrap_or(0.0)
-                    .max(seen.utilisation.unwrap_or(0.0) / app.target_cpu);
-                growing.push(Growth {
-                    index,
-                    from: free,
-                    to: wanted,
-                    cost: state.cpu_request,
-                    risk,
-                });
-            }
-        }
-        let members: Vec<usize> = members().collect();
-        let mut used = standing + growing.iter().map(Growth::cores).sum::<f64>();
-        if let Some(budget) = budget
-            && used > budget
-        {
-            let granted = project(&growing, budget * band - standing);
-            for (growth, granted) in growing.iter().zip(granted) {
-                let decided = &mut apps[growth.index];
-                decided.replicas = Some(growth.from + granted);
-                let cut = growth.from + granted < growth.to;
-                decided.reasons.add(if cut { Reason::Budget } else { Reason::Emergency });
-                used -= f64::from(growth.to - growth.from - granted) * growth.cost;
-            }
-        }
-
-        let (rungs, refused) = self.close(snapshot, &members, apps);
-        DomainDecision {
-            share: divisions.common.shares[domain],
-            pool_shares: divisions
-                .pools
-                .iter()
-                .map(|(pool, division)| (pool.clone(), division.shares[domain]))
-                .collect(),
-            by_hand: until(declared.budget_by_hand.as_ref().map(|set| &set.declaration)),
-            emergency_until,
-            budget_cores: budget,
-            used_cores: used,
-            shortage_cores: budget.map_or(0.0, |budget| (minimum - budget).max(0.0)),
-            in_breach,
-            rungs,
-            refused,
-            rejected_share: seen.rejected_share,
-        }
-    }
-
-    /// Rounds the numbers of one domain's apps, and counts the apps on each rung and those refused.
-    fn close(
-        &self,
-        snapshot: &Snapshot,
-        members: &[usize],
-        apps: &mut [AppDecision],
-    ) -> ([u32; Rung::ALL.len()], u32) {
-        let mut rungs = [0; Rung::ALL.len()];
-        let mut refused = 0;
-        for &index in members {
-            let (app, state, decided) =
-                (&snapshot.catalog.apps[index], &snapshot.apps[index], &mut apps[index]);
-            refused += u32::from(app.refusal.is_some());
-            rungs[decided.rung as usize] += u32::from(app.refusal.is_none());
-            let Some(wanted) = decided.replicas else {
-                continue;
-            };
-            let reachable = tolerance::reachable(app, state.status_replicas, wanted);
-            if self.settings.round_to_reachable && reachable != wanted {
-                decided.replicas = Some(reachable);
-                decided.reasons.add(Reason::Rounded);
-            } else {
-                decided.lost_to_tolerance = tolerance::ignores(app, state.status_replicas, wanted);
-            }
-        }
-        (rungs, refused)
-    }
-}
-
-/// A scale-up that the budget must carry.
-#[derive(Debug, Clone, Copy)]
-struct Growth {
-    index: usize,
-    from: u32,
-    to: u32,
-    /// Cores per replica.
-    cost: f64,
-    /// How near the app is to breaking its promise.
-    risk: f64,
-}
-
-impl Growth {
-    fn cores(&self) -> f64 {
-        f64::from(self.to - self.from) * self.cost
-    }
-}
-
-/// Pods granted to each growth so that their cores fit into `free`: everybody the same part of
-/// what was asked for, rounded down, and what is left pod by pod to the apps at most risk.
-fn project(growing: &[Growth], free: f64) -> Vec<u32> {
-    let asked: f64 = growing.iter().map(Growth::cores).sum();
-    if asked <= free {
-        return growing.iter().map(|growth| growth.to - growth.from).collect();
-    }
-    let part = (free.max(0.0) / asked).clamp(0.0, 1.0);
-    let mut granted: Vec<u32> =
-        growing.iter().map(|growth| (f64::from(growth.to - growth.from) * part) as u32).collect();
-    let mut left = free
-        - growing
-            .iter()
-            .zip(&granted)
-            .map(|(growth, pods)| f64::from(*pods) * growth.cost)
-            .sum::<f64>();
-    let mut order: Vec<usize> = (0..growing.len()).collect();
-    order.sort_by(|&a, &b| growing[b].risk.total_cmp(&growing[a].risk).then(a.cmp(&b)));
-    for index in order {
-        let growth = &growing[index];
-        let more = ((left / growth.cost + 1e-9).max(0.0) as u32)
-            .min(growth.to - growth.from - granted[index]);
-        granted[index] += more;
-        left -= f64::from(more) * growth.cost;
-    }
-    granted
 }
 
 /// One app on its way to a decision.
@@ -345,6 +194,8 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
+    /// Inlined, so that the decision is written where it stays.
+    #[inline]
     fn decide(&self, memory: &mut Memory) -> AppDecision {
         let hpa_equivalent = self.hpa_equivalent(memory);
         let (rung, wanted, mut reasons) = self.rung(hpa_equivalent, memory);
@@ -354,7 +205,7 @@ impl Case<'_> {
         };
         let replicas = match rung {
             Rung::Withheld => None,
-            Rung::LastGood => Some(self.bounded(wanted, &mut reasons)),
+            Rung::LastGood => Some(self.bounded(wanted as u32, &mut reasons)),
             Rung::Policy | Rung::HpaEquivalent => Some(self.limited(wanted, rung, &mut reasons)),
         };
         AppDecision {
@@ -379,6 +230,26 @@ impl Case<'_> {
         }
     }
 
+    /// Rounds the number, which nothing changes any more, and remembers it.
+    fn close(&self, decided: &mut AppDecision, memory: &mut Memory) {
+        let Some(wanted) = decided.replicas else {
+            return;
+        };
+        let standing = self.state.status_replicas;
+        let reachable = if self.settings.round_to_reachable {
+            tolerance::reachable(self.app, standing, wanted)
+        } else {
+            wanted
+        };
+        if reachable == wanted {
+            decided.lost_to_tolerance = tolerance::ignores(self.app, standing, wanted);
+        } else {
+            decided.replicas = Some(reachable);
+            decided.reasons.add(Reason::Rounded);
+        }
+        memory.supported = decided.replicas.map(|replicas| (replicas, decided.supported_at));
+    }
+
     /// What a plain HPA would stand at: with its tolerance, its stabilisation and its bounds.
     fn hpa_equivalent(&self, memory: &mut Memory) -> Option<u32> {
         let desired = hpa::desired_replicas(&HpaInput {
@@ -394,7 +265,7 @@ impl Case<'_> {
         let window = self.settings.hpa_stabilization_seconds;
         let standing = f64::from(self.state.spec_replicas);
         let kept = memory.hpa_peak.hold(self.now, desired, standing, window);
-        Some(self.bounded(kept, &mut Reasons::default()))
+        Some(self.bounded(kept as u32, &mut Reasons::default()))
     }
 
     /// The best rung that the evidence supports, and the number it gives.
@@ -454,14 +325,13 @@ impl Case<'_> {
             reasons.add(Reason::Velocity);
             wanted = wanted.clamp(slowest, fastest);
         }
-        self.bounded(wanted, reasons)
+        self.bounded(hpa::ceil_replicas(wanted) as u32, reasons)
     }
 
     /// The HPA's own bounds; and never 0, which would switch the HPA off.
-    fn bounded(&self, wanted: f64, reasons: &mut Reasons) -> u32 {
+    fn bounded(&self, wanted: u32, reasons: &mut Reasons) -> u32 {
         let low = self.app.min_replicas.max(1);
         let high = self.app.max_replicas.max(low);
-        let wanted = hpa::ceil_replicas(wanted) as u32;
         if wanted < low {
             reasons.add(Reason::Minimum);
         } else if wanted > high {

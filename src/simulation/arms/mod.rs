@@ -45,25 +45,27 @@ pub enum Planning {
 }
 
 impl Arm {
+    /// The pilot of a run; none where nothing decides.
+    #[must_use]
+    pub fn pilot(&self, simulation: &Simulation, scenario: &Scenario, seed: Seed) -> Option<Pilot> {
+        Some(self.planner.as_ref()?.pilot(simulation, scenario, seed))
+    }
+}
+
+impl Planner {
     /// The pilot of a run.
     #[must_use]
-    pub fn pilot(
-        &self,
-        simulation: &Simulation,
-        _scenario: &Scenario,
-        _seed: Seed,
-    ) -> Option<Pilot> {
-        let planner = self.planner.as_ref()?;
-        let policy: Box<dyn Policy> = match &planner.policy {
+    pub fn pilot(&self, simulation: &Simulation, _scenario: &Scenario, _seed: Seed) -> Pilot {
+        let policy: Box<dyn Policy> = match &self.policy {
             Planning::Rules(settings) => Box::new(Rules::new(settings.clone())),
         };
-        Some(Pilot::new(
+        Pilot::new(
             observation::Settings::default(),
             simulation.freshness(),
             policy,
-            planner.safety.clone(),
+            self.safety.clone(),
             1,
-        ))
+        )
     }
 }
 
@@ -73,13 +75,8 @@ pub const NAMES: [&str; 2] = ["hpa", "rules"];
 /// A policy by its name.
 #[must_use]
 pub fn arm(name: &str) -> Option<Arm> {
-    let ours = Actuation {
-        metric: Metric::Ours,
-        priorities: true,
-        budgets: true,
-        warm_share: 0.04,
-        ..Actuation::default()
-    };
+    let ours =
+        Actuation { metric: Metric::Ours, priorities: true, budgets: true, ..Actuation::default() };
     let (actuation, planner) = match name {
         "hpa" => (Actuation::default(), None),
         "rules" => {

@@ -5,8 +5,10 @@ use super::nodes::Nodes;
 use super::provisioning::Provisioning;
 use super::reference::Reference;
 use super::scheduler::Queue;
-use crate::cluster::{Amount, Class, Slo};
-use crate::simulation::counts::{AppTick, Counter, Definitions, DomainTick, PoolTick, Tick, Use};
+use crate::cluster::{Amount, Class, Forecast, Slo};
+use crate::simulation::counts::{
+    AppTick, Counter, Definitions, DomainTick, PoolTick, Tick, Use, Waves,
+};
 use crate::simulation::run::{DomainRow, PoolRow, Row, Summary, Timeline};
 use crate::simulation::scenario::Scenario;
 
@@ -49,8 +51,8 @@ pub(super) struct Scene<'a> {
     /// Published share of the shared pools per domain; empty without budgets.
     pub shares: &'a [f64],
     pub reserve: f64,
-    /// The policy's forecast per domain 15 min ahead; empty without one.
-    pub forecasts: &'a [Option<[f64; 4]>],
+    /// The forecast per domain that policies see; empty where none asked for it.
+    pub forecasts: &'a [Option<Forecast>],
     pub shared_cores: f64,
 }
 
@@ -145,8 +147,8 @@ impl Accounts {
         let waves = &provisioning.waves;
         Summary {
             counts: *self.counter.counts(),
-            stampedes: waves.iter().map(|waves| waves.stampedes()).sum(),
-            most_launches: waves.iter().map(|waves| waves.most_in_a_window()).max().unwrap_or(0),
+            stampedes: waves.iter().map(Waves::stampedes).sum(),
+            most_launches: waves.iter().map(Waves::most_in_a_window).max().unwrap_or(0),
             pods_created: tally.pods_created,
             pods_removed: tally.pods_removed,
             decided: tally.decided,
@@ -352,7 +354,8 @@ impl Course {
             }
             one.share = scene.shares.get(index).copied().unwrap_or(0.0);
             one.budget_cores = scene.shares.get(index).map(|share| share * scene.shared_cores);
-            one.forecast = scene.forecasts.get(index).copied().flatten();
+            let forecast = scene.forecasts.get(index).copied().flatten();
+            one.forecast = forecast.map(|forecast| forecast.ahead[1]);
         }
         for (pool, one) in row.pools.iter_mut().enumerate() {
             let home = &scene.nodes.pools[pool];

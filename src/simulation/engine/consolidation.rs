@@ -12,12 +12,18 @@ use crate::simulation::scenario::{Provisioner, Scenario};
 /// Karpenter looks at this many nodes together at most (`MaxParallelConsolidation`).
 const TOGETHER: usize = 100;
 
+/// After a fruitless look the next one is this much later, in seconds, unless more is free.
+const LOOK_AGAIN: f64 = 60.0;
+
 /// What is known of nodes that may go, per pool.
 #[derive(Debug, Clone)]
 pub(super) struct Consolidation {
     next_poll: f64,
     /// Nodes found to be superfluous, and when that is checked again.
     found: Vec<Option<(f64, Vec<NodeId>)>>,
+    /// When nothing was found last, and what was free then: as long as not half a node more is free,
+    /// the next look is a minute later.
+    fruitless: Vec<(f64, i64)>,
     /// Since when each node of a scanning pool has not been needed.
     unneeded: Vec<Vec<(NodeId, f64)>>,
     /// Scratch: room on the nodes that stay.
@@ -30,6 +36,7 @@ impl Consolidation {
         Self {
             next_poll: 0.0,
             found: vec![None; pools],
+            fruitless: vec![(f64::NEG_INFINITY, 0); pools],
             unneeded: vec![Vec::new(); pools],
             rooms: Vec::new(),
         }
@@ -108,24 +115,24 @@ impl Simulation {
         if most == 0 || self.provisioning.cloud.coming(pool) > 0 {
             return;
         }
-        let mut nodes: Vec<NodeId> = home.ready.clone();
-        let used = |node: &NodeId| (std::cmp::Reverse(self.nodes.free(*node).cpu), *node);
-        if most < nodes.len() {
-            nodes.select_nth_unstable_by_key(most - 1, used);
-            nodes.truncate(most);
+        let (last, free_then) = self.consolidation.fruitless[pool];
+        if now - last < LOOK_AGAIN && home.free_cpu < free_then + i64::from(home.node.cpu) / 2 {
+            return;
         }
-        nodes.sort_unstable_by_key(used);
-        // The most nodes, emptiest first, whose pods fit on the others: found by halving.
+        let nodes: Vec<NodeId> = home.emptiest_first().take(most).collect();
+        // The most of them whose pods fit on the others: found by halving.
         let (mut fits, mut fails) = (0, nodes.len() + 1);
         while fits + 1 < fails {
             let middle = usize::midpoint(fits, fails);
             if self.fit_elsewhere(pool, &nodes[..middle]) { fits = middle } else { fails = middle }
         }
         if fits > 0 {
-            nodes.truncate(fits);
             let validation = self.scenario.constants.consolidation_validation_seconds;
             let after = self.scenario.constants.consolidate_after_seconds;
-            self.consolidation.found[pool] = Some((now + after + validation, nodes));
+            self.consolidation.found[pool] =
+                Some((now + after + validation, nodes[..fits].to_vec()));
+        } else {
+            self.consolidation.fruitless[pool] = (now, self.nodes.pools[pool].free_cpu);
         }
     }
 
@@ -136,30 +143,29 @@ impl Simulation {
         if home.ready.len() < going.len() + home.min_nodes as usize {
             return false;
         }
+        let room_of = |pod: &u32| self.apps.fixed[self.pods.get(*pod).app as usize].room;
+        let moving = || going.iter().flat_map(|node| self.nodes.pods(*node)).map(room_of);
+        let needed: i64 = moving().map(|room| i64::from(room.cpu)).sum();
+        let gone: i64 = going.iter().map(|node| i64::from(self.nodes.free(*node).cpu)).sum();
+        if needed + self.provisioning.warm[pool] > home.free_cpu - gone {
+            return false;
+        }
+        // Rooms that no moving pod fits into need not be looked at.
+        let least = moving().map(|room| room.cpu).min().unwrap_or(0);
         let mut rooms = std::mem::take(&mut self.consolidation.rooms);
         rooms.clear();
-        let stays = home.ready.iter().filter(|node| !going.contains(node));
-        rooms.extend(stays.map(|node| self.nodes.free(*node)));
-        rooms.sort_unstable_by_key(|room| std::cmp::Reverse(room.cpu));
-        let free: i64 = rooms.iter().map(|room| i64::from(room.cpu)).sum();
-        let mut needed = self.provisioning.warm[pool];
-        let mut fits = true;
+        let stay = home.emptiest_first().filter(|node| !going.contains(node));
+        rooms.extend(stay.map(|node| self.nodes.free(node)).take_while(|room| room.cpu >= least));
+        let count = rooms.len();
         let mut place = 0;
-        'nodes: for node in going {
-            for pod in self.nodes.pods(*node) {
-                let room = self.apps.fixed[self.pods.get(*pod).app as usize].room;
-                needed += i64::from(room.cpu);
-                let count = rooms.len();
-                // The next node with room, in turn: what is nearly full is met last.
-                let found = (0..count).find(|step| rooms[(place + step) % count].holds(room));
-                let Some(step) = found.filter(|_| needed <= free) else {
-                    fits = false;
-                    break 'nodes;
-                };
+        let fits = moving().all(|room| {
+            let found = (0..count).find(|step| rooms[(place + step) % count].holds(room));
+            found.is_some_and(|step| {
                 place = (place + step) % count;
                 rooms[place].take(room, 1);
-            }
-        }
+                true
+            })
+        });
         self.consolidation.rooms = rooms;
         fits
     }

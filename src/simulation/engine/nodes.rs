@@ -3,6 +3,9 @@
 use crate::cluster::Amount;
 use crate::simulation::scenario::PoolSpec;
 
+/// Nodes are told apart by free CPU to this part of a node.
+const SHELVES: usize = 64;
+
 /// Index of a node: reused after the node is gone.
 pub(super) type NodeId = u32;
 
@@ -25,7 +28,7 @@ impl Room {
         Self {
             cpu: (spec.node_cpu * 1000.0) as i32,
             memory: (spec.node_memory_gib * 1024.0) as i32,
-            pods: spec.node_pods as i32,
+            pods: spec.node_pods.cast_signed(),
         }
     }
 
@@ -47,9 +50,10 @@ impl Room {
     }
 
     pub(super) const fn take(&mut self, other: Self, times: u32) {
-        self.cpu -= other.cpu * times as i32;
-        self.memory -= other.memory * times as i32;
-        self.pods -= other.pods * times as i32;
+        let times = times.cast_signed();
+        self.cpu -= other.cpu * times;
+        self.memory -= other.memory * times;
+        self.pods -= other.pods * times;
     }
 }
 
@@ -74,13 +78,15 @@ pub(super) struct Pool {
     pub max_nodes: u32,
     /// Nodes that take pods, in no order.
     pub ready: Vec<NodeId>,
+    /// What is free on them, in the same order: one search reads thousands of these.
+    pub rooms: Vec<Room>,
     /// Nodes on their way out.
     pub draining: Vec<NodeId>,
     /// Free on the ready nodes.
     pub free_cpu: i64,
     pub free_memory: i64,
-    /// Where the next search begins.
-    turn: usize,
+    /// The ready nodes by free CPU, in [`SHELVES`] equal parts of a node and one for the empty ones.
+    shelves: Vec<Vec<NodeId>>,
     /// Nodes that ever came: the zone of the next.
     came: u32,
 }
@@ -93,6 +99,17 @@ impl Pool {
             cpu_milli: nodes * self.node.cpu as u64,
             memory: nodes * self.node.memory as u64 * 1_048_576,
         }
+    }
+
+    /// The shelf of a node with this much free.
+    fn shelf_of(&self, room: Room) -> usize {
+        let part = f64::from(room.cpu.max(0)) / f64::from(self.node.cpu.max(1));
+        ((part * SHELVES as f64) as usize).min(SHELVES)
+    }
+
+    /// Ready nodes, those with more free CPU first, to a shelf.
+    pub(super) fn emptiest_first(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.shelves.iter().rev().flatten().copied()
     }
 
     /// Nodes that count against the quota, those on their way in left out.
@@ -110,7 +127,10 @@ pub(super) struct Nodes {
     state: Vec<State>,
     /// Place in the list of ready or draining nodes.
     place: Vec<u32>,
-    free: Vec<Room>,
+    /// Place of a ready node on its shelf.
+    shelf_place: Vec<u32>,
+    /// What is free; of a ready node its pool knows.
+    draining_room: Vec<Room>,
     pods: Vec<Vec<u32>>,
     /// Which apps' images are there: a bit per app.
     images: Vec<u64>,
@@ -127,10 +147,11 @@ impl Nodes {
             min_nodes: spec.min_nodes,
             max_nodes: spec.max_nodes,
             ready: Vec::new(),
+            rooms: Vec::new(),
             draining: Vec::new(),
             free_cpu: 0,
             free_memory: 0,
-            turn: 0,
+            shelves: vec![Vec::new(); SHELVES + 1],
             came: 0,
         });
         let mut nodes = Self {
@@ -139,7 +160,8 @@ impl Nodes {
             zone: Vec::new(),
             state: Vec::new(),
             place: Vec::new(),
-            free: Vec::new(),
+            shelf_place: Vec::new(),
+            draining_room: Vec::new(),
             pods: Vec::new(),
             images: Vec::new(),
             words: apps.div_ceil(64),
@@ -160,7 +182,8 @@ impl Nodes {
             self.zone.push(0);
             self.state.push(State::Gone);
             self.place.push(0);
-            self.free.push(Room::default());
+            self.shelf_place.push(0);
+            self.draining_room.push(Room::default());
             self.pods.push(Vec::new());
             self.images.resize(self.images.len() + self.words, 0);
             (self.state.len() - 1) as NodeId
@@ -171,13 +194,35 @@ impl Nodes {
         self.zone[at] = home.came % home.zones;
         self.state[at] = State::Ready;
         self.place[at] = home.ready.len() as u32;
-        self.free[at] = home.node;
         self.images[at * self.words..(at + 1) * self.words].fill(0);
         home.ready.push(node);
+        home.rooms.push(home.node);
         home.came += 1;
         home.free_cpu += i64::from(home.node.cpu);
         home.free_memory += i64::from(home.node.memory);
+        self.shelve(node);
         node
+    }
+
+    /// Puts a ready node on the shelf of its free CPU.
+    fn shelve(&mut self, node: NodeId) {
+        let at = node as usize;
+        let pool = &mut self.pools[usize::from(self.pool_of[at])];
+        let level = pool.shelf_of(pool.rooms[self.place[at] as usize]);
+        self.shelf_place[at] = pool.shelves[level].len() as u32;
+        pool.shelves[level].push(node);
+    }
+
+    /// Takes a ready node off its shelf.
+    fn unshelve(&mut self, node: NodeId) {
+        let at = node as usize;
+        let pool = &mut self.pools[usize::from(self.pool_of[at])];
+        let level = pool.shelf_of(pool.rooms[self.place[at] as usize]);
+        let place = self.shelf_place[at] as usize;
+        pool.shelves[level].swap_remove(place);
+        if let Some(&moved) = pool.shelves[level].get(place) {
+            self.shelf_place[moved as usize] = place as u32;
+        }
     }
 
     /// The node takes no more pods.
@@ -186,6 +231,7 @@ impl Nodes {
         if self.state[at] != State::Ready {
             return;
         }
+        self.draining_room[at] = self.free(node);
         self.leave(node);
         let pool = &mut self.pools[usize::from(self.pool_of[at])];
         self.state[at] = State::Draining;
@@ -207,15 +253,19 @@ impl Nodes {
     /// Takes a node out of the list that it is in.
     fn leave(&mut self, node: NodeId) {
         let at = node as usize;
+        if self.state[at] == State::Ready {
+            self.unshelve(node);
+        }
         let pool = &mut self.pools[usize::from(self.pool_of[at])];
+        let place = self.place[at] as usize;
         let list = if self.state[at] == State::Ready {
-            pool.free_cpu -= i64::from(self.free[at].cpu);
-            pool.free_memory -= i64::from(self.free[at].memory);
+            let room = pool.rooms.swap_remove(place);
+            pool.free_cpu -= i64::from(room.cpu);
+            pool.free_memory -= i64::from(room.memory);
             &mut pool.ready
         } else {
             &mut pool.draining
         };
-        let place = self.place[at] as usize;
         list.swap_remove(place);
         if let Some(&moved) = list.get(place) {
             self.place[moved as usize] = place as u32;
@@ -231,7 +281,12 @@ impl Nodes {
     }
 
     pub(super) fn free(&self, node: NodeId) -> Room {
-        self.free[node as usize]
+        let at = node as usize;
+        if self.state[at] == State::Ready {
+            self.pools[usize::from(self.pool_of[at])].rooms[self.place[at] as usize]
+        } else {
+            self.draining_room[at]
+        }
     }
 
     /// The pods on a node, in no order.
@@ -266,46 +321,27 @@ impl Nodes {
         let at = node as usize;
         let change =
             Room { cpu: room.cpu * sign, memory: room.memory * sign, pods: room.pods * sign };
-        self.free[at].add(change);
-        if self.state[at] == State::Ready {
-            let pool = &mut self.pools[usize::from(self.pool_of[at])];
-            pool.free_cpu += i64::from(change.cpu);
-            pool.free_memory += i64::from(change.memory);
+        if self.state[at] != State::Ready {
+            self.draining_room[at].add(change);
+            return;
         }
+        self.unshelve(node);
+        let pool = &mut self.pools[usize::from(self.pool_of[at])];
+        pool.rooms[self.place[at] as usize].add(change);
+        pool.free_cpu += i64::from(change.cpu);
+        pool.free_memory += i64::from(change.memory);
+        self.shelve(node);
     }
 
-    /// The node that kube-scheduler would choose in a pool: it looks at nodes in turn until it has
-    /// seen enough feasible ones (its `numFeasibleNodesToFind`: all below 100 nodes, then 50 % less
-    /// one for each 125 nodes, at least 5 % and 100 nodes), and takes the one with the largest
-    /// part free (`NodeResourcesFit`, `LeastAllocated`).
-    pub(super) fn find(&mut self, pool: usize, room: Room) -> Option<NodeId> {
-        let home = &mut self.pools[pool];
-        let count = home.ready.len();
-        if count == 0 {
-            return None;
-        }
-        let part = (50 - (count / 125).min(45)).max(5);
-        let mut wanted = (count * part / 100).max(100);
-        let (cpu, memory) = (1.0 / home.node.cpu as f32, 1.0 / home.node.memory.max(1) as f32);
-        let begin = home.turn % count;
-        let mut best: Option<(f32, NodeId)> = None;
-        let mut seen = 0;
-        for &node in home.ready[begin..].iter().chain(&home.ready[..begin]) {
-            seen += 1;
-            let free = self.free[node as usize];
-            if !free.holds(room) {
-                continue;
-            }
-            let score = free.cpu as f32 * cpu + free.memory as f32 * memory;
-            if best.is_none_or(|(most, _)| score > most) {
-                best = Some((score, node));
-            }
-            wanted -= 1;
-            if wanted == 0 {
-                break;
-            }
-        }
-        home.turn = (begin + seen) % count;
-        best.map(|(_, node)| node)
+    /// The node that kube-scheduler would choose in a pool: the one with the largest part of its
+    /// CPU free (`NodeResourcesFit`, `LeastAllocated`), to a shelf. It scores a sample of the nodes
+    /// when there are many (`percentageOfNodesToScore`); here it is always all.
+    pub(super) fn find(&self, pool: usize, room: Room) -> Option<NodeId> {
+        let home = &self.pools[pool];
+        let lowest = home.shelf_of(room);
+        let shelves = home.shelves[lowest..].iter().rev();
+        // The last of a shelf first: it is the one that was filled last.
+        let mut nodes = shelves.flat_map(|shelf| shelf.iter().rev().copied());
+        nodes.find(|node| home.rooms[self.place[*node as usize] as usize].holds(room))
     }
 }

@@ -143,21 +143,27 @@ impl Simulation {
             return false;
         }
         while entry.count > 0 && *attempts >= 1.0 {
-            *attempts -= 1.0;
             let before = entry.why;
             match self.attempt(entry.app, now, hopeless) {
                 Attempt::Placed => {
+                    *attempts -= 1.0;
                     entry.count -= 1;
                     entry.why = Waiting::New;
                     entry.tries = 0;
                 }
                 Attempt::NoRoom => {
+                    *attempts -= 1.0;
                     entry.why = Waiting::Unschedulable;
                     entry.version = self.queue.version;
                     entry.back_off(now);
                     return before != Waiting::Unschedulable;
                 }
+                // Each is tried again by its back-off; low ones wait behind scheduling gates (component
+                // `gates`) and cost the scheduler nothing.
                 Attempt::Refused => {
+                    if self.apps.fixed[entry.app].class < Class::P2 {
+                        *attempts = (*attempts - f64::from(entry.count)).max(0.0);
+                    }
                     entry.why = Waiting::Refused;
                     entry.back_off(now);
                     return false;
@@ -241,7 +247,8 @@ impl Simulation {
     /// gone; meanwhile the room is its own (`nominatedNodeName`).
     fn preempt(&mut self, app: usize, now: f64) -> bool {
         let class = self.apps.fixed[app].class;
-        if class == Class::P3 {
+        // `preemptionPolicy: Never` in our PriorityClasses.
+        if class >= Class::P2 {
             return false;
         }
         let mut best: Option<(Class, usize, NodeId)> = None;

@@ -10,7 +10,7 @@ use crate::cluster::{
     App, AppId, AppState, Catalog, Fault, Freshness, Pool, Reading, Signal, SignalKind, Signals,
     Snapshot, Timestamp,
 };
-use crate::simulation::scenario::{HpaSpec, Range, Scenario, TelemetrySpec};
+use crate::simulation::scenario::{DomainSpec, HpaSpec, Range, Scenario, TelemetrySpec};
 use crate::simulation::{Draw, Seed};
 
 /// Length of a resource metrics sample, in seconds: metrics-server's resolution.
@@ -64,7 +64,9 @@ impl Sampling {
     fn newest(self, now: f64, extra: f64) -> f64 {
         let period = (self.lag.high - self.lag.low).max(1e-3);
         let latest = now - self.lag.low - extra;
-        latest - (latest - self.phase).rem_euclid(period)
+        // Times before the first sample come out as after it: nothing is recorded there.
+        let periods = ((latest - self.phase).max(0.0) / period) as i64;
+        self.phase + periods as f64 * period
     }
 }
 
@@ -256,7 +258,7 @@ fn snapshot(scenario: &Scenario, specs: &[HpaSpec]) -> Snapshot {
     Snapshot {
         at: scenario.start,
         catalog: Arc::new(Catalog {
-            domains: scenario.domains.iter().map(|domain| domain.to_domain()).collect(),
+            domains: scenario.domains.iter().map(DomainSpec::to_domain).collect(),
             apps: apps.collect(),
         }),
         apps: states.collect(),
@@ -265,5 +267,6 @@ fn snapshot(scenario: &Scenario, specs: &[HpaSpec]) -> Snapshot {
             .iter()
             .map(|pool| Pool { name: pool.name.clone(), shared: pool.shared, ..Pool::default() })
             .collect(),
+        forecasts: Vec::new(),
     }
 }

@@ -25,28 +25,34 @@ pub struct Hpa {
     removed: Changes,
 }
 
-/// What was changed, newest last: when and by how much.
+/// What was changed in one direction: when and by how much.
 #[derive(Debug, Clone)]
 struct Changes {
     longest: f64,
-    events: VecDeque<(f64, u32)>,
+    events: Vec<(f64, u32)>,
 }
 
 impl Changes {
     fn new(rules: &ScaleRules) -> Self {
         let longest = rules.policies.iter().map(|policy| policy.period_seconds).fold(0.0, f64::max);
-        Self { longest, events: VecDeque::new() }
+        Self { longest, events: Vec::new() }
     }
 
+    /// A change that is exactly one period old no longer counts: in a cluster, where every sync
+    /// takes its time, the next one comes a little later than the sync period says.
     fn within(&self, period: f64, now: f64) -> u32 {
-        self.events.iter().rev().take_while(|(at, _)| now - at < period).map(|(_, by)| by).sum()
+        self.events.iter().filter(|(at, _)| now - at < period).map(|(_, by)| by).sum()
     }
 
+    /// As the controller does, takes the place of one change that no policy of this direction
+    /// looks at any more, the last of them, and forgets no other: policies of the other direction
+    /// with longer periods still see those.
     fn note(&mut self, by: u32, now: f64) {
-        while self.events.front().is_some_and(|(at, _)| now - at >= self.longest) {
-            self.events.pop_front();
+        let outdated = self.events.iter_mut().rfind(|(at, _)| now - at >= self.longest);
+        match outdated {
+            Some(event) => *event = (now, by),
+            None => self.events.push((now, by)),
         }
-        self.events.push_back((now, by));
     }
 }
 

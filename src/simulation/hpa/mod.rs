@@ -2,8 +2,8 @@
 //!
 //! The replica calculator (whole percents of utilisation, pods without metrics, pods that are not
 //! ready), the maximum over metrics, stabilisation windows and behaviour policies, written after
-//! the source of the controller. Its tests are worked out by hand; answers recorded from a running
-//! controller are not among them. Every HPA here has a `behavior`, as [`HpaSpec`] gives it.
+//! the source of the controller, and held to answers that were recorded from a running one
+//! (`tests/data/hpa-answers.jsonl`). Every HPA here has a `behavior`, as [`HpaSpec`] gives it.
 //!
 //! [`HpaSpec`]: super::scenario::HpaSpec
 

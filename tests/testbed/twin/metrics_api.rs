@@ -5,66 +5,25 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use anyhow::{Context as _, Result};
 use axum::extract::{Path, RawQuery, State as Shared};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::service::TowerToHyperService;
-use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 
 use super::lock;
 use super::state::{Pod, PodLoad, State};
-use crate::testbed::pki::Identity;
 
 /// The path of the group.
 const GROUP: &str = "/apis/metrics.k8s.io/v1beta1";
 
-/// The task that answers on `listener` over TLS, for ever.
-pub(super) fn serve(
-    listener: TcpListener,
-    identity: &Identity,
-    state: Arc<Mutex<State>>,
-) -> Result<impl Future<Output = ()> + Send + 'static + use<>> {
-    let certificates = CertificateDer::pem_slice_iter(identity.certificate.as_bytes())
-        .collect::<Result<Vec<_>, _>>()
-        .context("the twin's certificate")?;
-    let key =
-        PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).context("the twin's private key")?;
-    let mut config = ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(certificates, key)
-        .context("the twin's certificate")?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let acceptor = TlsAcceptor::from(Arc::new(config));
-    let router = Router::new()
+/// What it answers.
+pub(super) fn router(state: Arc<Mutex<State>>) -> Router {
+    Router::new()
         .route(GROUP, get(resources))
         .route(&format!("{GROUP}/namespaces/{{namespace}}/pods"), get(pods))
-        .with_state(state);
-    Ok(async move {
-        loop {
-            let Ok((stream, _)) = listener.accept().await else {
-                continue;
-            };
-            let acceptor = acceptor.clone();
-            let service = TowerToHyperService::new(router.clone());
-            tokio::spawn(async move {
-                // A caller that breaks off is its own problem.
-                if let Ok(stream) = acceptor.accept(stream).await {
-                    let connection = Builder::new(TokioExecutor::new());
-                    let _ = connection.serve_connection(TokioIo::new(stream), service).await;
-                }
-            });
-        }
-    })
+        .with_state(state)
 }
 
 async fn resources() -> Json<Value> {
@@ -100,7 +59,7 @@ async fn pods(
         .values()
         .filter(|pod| pod.namespace == namespace && matches(&wanted, &pod.labels))
         .filter_map(|pod| Some((pod, state.apps.get(&(namespace.clone(), pod.workload.clone()))?)))
-        .filter_map(|(pod, app)| Some(item(pod, app.pods.get(&pod.name)?, at)))
+        .filter_map(|(pod, app)| item(pod, app.pods.get(&pod.name)?, at))
         .collect();
     Json(json!({
         "kind": "PodMetricsList",
@@ -111,19 +70,21 @@ async fn pods(
     .into_response()
 }
 
-fn item(pod: &Pod, load: &PodLoad, at: jiff::Timestamp) -> Value {
-    json!({
+/// The sample of one pod; none before a whole window of it was seen, as from a metrics-server.
+fn item(pod: &Pod, load: &PodLoad, at: jiff::Timestamp) -> Option<Value> {
+    let cpu = load.measured_cpu?;
+    Some(json!({
         "metadata": {"name": pod.name, "namespace": pod.namespace, "labels": pod.labels},
         "timestamp": at.to_string(),
         "window": "1s",
         "containers": [{
             "name": "app",
             "usage": {
-                "cpu": format!("{}n", nano(load.cpu)),
+                "cpu": format!("{}n", nano(cpu)),
                 "memory": format!("{}", load.memory.max(0.0) as u64),
             },
         }],
-    })
+    }))
 }
 
 /// Cores in billionths, as the kubelet reports them. What is not a number becomes 0 here: this

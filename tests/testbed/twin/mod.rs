@@ -13,6 +13,7 @@ pub mod queue;
 mod state;
 pub mod traffic;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -28,6 +29,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::control_plane::ControlPlane;
 use super::objects;
 use super::pki::Leaf;
+use super::tls;
 use queue::Service;
 use state::State;
 use traffic::Traffic;
@@ -122,7 +124,8 @@ impl Twin {
             }
         }));
 
-        let listener = listen().await?;
+        let listener =
+            TcpListener::bind(("127.0.0.1", 0)).await.context("listening on loopback")?;
         let address = listener.local_addr().context("the twin's own address")?;
         let scraped = Arc::clone(&state);
         let router = Router::new().route("/metrics", get(async move || scrape(&scraped)));
@@ -132,24 +135,15 @@ impl Twin {
         }));
 
         if options.metrics_api {
-            let listener = listen().await?;
-            let port = listener.local_addr().context("the twin's own address")?.port();
             let identity = plane
                 .pki()
                 .serving
                 .issue(&Leaf::server("load-twin", &["load-twin.kube-system.svc", "localhost"]))?;
-            tasks.push(spawn(metrics_api::serve(listener, &identity, Arc::clone(&state))?));
-            let (service, registration) = objects::aggregated(
-                "metrics.k8s.io",
-                "v1beta1",
-                SERVICE,
-                port,
-                plane.pki().serving.pem(),
-            )?;
-            objects::apply_namespaced(&client, &service).await?;
-            objects::apply(&client, &registration).await?;
-            let patience = Duration::from_mins(1);
-            objects::available(&client, "v1beta1.metrics.k8s.io", patience).await?;
+            let router = metrics_api::router(Arc::clone(&state));
+            let (port, serving) = tls::serve(&identity, router).await?;
+            tasks.push(serving);
+            let authority = plane.pki().serving.pem();
+            objects::register(&client, "metrics.k8s.io", SERVICE, port, authority).await?;
         }
         Ok(Self { state, address, _tasks: tasks })
     }
@@ -210,6 +204,11 @@ impl Twin {
         lock(&self.state).exposed = exposed;
     }
 
+    /// Pods that wait for a node at the moment, by namespace and Deployment.
+    pub fn waiting(&self) -> BTreeMap<(String, String), u32> {
+        lock(&self.state).waiting()
+    }
+
     /// What an app does at the moment.
     pub fn sample(&self, namespace: &str, workload: &str) -> Result<Sample> {
         lock(&self.state).sample(namespace, workload)
@@ -228,10 +227,6 @@ fn scrape(state: &Mutex<State>) -> axum::response::Response {
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-async fn listen() -> Result<TcpListener> {
-    TcpListener::bind(("127.0.0.1", 0)).await.context("listening on loopback")
 }
 
 fn spawn(task: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {

@@ -61,6 +61,7 @@ fn read(pod: &core::Pod) -> Option<((String, String), Pod)> {
     let ready =
         conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
     let (namespace, name) = key(pod);
-    let kept = Pod { namespace, name, workload, labels, running, ready: running && ready };
+    let placed = pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
+    let kept = Pod { namespace, name, workload, labels, placed, running, ready: running && ready };
     Some((key(pod), kept))
 }

@@ -74,6 +74,8 @@ pub(super) struct Pod {
     pub(super) name: String,
     pub(super) workload: String,
     pub(super) labels: BTreeMap<String, String>,
+    /// Whether it has a node.
+    pub(super) placed: bool,
     pub(super) running: bool,
     pub(super) ready: bool,
 }
@@ -104,6 +106,9 @@ pub(super) struct PodLoad {
     pub(super) ready: bool,
     /// In cores, now.
     pub(super) cpu: f64,
+    /// In cores over the step that ended last, which is all that a sample can know; none for a pod
+    /// that came since.
+    pub(super) measured_cpu: Option<f64>,
     /// In bytes, now.
     pub(super) memory: f64,
     /// In CPU seconds, since the beginning.
@@ -178,6 +183,15 @@ impl State {
         for app in self.apps.values_mut() {
             app.advance(span);
         }
+    }
+
+    /// Pods per app that wait for a node.
+    pub(super) fn waiting(&self) -> BTreeMap<(String, String), u32> {
+        let mut waiting = BTreeMap::new();
+        for pod in self.pods.values().filter(|pod| !pod.placed) {
+            *waiting.entry((pod.namespace.clone(), pod.workload.clone())).or_default() += 1;
+        }
+        waiting
     }
 
     /// The moment of the traffic, in seconds.
@@ -281,19 +295,22 @@ impl Running {
         let (even_cpu, even_memory) = (pinned(Gauge::Cpu), pinned(Gauge::Memory));
         let before = std::mem::take(&mut self.pods);
         for pod in pods {
+            let cpu = match (even_cpu, pod.ready) {
+                (true, _) => self.sample.cpu / all,
+                (false, true) => idle + working,
+                (false, false) => idle,
+            };
+            let known = before.get(&pod.name);
             let load = PodLoad {
                 ready: pod.ready,
-                cpu: match (even_cpu, pod.ready) {
-                    (true, _) => self.sample.cpu / all,
-                    (false, true) => idle + working,
-                    (false, false) => idle,
-                },
+                cpu,
+                measured_cpu: known.map(|pod| pod.cpu),
                 memory: match (even_memory, pod.ready) {
                     (true, _) => self.sample.memory / all,
                     (false, true) => self.app.base_memory + memory,
                     (false, false) => self.app.base_memory,
                 },
-                cpu_seconds: before.get(&pod.name).map_or(0.0, |pod| pod.cpu_seconds),
+                cpu_seconds: known.map_or(0.0, |pod| pod.cpu_seconds),
             };
             self.pods.insert(pod.name.clone(), load);
         }
@@ -337,6 +354,7 @@ mod tests {
             name: name.into(),
             workload: "web".into(),
             labels: BTreeMap::new(),
+            placed: true,
             running: true,
             ready,
         }

@@ -19,6 +19,8 @@ pub enum Traffic {
     Generated(Daily),
     /// A recording.
     Replayed(Replay),
+    /// One value for each so many seconds; the last goes on for ever.
+    Stepped(f64, Arc<[f64]>),
 }
 
 impl Traffic {
@@ -28,6 +30,10 @@ impl Traffic {
             Self::Constant(rps) => Some(*rps),
             Self::Generated(daily) => Some(daily.at(seconds)),
             Self::Replayed(replay) => replay.at(seconds),
+            Self::Stepped(step, values) => {
+                let last = values.len().checked_sub(1)?;
+                values.get(((seconds / step) as usize).min(last)).copied()
+            }
         }
     }
 }
@@ -239,6 +245,15 @@ mod tests {
         assert_eq!(
             Trace::parse("5\n6\n7\n").unwrap().samples,
             [(0.0, 5.0), (1.0, 6.0), (2.0, 7.0)]
+        );
+    }
+
+    #[test]
+    fn steps_hold_and_the_last_goes_on() {
+        let traffic = Traffic::Stepped(10.0, [1.0, 2.0].into());
+        assert_eq!(
+            [0.0, 9.9, 10.0, 500.0].map(|at| traffic.at(at)),
+            [1.0, 1.0, 2.0, 2.0].map(Some)
         );
     }
 
