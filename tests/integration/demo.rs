@@ -114,7 +114,7 @@ async fn the_printed_line_reads_the_number_that_was_decided_and_ctrl_c_ends_it_c
 #[test]
 fn what_cannot_be_simulated_is_refused_in_one_sentence() {
     for (arguments, sentence) in [
-        (["--scenario", "no-such"], "no built-in scenario \"no-such\""),
+        (["--scenario", "no-such"], "\"no-such\" is no file or folder and no scenario"),
         (["--policy", "no-such"], "no policy \"no-such\""),
         (["--speed", "0"], "above 0"),
     ] {
