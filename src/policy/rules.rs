@@ -24,8 +24,13 @@ pub struct Settings {
     /// Latency and errors scale an app up only from this share of its CPU target: below it the
     /// app is slow for another reason (a slow callee), which more pods do not cure.
     pub latency_min_load: f64,
+    /// Latency and errors may ask for at most this multiple of what CPU asks for: pods that start
+    /// cure nothing yet, and asking for half as many again every ten seconds meanwhile takes the
+    /// room of others.
+    pub latency_limit: f64,
     /// Whether an app that breaks its promise keeps what stands: with a slow callee its workers
-    /// wait, its CPU falls, and CPU alone would take pods away in the middle of the trouble.
+    /// wait, its CPU falls, and CPU alone would take pods away in the middle of the trouble. Only
+    /// while its domain stays within its budget: where room is short, it is the callee's.
     pub hold_in_breach: bool,
     /// Traffic may ask for at most this multiple of what CPU asks for.
     pub traffic_limit: f64,
@@ -50,6 +55,7 @@ impl Default for Settings {
             stabilization_seconds: 120.0,
             latency_gain: 0.5,
             latency_min_load: 0.5,
+            latency_limit: 2.0,
             hold_in_breach: true,
             traffic_limit: 3.0,
             forecast_lead_seconds: 0.0,
@@ -69,6 +75,7 @@ impl Settings {
             ("stabilizationSeconds", self.stabilization_seconds, 0.0, 3600.0),
             ("latencyGain", self.latency_gain, 0.0, 10.0),
             ("latencyMinLoad", self.latency_min_load, 0.0, 2.0),
+            ("latencyLimit", self.latency_limit, 1.0, 100.0),
             ("trafficLimit", self.traffic_limit, 1.0, 100.0),
             ("forecastLeadSeconds", self.forecast_lead_seconds, 0.0, 1800.0),
             ("forecastLimit", self.forecast_limit, 1.0, 100.0),
@@ -167,14 +174,14 @@ struct Cores {
     minimum: f64,
 }
 
-/// Per domain.
-fn cores(snapshot: &Snapshot, asked: &[AppProposal]) -> Vec<Cores> {
+/// Per domain, when the apps ask for these replicas.
+fn cores(snapshot: &Snapshot, asked: &[Option<f64>]) -> Vec<Cores> {
     let mut cores = vec![Cores::default(); snapshot.catalog.domains.len()];
     for ((app, state), asked) in snapshot.catalog.apps.iter().zip(&snapshot.apps).zip(asked) {
         let (low, standing) = (f64::from(app.min_replicas), f64::from(state.spec_replicas));
         let high = f64::from(app.max_replicas).max(low);
         let domain = &mut cores[app.domain];
-        domain.wanted += asked.replicas.unwrap_or(standing).clamp(low, high) * state.cpu_request;
+        domain.wanted += asked.unwrap_or(standing).clamp(low, high) * state.cpu_request;
         domain.standing += standing * state.cpu_request;
         domain.waiting += f64::from(state.pending) * state.cpu_request;
         domain.minimum += low * state.cpu_request;
@@ -189,20 +196,30 @@ impl Policy for Rules {
         observation: &Observation,
         now: Timestamp,
     ) -> Proposal {
-        let settings = &self.settings;
-        let growth = growth(settings, snapshot, now);
+        let growth = growth(&self.settings, snapshot, now);
         let peaks = self.peaks.align(&snapshot.catalog);
+        let mut demand = Vec::with_capacity(snapshot.apps.len());
         let apps =
             snapshot.catalog.apps.iter().zip(&snapshot.apps).zip(&observation.apps).zip(peaks);
-        let apps: Vec<AppProposal> = apps
+        let mut proposed: Vec<AppProposal> = apps
             .map(|(((app, state), seen), peak)| {
-                ask(settings, app, state, seen, growth[app.domain], peak, now)
+                let asked = ask(&self.settings, app, state, seen, growth[app.domain], peak, now);
+                demand.push(asked.replicas);
+                asked
             })
             .collect();
-        let cores = cores(snapshot, &apps);
+        let cores = cores(snapshot, &demand);
         let shares = self.shares(snapshot, &cores, now);
         let warm_cores = self.warm_cores(snapshot, &cores, &shares);
-        Proposal { apps, shares, reserve: self.settings.reserve_share, warm_cores }
+        if self.settings.hold_in_breach {
+            let room =
+                |domain: usize| cores[domain].standing <= shares[domain] * snapshot.shared_cpu();
+            let apps = snapshot.catalog.apps.iter().zip(&snapshot.apps).zip(&observation.apps);
+            for (((app, state), seen), asked) in apps.zip(&mut proposed) {
+                hold_in_breach(state, seen, room(app.domain), asked);
+            }
+        }
+        Proposal { apps: proposed, shares, reserve: self.settings.reserve_share, warm_cores }
     }
 }
 
@@ -255,9 +272,9 @@ fn ask(
         let Some(ratio) = ratio.filter(|ratio| loaded && *ratio > 1.0) else {
             continue;
         };
-        let by_slo = ceil_replicas(
-            f64::from(state.ready) * (1.0 + settings.latency_gain * (ratio.min(2.0) - 1.0)),
-        );
+        let by_slo =
+            f64::from(state.ready) * (1.0 + settings.latency_gain * (ratio.min(2.0) - 1.0));
+        let by_slo = ceil_replicas(by_slo.min(by_cpu * settings.latency_limit));
         if by_slo > wanted {
             wanted = by_slo;
             reasons.add(reason);
@@ -272,16 +289,21 @@ fn ask(
         reasons.add(Reason::Cpu);
     }
     let standing = f64::from(state.spec_replicas);
-    let broken = [seen.latency_ratio, seen.error_ratio].into_iter().flatten().any(|it| it > 1.0);
-    if settings.hold_in_breach && broken && wanted < standing {
-        wanted = standing;
-        reasons.add(Reason::Latency);
-    }
     let kept = peak.hold(now, wanted, standing, settings.stabilization_seconds);
     if kept > wanted {
         reasons.add(Reason::Stabilised);
     }
     AppProposal { replicas: Some(kept), reasons }
+}
+
+/// Keeps what stands of an app that breaks its promise, where there is room for it.
+fn hold_in_breach(state: &AppState, seen: &AppObservation, room: bool, asked: &mut AppProposal) {
+    let standing = f64::from(state.spec_replicas);
+    let broken = [seen.latency_ratio, seen.error_ratio].into_iter().flatten().any(|it| it > 1.0);
+    if room && broken && asked.replicas.is_some_and(|wanted| wanted < standing) {
+        asked.replicas = Some(standing);
+        asked.reasons.add(Reason::Latency);
+    }
 }
 
 #[cfg(test)]
@@ -342,8 +364,27 @@ mod tests {
     fn latency_raises_a_loaded_app_and_not_an_idle_one() {
         let slow = |cpu: f64| AppObservation { latency_ratio: Some(1.6), ..at(cpu) };
         assert_eq!(ask_once(slow(7.0)), (13.0, "latency".into()));
-        // 20 % of the request: its callee is slow, more pods would not help; nor would fewer.
-        assert_eq!(ask_once(slow(2.0)), (10.0, "cpu,latency".into()));
+        // 20 % of the request: its callee is slow, more pods would not help.
+        assert_eq!(ask_once(slow(2.0)), (3.0, "cpu".into()));
+        // Nobody asks for many times what the CPU is for.
+        let limited = AppObservation { latency_ratio: Some(9.0), ..at(3.6) };
+        assert_eq!(ask_once(limited), (11.0, "latency".into()));
+    }
+
+    #[test]
+    fn a_broken_promise_holds_what_stands_where_there_is_room() {
+        let state =
+            AppState { spec_replicas: 10, ready: 10, cpu_request: 1.0, ..AppState::default() };
+        let held = |latency: f64, room, wanted: f64| {
+            let seen = AppObservation { latency_ratio: Some(latency), ..at(2.0) };
+            let mut asked = AppProposal { replicas: Some(wanted), reasons: Reasons::default() };
+            hold_in_breach(&state, &seen, room, &mut asked);
+            asked.replicas
+        };
+        assert_eq!(held(1.6, true, 3.0), Some(10.0));
+        assert_eq!(held(1.6, false, 3.0), Some(3.0));
+        assert_eq!(held(0.9, true, 3.0), Some(3.0));
+        assert_eq!(held(1.6, true, 12.0), Some(12.0));
     }
 
     #[test]

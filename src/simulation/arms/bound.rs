@@ -26,7 +26,7 @@ impl Bound {
     pub fn new(scenario: &Scenario, seed: Seed) -> Self {
         let step = scenario.step_seconds;
         let mut traffic = Traffic::new(scenario, seed.child("traffic"));
-        let mut staffing = Staffing::new(scenario, 1.0, Callees::Idle);
+        let mut staffing = Staffing::new(scenario, 1.0, Callees::Idle, step);
         let mut offered = vec![0.0; scenario.apps.len()];
         let mut needed = vec![None; scenario.apps.len()];
         let nodes = scenario.pools.iter();

@@ -17,6 +17,9 @@ use crate::simulation::{Seed, Traffic};
 /// Part of the promise that it aims at: pods are not all at full speed, and queues not empty.
 const PART: f64 = 0.85;
 
+/// It sizes apps for traffic that keeps on for so many seconds, so that no queue builds up.
+const STEADY: f64 = 600.0;
+
 /// Room beyond the requests that pods need because they do not fill nodes to the brim.
 const PACKING: f64 = 1.04;
 
@@ -62,7 +65,7 @@ impl Oracle {
             start: scenario.start,
             step_seconds: step,
             traffic: Traffic::new(scenario, seed.child("traffic")),
-            staffing: Staffing::new(scenario, PART, Callees::Staffed),
+            staffing: Staffing::new(scenario, PART, Callees::Staffed, STEADY),
             requests: scenario.apps.iter().map(|app| app.cpu_request).collect(),
             longest: lead.iter().copied().max().unwrap_or(0),
             lead,

@@ -50,6 +50,7 @@ fn shape(policy: &str, mut dice: Dice<'_>) -> Option<(Constants, Arm)> {
             settings.stabilization_seconds = dice.between("stabilizationSeconds", 30.0, 600.0);
             settings.latency_gain = dice.between("latencyGain", 0.0, 2.0);
             settings.latency_min_load = dice.between("latencyMinLoad", 0.2, 1.0);
+            settings.latency_limit = dice.between("latencyLimit", 1.0, 4.0);
             settings.hold_in_breach = dice.between("holdInBreach", 0.0, 1.0) > 0.3;
             settings.traffic_limit = dice.between("trafficLimit", 1.0, 4.0);
             settings.reserve_share = dice.between("reserveShare", 0.0, 0.1);

@@ -23,7 +23,8 @@ pub(super) struct Staffing {
     apps: Vec<Station>,
     calls: Calls,
     callees: Callees,
-    step_seconds: f64,
+    /// How long what is offered keeps on, in seconds.
+    seconds: f64,
     /// Pods of each app in the last step: where the search begins.
     last: Vec<u32>,
 }
@@ -38,8 +39,9 @@ struct Station {
 }
 
 impl Staffing {
-    /// Sizes that keep this part of the promises: 1 keeps them just.
-    pub(super) fn new(scenario: &Scenario, part: f64, callees: Callees) -> Self {
+    /// Sizes that keep this part of the promises for so many seconds of the same traffic: 1 keeps
+    /// them just.
+    pub(super) fn new(scenario: &Scenario, part: f64, callees: Callees, seconds: f64) -> Self {
         let calls = Calls::new(scenario);
         let mut weights = vec![0.0; scenario.domains.len()];
         for (domain, members) in calls.members.iter().enumerate() {
@@ -63,17 +65,10 @@ impl Staffing {
             }
         });
         let apps: Vec<Station> = stations.collect();
-        Self {
-            last: vec![1; apps.len()],
-            apps,
-            calls,
-            callees,
-            step_seconds: scenario.step_seconds,
-        }
+        Self { last: vec![1; apps.len()], apps, calls, callees, seconds }
     }
 
-    /// The least pods with which each app keeps its promise in a step that begins without a queue,
-    /// when `offered` requests per second arrive, all at full speed; `None` where not even the
+    /// The least pods with which each app keeps its promise, beginning without a queue, when `offered` requests per second arrive, all at full speed; `None` where not even the
     /// HPA's upper bound suffices. At least 1: an app without a ready pod is in breach.
     pub(super) fn needed(&mut self, offered: &[f64], out: &mut [Option<u32>]) {
         for &domain in &self.calls.order {
@@ -82,7 +77,7 @@ impl Staffing {
             for &app in &self.calls.members[domain] {
                 let station = &self.apps[app];
                 let outcome =
-                    |pods: u32| station.outcome(pods, offered[app], &downstream, self.step_seconds);
+                    |pods: u32| station.outcome(pods, offered[app], &downstream, self.seconds);
                 out[app] =
                     least(|pods| station.keeps(&outcome(pods)), self.last[app], station.most);
                 self.last[app] = out[app].unwrap_or(station.most);
