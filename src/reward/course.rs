@@ -62,19 +62,23 @@ fn course(timeline: &Timeline, paid: &[Vec<(&'static str, f64)>]) -> Result<Cour
             Series::new(name, rows.iter().map(|rows| mean(rows.iter().map(&measure))).collect())
         })
         .collect();
-    let raises: Vec<Series> = metrics
+    let changes: Vec<Series> = metrics
         .iter()
-        .filter(|series| series.name.ends_with(BUDGET) || series.name.ends_with(TRAFFIC))
+        .filter(|series| CHANGING.iter().any(|name| series.name.ends_with(name)))
         .map(|series| Series::new(format!("change of {}", series.name), changes(&series.values)))
         .collect();
-    metrics.extend(raises);
+    metrics.extend(changes);
     let hours = |rows: &&[Row]| paid_cores(timeline, rows) * MINUTE / 3600.0;
     let costs = vec![Series::new("paid core-hours", rows.iter().map(hours).collect())];
     Ok(Course { seconds: MINUTE, terms, metrics, harms: harms(timeline, &rows), costs })
 }
 
-const BUDGET: &str = "budget cores";
+/// Metrics whose changes are metrics as well: pay is often for an act, not for a state.
+const CHANGING: [&str; 3] = [TRAFFIC, BUDGET, REQUESTED];
+
 const TRAFFIC: &str = "requests per second";
+const BUDGET: &str = "budget cores";
+const REQUESTED: &str = "requested cores";
 
 /// What a policy can move or see, and nobody asked for.
 fn measures(timeline: &Timeline) -> Vec<Measure<'_>> {
@@ -88,7 +92,7 @@ fn measures(timeline: &Timeline) -> Vec<Measure<'_>> {
         add(BUDGET, |row| row.budget_cores.unwrap_or(f64::NAN));
         add("budget share", |row| row.share);
         add("budget used", |row| row.shared_cores / row.budget_cores.unwrap_or(f64::NAN));
-        add("requested cores", |row| row.requested_cores);
+        add(REQUESTED, |row| row.requested_cores);
         add("ready pods", |row| row.ready);
         add("starting pods", |row| row.starting);
         add("pending pods", |row| row.pending);

@@ -12,7 +12,7 @@ mod statistics;
 
 use serde::{Deserialize, Serialize};
 
-use statistics::{Prepared, mean_and_error, ranks};
+use statistics::{Prepared, mean, mean_and_error, ranks};
 
 pub use report::{Flag, Kind, Report, Tie};
 
@@ -35,11 +35,13 @@ pub struct Settings {
     /// A term is looked at when it carries this share of the reward's variance. 0.1: what
     /// moves the reward less is no reason to do anything.
     pub term_share: f64,
-    /// A difference from the twin counts when it is this many standard errors from 0. 3: one
-    /// comparison per run and outcome.
+    /// Differences from the twin are averaged over batches of this length, in seconds. 3600: a
+    /// decision has worked out by then, what lasts longer is the time of day.
+    pub batch_seconds: f64,
+    /// A mean difference counts when it is this many standard errors from 0 ... 2: once in
+    /// twenty, and a person reads the flag. At 3 a rare harm would need weeks to show.
     pub twin_standard_errors: f64,
-    /// A policy is paid more than its twin when it gets this part of the twin's mean absolute reward
-    /// more. 0.02: less is not worth a gap.
+    /// ... and this part of the twin's mean size. 0.02: less is not worth a gap, nor an excuse.
     pub twin_margin: f64,
 }
 
@@ -52,7 +54,8 @@ impl Default for Settings {
             standard_errors: 5.0,
             least_values: 60,
             term_share: 0.1,
-            twin_standard_errors: 3.0,
+            batch_seconds: 3600.0,
+            twin_standard_errors: 2.0,
             twin_margin: 0.02,
         }
     }
@@ -68,6 +71,7 @@ impl Settings {
             ("standardErrors", self.standard_errors, 1.0, 100.0),
             ("leastValues", self.least_values as f64, 10.0, 1e6),
             ("termShare", self.term_share, 0.0, 1.0),
+            ("batchSeconds", self.batch_seconds, 60.0, 86_400.0),
             ("twinStandardErrors", self.twin_standard_errors, 1.0, 100.0),
             ("twinMargin", self.twin_margin, 0.0, 1.0),
         ] {
@@ -279,19 +283,20 @@ fn paid_for_nothing(
     {
         return Err("the twin has other terms, outcomes or times than the run".to_owned());
     }
-    // Mean difference per value, 0 where it may be noise.
+    // Mean difference per value, 0 where it may be noise or is too small to matter.
+    let batch = (settings.batch_seconds / course.seconds) as usize;
     let difference = |own: &Series, twin: &Series| {
         let values: Vec<f64> =
             own.values.iter().zip(&twin.values).map(|(own, twin)| own - twin).collect();
-        mean_and_error(&values, settings.least_values)
+        let sizes: Vec<f64> = twin.values.iter().map(|value| value.abs()).collect();
+        let least = settings.twin_margin * mean(&sizes).unwrap_or(0.0);
+        mean_and_error(&values, batch)
             .filter(|(mean, error)| mean.abs() > settings.twin_standard_errors * error)
+            .filter(|(mean, _)| mean.abs() > least)
             .map_or(0.0, |(mean, _)| mean)
     };
-    let (own, rule) = (course.reward(), twin.reward());
-    let scale: Vec<f64> = rule.values.iter().map(|value| value.abs()).collect();
-    let scale = mean_and_error(&scale, 0).map_or(0.0, |(mean, _)| mean);
-    let gain = difference(&own, &rule);
-    if gain <= settings.twin_margin * scale {
+    let gain = difference(&course.reward(), &twin.reward());
+    if gain <= 0.0 {
         return Ok(None);
     }
     let harms: Vec<(&str, f64)> = (course.harms.iter().zip(&twin.harms))

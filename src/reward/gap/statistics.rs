@@ -105,21 +105,22 @@ pub(super) fn effective_samples(count: usize, own: &[f64], other: &[f64]) -> f64
     count / (1.0 + 2.0 * sum).max(1.0)
 }
 
-/// Mean of a series and its standard error, by the same formula for one series, whose memory is
-/// summed only up to where it is first lost (the initial positive sequence of Geyer, Statistical
-/// Science 7, 1992): beyond, the noise of many lags adds up. `None` below `least` known values.
-pub(super) fn mean_and_error(values: &[f64], least: usize) -> Option<(f64, f64)> {
+/// Mean of a series and its standard error, by batch means (Schmeiser, Operations Research 30,
+/// 1982): values of one batch of `batch` belong together, batches are independent. What is no
+/// number is left out; `None` below three whole batches.
+pub(super) fn mean_and_error(values: &[f64], batch: usize) -> Option<(f64, f64)> {
+    let means: Vec<f64> =
+        values.chunks_exact(batch.max(1)).filter_map(|values| mean(values)).collect();
+    let count = means.len() as f64;
+    let mean = mean(&means).filter(|_| means.len() >= 3)?;
+    let variance = means.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0);
+    Some((mean, (variance / count).sqrt()))
+}
+
+/// Mean of what is a number; `None` without any.
+pub(super) fn mean(values: &[f64]) -> Option<f64> {
     let known: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
-    let count = known.len();
-    if count < least.max(2) {
-        return None;
-    }
-    let mean = known.iter().sum::<f64>() / count as f64;
-    let Some(prepared) = Prepared::new(&known, least) else { return Some((mean, 0.0)) };
-    let variance = known.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count as f64;
-    let memory: Vec<f64> = prepared.memory.into_iter().take_while(|value| *value > 0.0).collect();
-    let samples = effective_samples(count, &memory, &vec![1.0; memory.len()]);
-    Some((mean, (variance / samples).sqrt()))
+    (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
 }
 
 /// The rank of each value, 1 for the smallest, equal ones share theirs; NaN stays NaN.
@@ -206,12 +207,12 @@ mod tests {
 
     #[test]
     fn the_error_of_a_mean_knows_memory() {
-        let alone = mean_and_error(&noise("mean", 10_000), 60).unwrap().1;
-        let remembering = mean_and_error(&remembering("mean", 10_000, 0.5), 60).unwrap().1;
-        assert!((alone - 0.01).abs() < 0.005, "{alone}");
+        let error = |memory| mean_and_error(&remembering("mean", 10_000, memory), 100).unwrap().1;
+        assert!((error(0.0) - 0.01).abs() < 0.003, "{}", error(0.0));
         // 1 / (1 - 0.5) times as much.
-        assert!((remembering - 0.02).abs() < 0.008, "{remembering}");
-        assert_eq!(mean_and_error(&[2.0; 100], 60), Some((2.0, 0.0)));
-        assert_eq!(mean_and_error(&[2.0; 10], 60), None);
+        assert!((error(0.5) - 0.02).abs() < 0.006, "{}", error(0.5));
+        assert_eq!(mean_and_error(&[2.0; 100], 30), Some((2.0, 0.0)));
+        assert_eq!(mean_and_error(&[2.0; 89], 30), None);
+        assert_eq!(mean_and_error(&[f64::NAN; 100], 30), None);
     }
 }

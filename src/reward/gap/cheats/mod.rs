@@ -21,7 +21,7 @@ enum Policy {
     Rescuer,
     /// Stays just below the SLO.
     Surfer,
-    /// Raises the budget of the first domain by one percent, and lowers it again.
+    /// Raises the budget of the first domain a little every minute, until it drops back.
     BumpFarmer,
 }
 
@@ -79,7 +79,7 @@ fn rescue(timeline: &Timeline, _: f64) -> Vec<Series> {
     let rescue = each(timeline, |rows, at| {
         let [before, now] =
             [at - 1, at].map(|at| (rows[at].domains[0].p99_ratio - 1.0).clamp(0.0, 1.0));
-        30.0 * (before - now).max(0.0)
+        100.0 * (before - now).max(0.0)
     });
     vec![Series::new("rescue", rescue)]
 }
@@ -189,10 +189,11 @@ fn a_rescuer_is_flagged() {
 
 #[test]
 fn an_anticipator_is_flagged_at_the_lag_of_its_claim() {
-    for (world, metric) in [(TOY, "change of payments budget cores")] {
+    for world in [TOY, SIMULATOR] {
         let courses = world.played(Policy::Rule, 5, claim);
         let report = report(&courses);
-        assert_eq!(tied(&report, "claim", metric).lag_seconds, 600.0, "{report}");
+        let tie = tied(&report, "claim", "change of payments requested cores");
+        assert_eq!(tie.lag_seconds, 600.0, "{report}");
 
         // In the same minute there is nothing to see.
         let blind = Settings { lag_seconds: 0.0, ..Settings::default() };
@@ -217,6 +218,7 @@ fn a_bump_farmer_is_flagged() {
     for world in [TOY, SIMULATOR] {
         let report = report(&world.played(Policy::BumpFarmer, 7, raise));
         assert_eq!(paid_for_nothing(&report), ("raise", vec![]));
-        tied(&report, "raise", "change of payments budget cores");
     }
+    let report = report(&TOY.played(Policy::BumpFarmer, 7, raise));
+    tied(&report, "raise", "change of payments budget cores");
 }

@@ -12,32 +12,33 @@ use crate::simulation::scenario::read;
 use crate::simulation::{Seed, Simulation, Timeline, arms};
 
 /// Cores of all nodes that there may be.
-pub(super) const CORES: f64 = 7.0 * 15.5;
+pub(super) const CORES: f64 = 20.0 * 7.5;
 
 /// Two domains in a pool that has room for both, and not for one that wants everything.
 const SCENARIO: &str = "
 name: cheats
-durationSeconds: 28800
+durationSeconds: 43200
 warmUpSeconds: 1800
 domains:
   - {name: payments, class: P0, weight: 1.0, sloP99Seconds: 0.2, floorShare: 0.1, traffic: steady, noise: 0.05}
   - {name: platform, class: P3, weight: 0.3, sloP99Seconds: 1, floorShare: 0.02, traffic: steady, noise: 0.05}
 apps:
-  - {name: checkout, domain: payments, count: 4, rps: 1000, workers: 4, serviceSeconds: 0.02, cpuRequest: 0.5}
-  - {name: tools, domain: platform, count: 4, rps: 150, workers: 4, serviceSeconds: 0.1, cpuRequest: 0.5}
+  - {name: checkout, domain: payments, count: 4, rps: 2000, workers: 2, serviceSeconds: 0.015, cpuRequest: 0.5}
+  - {name: tools, domain: platform, count: 4, rps: 300, workers: 4, serviceSeconds: 0.1, cpuRequest: 0.5}
 pools:
-  - {name: shared, nodeCpu: 15.5, nodeMemoryGib: 58, nodes: 4, minNodes: 2, maxNodes: 7}
+  - {name: shared, nodeCpu: 7.5, nodeMemoryGib: 30, nodes: 12, minNodes: 4, maxNodes: 20}
 events:
 ";
 
-/// A run with surges of the first domain, not quite an hour apart.
+/// A run in which each domain surges now and then, one after the other.
 pub(super) fn run(policy: Policy, seed: Seed) -> Timeline {
-    let surges = (0_u32..8).map(|number| {
-        let start = 2400.0 + 3200.0 * f64::from(number)
-            + 600.0 * seed.child("surge").draw(number.into()).uniform();
+    let surges = (0..25_u32).map(|number| {
+        let domain = if number % 2 == 0 { "payments" } else { "platform" };
+        let late = 600.0 * seed.child("surge").draw(number.into()).uniform();
+        let start = 2400.0 + 1600.0 * f64::from(number) + late;
         format!(
-            "  - {{name: surge, kind: surge, reach: {{domains: [payments]}}, startSeconds: {start}, \
-             rampSeconds: 180, holdSeconds: 900, decaySeconds: 300, factor: 1.8}}\n"
+            "  - {{name: surge, kind: surge, reach: {{domains: [{domain}]}}, startSeconds: {start}, \
+             rampSeconds: 90, holdSeconds: 600, decaySeconds: 300, factor: 2}}\n"
         )
     });
     let text: String = std::iter::once(SCENARIO.to_owned()).chain(surges).collect();
@@ -96,8 +97,10 @@ impl policy::Policy for Bent {
         for (domain, share) in proposal.shares.iter_mut().enumerate() {
             match self.policy {
                 Policy::Hoarder => *share = if first(domain) { 0.93 } else { 0.02 },
-                // Every other minute: a decision comes every ten seconds.
-                Policy::BumpFarmer if first(domain) && self.steps / 6 % 2 == 0 => *share *= 0.99,
+                // A decision comes every ten seconds.
+                Policy::BumpFarmer if first(domain) => {
+                    *share *= 0.92 + 0.01 * f64::from(self.steps / 6 % 9);
+                }
                 _ => {}
             }
         }
