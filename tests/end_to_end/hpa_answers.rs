@@ -74,7 +74,7 @@ fn the_controller_answers_as_recorded() -> Result<()> {
                     ensure!(
                         !in_time(&seen),
                         "{}: it stood at {:?}, and {:?} are recorded",
-                        known.case,
+                        known.what,
                         seen.stood,
                         known.stood
                     );
@@ -288,7 +288,7 @@ impl Play {
     /// Counts a read. When it is the first of a sync that is wanted, or of the one after, its time
     /// in seconds since the first of all, to the hundredth.
     fn read(&mut self) -> Option<f64> {
-        let first = self.reads % self.metrics == 0 && !over(&self.case);
+        let first = self.reads.is_multiple_of(self.metrics) && !over(&self.case);
         self.reads += 1;
         let began = *self.began.get_or_insert_with(Instant::now);
         first.then(|| (began.elapsed().as_secs_f64() * 100.0).round() / 100.0)

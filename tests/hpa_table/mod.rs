@@ -46,7 +46,7 @@ pub struct Header {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Case {
     /// What it shows.
-    pub case: String,
+    pub what: String,
     /// `spec.replicas` of its target at the beginning.
     pub replicas: u32,
     /// `status.replicas` of its target, always; the same as `replicas` unless given.
@@ -150,7 +150,7 @@ impl Table {
         for (field, value) in case.hpa.as_object().into_iter().flatten() {
             whole[field] = value.clone();
         }
-        serde_json::from_value(whole).with_context(|| format!("the HPA of {:?}", case.case))
+        serde_json::from_value(whole).with_context(|| format!("the HPA of {:?}", case.what))
     }
 }
 

@@ -17,7 +17,7 @@ fn the_model_answers_as_the_controller_did() {
         let answered: Vec<u32> = case.stood.iter().map(|standing| standing.1).collect();
         let ours = replay(case, &spec, &controller);
         if ours != answered {
-            wrong.push(format!("{}: {answered:?}, ours {ours:?}", case.case));
+            wrong.push(format!("{}: {answered:?}, ours {ours:?}", case.what));
         }
     }
     assert!(!table.cases.is_empty() && wrong.is_empty(), "{}", wrong.join("\n"));
@@ -35,7 +35,7 @@ fn replay(case: &Case, spec: &HpaSpec, controller: &ControllerSpec) -> Vec<u32> 
         let asked = asked(case, spec, controller, sync - 1, current);
         current = hpa.sync(case.stood[sync - 1].0, current, asked);
         stood.push(current);
-        assert!(standing.0 > 0.0, "{}: the first read is at 0", case.case);
+        assert!(standing.0 > 0.0, "{}: the first read is at 0", case.what);
     }
     stood
 }

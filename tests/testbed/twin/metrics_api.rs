@@ -59,7 +59,7 @@ async fn pods(
         .values()
         .filter(|pod| pod.namespace == namespace && matches(&wanted, &pod.labels))
         .filter_map(|pod| Some((pod, state.apps.get(&(namespace.clone(), pod.workload.clone()))?)))
-        .filter_map(|(pod, app)| item(pod, app.pods.get(&pod.name)?, at))
+        .filter_map(|(pod, app)| Some(item(pod, app.pods.get(&pod.name)?, at)))
         .collect();
     Json(json!({
         "kind": "PodMetricsList",
@@ -70,21 +70,24 @@ async fn pods(
     .into_response()
 }
 
-/// The sample of one pod; none before a whole window of it was seen, as from a metrics-server.
-fn item(pod: &Pod, load: &PodLoad, at: jiff::Timestamp) -> Option<Value> {
-    let cpu = load.measured_cpu?;
-    Some(json!({
+/// How much older the sample of a pod is that was not seen at work yet: it is one from its start,
+/// as a kubelet has it, so that the HPA knows better than to count it.
+const FROM_ITS_START: jiff::SignedDuration = jiff::SignedDuration::from_secs(10);
+
+fn item(pod: &Pod, load: &PodLoad, at: jiff::Timestamp) -> Value {
+    let at = if load.unseen { at - FROM_ITS_START } else { at };
+    json!({
         "metadata": {"name": pod.name, "namespace": pod.namespace, "labels": pod.labels},
         "timestamp": at.to_string(),
         "window": "1s",
         "containers": [{
             "name": "app",
             "usage": {
-                "cpu": format!("{}n", nano(cpu)),
+                "cpu": format!("{}n", nano(load.measured_cpu)),
                 "memory": format!("{}", load.memory.max(0.0) as u64),
             },
         }],
-    }))
+    })
 }
 
 /// Cores in billionths, as the kubelet reports them. What is not a number becomes 0 here: this

@@ -106,9 +106,11 @@ pub(super) struct PodLoad {
     pub(super) ready: bool,
     /// In cores, now.
     pub(super) cpu: f64,
-    /// In cores over the step that ended last, which is all that a sample can know; none for a pod
-    /// that came since.
-    pub(super) measured_cpu: Option<f64>,
+    /// In cores over the step that ended last, which is all that a sample can know; of a pod that
+    /// came since, now.
+    pub(super) measured_cpu: f64,
+    /// Whether it came since: no sample has seen it work yet.
+    pub(super) unseen: bool,
     /// In bytes, now.
     pub(super) memory: f64,
     /// In CPU seconds, since the beginning.
@@ -304,7 +306,8 @@ impl Running {
             let load = PodLoad {
                 ready: pod.ready,
                 cpu,
-                measured_cpu: known.map(|pod| pod.cpu),
+                measured_cpu: known.map_or(cpu, |pod| pod.cpu),
+                unseen: known.is_none(),
                 memory: match (even_memory, pod.ready) {
                     (true, _) => self.sample.memory / all,
                     (false, true) => self.app.base_memory + memory,
