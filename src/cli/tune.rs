@@ -56,7 +56,8 @@ pub(super) struct Args {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Trial {
-    trial: usize,
+    #[serde(rename = "trial")]
+    number: usize,
     constants: Constants,
     core_hours: f64,
     breach_minutes: f64,
@@ -84,7 +85,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let parents =
             if begin < WIDE_ROUNDS * ROUND { Vec::new() } else { front(&trials[..begin]) };
         let missing: Vec<usize> = (begin..args.trials.min(begin + ROUND))
-            .filter(|number| trials.iter().all(|trial| trial.trial != *number))
+            .filter(|number| trials.iter().all(|trial| trial.number != *number))
             .collect();
         let made = work::all(&missing, args.jobs, |number| {
             let near = parents.get(number % parents.len().max(1));
@@ -92,7 +93,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 drawn(&args.policy, *number, near.map(|trial| &trial.constants))?;
             let (core_hours, breach_minutes) = measure(&members, &arm)?;
             let trial = Trial {
-                trial: *number,
+                number: *number,
                 constants,
                 core_hours,
                 breach_minutes,
@@ -106,7 +107,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             Ok(work::Done { what: trial, reused: false })
         })?;
         trials.extend(made);
-        trials.sort_by_key(|trial| trial.trial);
+        trials.sort_by_key(|trial| trial.number);
     }
     trials.truncate(args.trials);
     super::print(&entry(args, &members, &trials, inputs)?);
@@ -145,8 +146,8 @@ fn known(path: &Path, inputs: &str) -> anyhow::Result<Vec<Trial>> {
     let text = text.with_context(|| format!("cannot read {}", path.display()))?;
     let lines = text.lines().filter_map(|line| serde_json::from_str::<Trial>(line).ok());
     let mut trials: Vec<Trial> = lines.filter(|trial| trial.inputs == inputs).collect();
-    trials.sort_by_key(|trial| trial.trial);
-    trials.dedup_by_key(|trial| trial.trial);
+    trials.sort_by_key(|trial| trial.number);
+    trials.dedup_by_key(|trial| trial.number);
     Ok(trials)
 }
 
@@ -194,7 +195,7 @@ fn entry(
     let hpa = untuned("hpa").context("there is no hpa")?;
     let (hpa_core_hours, hpa_breach_minutes) = measure(members, &hpa)?;
     let points = front(trials).into_iter().map(|trial| Point {
-        trial: trial.trial,
+        trial: trial.number,
         core_hours: trial.core_hours,
         breach_minutes: trial.breach_minutes,
         constants: trial.constants.clone(),

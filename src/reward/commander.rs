@@ -92,7 +92,7 @@ pub(super) fn paid_cores(timeline: &Timeline, rows: &[Row]) -> f64 {
 pub(super) fn degradation(domain: &DomainRow, error_budget: f64) -> f64 {
     // Without a budget any error is too many; `max` leaves out what is not a number (0 of 0).
     let errors = domain.error_ratio / error_budget;
-    (domain.p99_ratio - 1.0).max(errors - 1.0).max(0.0).min(1.0)
+    (domain.p99_ratio - 1.0).max(errors - 1.0).max(0.0).clamp(0.0, 1.0)
 }
 
 /// Of the domain for which it is largest, mean over the rows.

@@ -208,7 +208,7 @@ fn a_spike_that_hurts_or_never_comes_pays_less() {
     near(
         run(&|own| {
             during(own, 5..20, |_, row| {
-                row.domains[0].forecast = Some([100.0, 110.0, 120.0, 200.0])
+                row.domains[0].forecast = Some([100.0, 110.0, 120.0, 200.0]);
             });
         }),
         0.0,

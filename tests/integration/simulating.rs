@@ -8,19 +8,21 @@ use hirl_scale::simulation::{Run, Seed, arms, simulate};
 
 const SEED: u64 = 11;
 
-fn run() -> Run {
+fn run() -> Result<Run, String> {
     let seed = Seed::root(SEED);
-    let scenario = Arc::new(families::generate(4, seed).unwrap());
-    simulate(&scenario, &arms::arm("rules").unwrap(), (seed, SEED), Some(10.0)).unwrap()
+    let scenario = families::generate(4, seed).map_err(|error| error.to_string())?;
+    let arm = arms::arm("rules").ok_or("there is no policy rules")?;
+    simulate(&Arc::new(scenario), &arm, (seed, SEED), Some(10.0))
 }
 
 #[test]
 fn the_same_seed_is_the_same_run_in_every_thread_and_process() {
-    let here = serde_json::to_string(&run()).unwrap();
+    let here = serde_json::to_string(&run().unwrap()).unwrap();
     std::thread::scope(|scope| {
         let others: Vec<_> = (0..2).map(|_| scope.spawn(run)).collect();
         for other in others {
-            assert_eq!(serde_json::to_string(&other.join().unwrap()).unwrap(), here);
+            let there = other.join().unwrap().unwrap();
+            assert_eq!(serde_json::to_string(&there).unwrap(), here);
         }
     });
     let out = tempfile::tempdir().unwrap();

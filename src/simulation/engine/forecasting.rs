@@ -25,12 +25,13 @@ impl Forecasting {
         let mut traffic = Traffic::new(&as_announced(scenario), seed);
         let furthest = Forecast::HORIZONS.into_iter().fold(0.0, f64::max);
         let count = ((scenario.duration_seconds + furthest) / EVERY).ceil() as usize + 1;
-        let mut series = vec![vec![0.0; count]; scenario.domains.len()];
+        let mut series = vec![Vec::with_capacity(count); scenario.domains.len()];
         let mut rps = vec![0.0; scenario.apps.len()];
         for step in 0..count {
             traffic.expected(step as f64 * EVERY, &mut rps);
-            for (domain, rps) in domain_of.iter().zip(&rps) {
-                series[*domain][step] += rps;
+            for (domain, series) in series.iter_mut().enumerate() {
+                let own = domain_of.iter().zip(&rps).filter(|(of, _)| **of == domain);
+                series.push(own.map(|(_, rps)| rps).sum());
             }
         }
         let profile = Profile::new(scenario.start, EVERY, series);
