@@ -17,7 +17,7 @@ help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: prerequisites ## A simulated cluster under hirl beside plain HPAs, with HTTPS (ARGS="--speed 10")
-	@$(CARGO) run --quiet --locked --release --bin hirl -- demo $(ARGS)
+	$(CARGO) run --locked --release --bin hirl -- demo $(ARGS)
 
 demo-live: testbed ## Stock HPAs follow hirl on a real control plane, live (FOR=60, TRACE=file.csv)
 	@$(CARGO) build --quiet --locked --bin hirl

@@ -2,6 +2,8 @@
 
 pub mod cluster;
 
+pub mod forecast;
+
 pub mod observation;
 pub mod placement;
 pub mod policy;
@@ -12,6 +14,7 @@ pub mod pilot;
 pub mod simulation;
 
 pub mod evaluation;
+pub mod reward;
 
 pub mod clock;
 pub mod tls;

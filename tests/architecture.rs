@@ -9,16 +9,21 @@ use std::path::{Path, PathBuf};
 /// Who may use whom, in the order of the data path: modules only look down.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("cluster", &[]),
+    ("forecast", &["cluster"]),
     ("observation", &["cluster"]),
     ("policy", &["cluster", "observation"]),
     ("safety", &["cluster", "observation", "policy"]),
     ("placement", &["cluster", "safety"]),
     ("pilot", &["cluster", "observation", "policy", "safety"]),
-    ("simulation", &["cluster", "observation", "policy", "safety", "placement", "pilot"]),
+    (
+        "simulation",
+        &["cluster", "forecast", "observation", "policy", "safety", "placement", "pilot"],
+    ),
     (
         "evaluation",
         &["cluster", "observation", "policy", "safety", "placement", "pilot", "simulation"],
     ),
+    ("reward", &["cluster", "observation", "policy", "safety", "placement", "pilot", "simulation"]),
     ("clock", &["cluster"]),
     ("tls", &[]),
     ("instruments", &[]),
@@ -99,6 +104,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// Modules that do no I/O, read no clock and draw no random number of their own.
 const PURE: &[&str] = &[
     "cluster",
+    "forecast",
     "observation",
     "policy",
     "safety",
@@ -106,6 +112,7 @@ const PURE: &[&str] = &[
     "pilot",
     "simulation",
     "evaluation",
+    "reward",
 ];
 
 /// What a pure module must not name.

@@ -14,6 +14,7 @@ mod objects;
 mod scenarios;
 mod serve;
 mod simulate;
+mod tune;
 mod why;
 
 use std::io::Write;
@@ -49,6 +50,8 @@ enum Verb {
     Evaluate(evaluate::Args),
     /// Run one policy through one scenario of a cluster in memory
     Simulate(simulate::Args),
+    /// Search the constants of a baseline on training scenarios
+    Tune(tune::Args),
     /// Say why a pod is where it is: domain, budget, use and the last refusal
     Why(why::Args),
     /// Print the Domain CRD
@@ -70,6 +73,7 @@ pub fn main() -> ExitCode {
         Verb::Certs(args) => certs::run(&args),
         Verb::Evaluate(args) => evaluate::run(&args),
         Verb::Simulate(args) => simulate::run(&args),
+        Verb::Tune(args) => tune::run(&args),
         Verb::Why(args) => why::run(&args),
         Verb::Crd => crd::run(),
     };

@@ -110,6 +110,16 @@ pub struct Slo {
     pub error_ratio: f64,
 }
 
+impl Slo {
+    /// How well a 99th percentile keeps the promise, -1 to 1 (`system.md` 2.4): with r = p99 / SLO,
+    /// sqrt(1 - r) up to r = 1, -(r - 1) beyond, r at most 2. NaN (no request) is r = 0.
+    #[must_use]
+    pub fn adherence(&self, p99_seconds: f64) -> f64 {
+        let ratio = (p99_seconds / self.p99_seconds).max(0.0).min(2.0);
+        if ratio <= 1.0 { (1.0 - ratio).sqrt() } else { 1.0 - ratio }
+    }
+}
+
 /// One domain, as its `Domain` object (or the built-in default) states it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Domain {
@@ -175,6 +185,23 @@ mod tests {
         let declared =
             Declaration { from: at(10), until: at(20), by: "ann".into(), reason: "peak".into() };
         assert_eq!([9, 10, 19, 20].map(|now| declared.holds(at(now))), [false, true, true, false]);
+    }
+
+    #[test]
+    fn adherence_falls_from_one_to_minus_one_and_no_further() {
+        let slo = Slo { p99_seconds: 0.2, error_ratio: 0.01 };
+        for (p99_seconds, adherence) in [
+            (0.0, 1.0),
+            (0.15, 0.5),
+            (0.2, 0.0),
+            (0.3, -0.5),
+            (0.4, -1.0),
+            (f64::INFINITY, -1.0),
+            (f64::NAN, 1.0),
+        ] {
+            let found = slo.adherence(p99_seconds);
+            assert!((found - adherence).abs() < 1e-9, "{p99_seconds}: {found}");
+        }
     }
 
     #[test]

@@ -42,7 +42,10 @@ pub(crate) fn run(
             classes: vec![Class::P0, Class::P2],
             weights: vec![1.0, 0.5],
             slo_seconds: vec![0.2, 2.0],
+            slo_error_ratios: vec![0.001, 0.001],
+            floor_shares: vec![0.1, 0.0],
             pools: vec!["general".into()],
+            node_cores: vec![15.5],
             rows: Vec::new(),
         },
     }

@@ -30,6 +30,10 @@ pub const METRIC: &str = "hirl-desired-replicas";
 /// several items; an HPA must not use it.
 pub const READ_INTERVAL_METRIC: &str = "hirl-hpa-read-interval";
 
+/// A metric for the HPA of balloon pods: CPU of the shared pools that is to be kept free on real
+/// nodes, in cores. The HPA divides it by its `averageValue`, what one balloon pod requests.
+pub const WARM_METRIC: &str = "hirl-warm-cores";
+
 const API_VERSION: &str = "external.metrics.k8s.io/v1beta1";
 
 /// The metrics that we answer ourselves.
@@ -40,6 +44,7 @@ const API_VERSION: &str = "external.metrics.k8s.io/v1beta1";
 enum Metric {
     DesiredReplicas,
     ReadInterval,
+    WarmCores,
 }
 
 impl Metric {
@@ -47,6 +52,7 @@ impl Metric {
         match name {
             METRIC => Some(Self::DesiredReplicas),
             READ_INTERVAL_METRIC => Some(Self::ReadInterval),
+            WARM_METRIC => Some(Self::WarmCores),
             _ => None,
         }
     }
@@ -100,16 +106,15 @@ struct Item<'a> {
 }
 
 #[derive(Serialize)]
-struct Labels<'a> {
-    target: &'a str,
-    kind: &'a str,
-    hpa: &'a str,
-    domain: &'a str,
+#[serde(untagged)]
+enum Labels<'a> {
+    App { target: &'a str, kind: &'a str, hpa: &'a str, domain: &'a str },
+    None {},
 }
 
 impl<'a> Labels<'a> {
     fn of(entry: Entry<'a>) -> Self {
-        Self {
+        Self::App {
             target: &entry.app.target,
             kind: &entry.app.kind,
             hpa: &entry.app.id.hpa,
@@ -175,6 +180,7 @@ pub(super) fn read(
             desired_replicas(board, &laid, window, identity, read, &selector, given)?
         }
         Metric::ReadInterval => read_intervals(board, &laid, read, &selector)?,
+        Metric::WarmCores => warm_cores(&laid, window)?,
     };
     Ok(answer(StatusCode::OK, JSON, body))
 }
@@ -221,13 +227,8 @@ fn number(laid: &Laid, entry: Entry<'_>, age: Duration) -> Result<u32, ApiError>
             &entry.app.id.hpa,
         )
     };
-    let limit = laid.published.max_age();
-    if age > limit {
-        return Err(no(format_args!(
-            "the last decision is {:.1} s old, the limit is {:.1} s",
-            age.as_secs_f64(),
-            limit.as_secs_f64()
-        )));
+    if let Some(stale) = stale(laid, age) {
+        return Err(no(format_args!("{stale}")));
     }
     if let Some(refusal) = &entry.app.refusal {
         return Err(no(format_args!("{refusal} ({})", refusal.reason())));
@@ -244,6 +245,31 @@ fn number(laid: &Laid, entry: Entry<'_>, age: Duration) -> Result<u32, ApiError>
             to_the_second(decided.supported_at)
         ))),
     }
+}
+
+/// Says that the newest decision is too old, if it is.
+fn stale(laid: &Laid, age: Duration) -> Option<String> {
+    let limit = laid.published.max_age();
+    (age > limit).then(|| {
+        let (age, limit) = (age.as_secs_f64(), limit.as_secs_f64());
+        format!("the last decision is {age:.1} s old, the limit is {limit:.1} s")
+    })
+}
+
+/// CPU to be kept free on real nodes, one item: the HPA of the balloon pods adds items up.
+fn warm_cores(laid: &Laid, window: u64) -> Result<Bytes, ApiError> {
+    if let Some(stale) = stale(laid, laid.published.age()) {
+        let message = format!("no number for {WARM_METRIC}: {stale}");
+        return Err(ApiError::unavailable(message).about(GROUP, WARM_METRIC, ""));
+    }
+    let decision = laid.published.decision();
+    Ok(list(vec![Item {
+        metric_name: WARM_METRIC,
+        metric_labels: Labels::None {},
+        timestamp: to_the_second(decision.at),
+        window: Some(window).filter(|window| *window > 0),
+        value: format!("{:.0}m", decision.warm_cores * 1000.0),
+    }]))
 }
 
 fn nobody(read: &Read<'_>) -> ApiError {

@@ -30,7 +30,7 @@ mod trust;
 mod tests;
 
 pub use audit::TARGET as AUDIT_TARGET;
-pub use external_metrics::{METRIC, READ_INTERVAL_METRIC};
+pub use external_metrics::{METRIC, READ_INTERVAL_METRIC, WARM_METRIC};
 pub use probes::LogLevel;
 pub use route::{GROUP, VERSION};
 pub use server::{Server, StartError};

@@ -194,3 +194,17 @@ fn spec(user: &User, attributes: &Attributes<'_>) -> SubjectAccessReviewSpec {
         non_resource_attributes,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn without_an_api_server_no_token_is_known_and_nothing_is_allowed() {
+        let reviews = Reviews::offline();
+        assert_eq!(reviews.token_review("token").await.unwrap(), None);
+        let metrics = Attributes::Path { verb: "get", path: "/metrics" };
+        let access = reviews.access_review(&User::default(), &metrics).await.unwrap();
+        assert_eq!(access, Access::Denied(NO_API_SERVER.to_owned()));
+    }
+}

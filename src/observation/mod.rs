@@ -195,7 +195,10 @@ fn see(
     if let Some(reading) = traffic {
         memory.trend.push(reading.at, reading.value, settings.trend_seconds);
     }
-    if let (Some(cpu), Some(rps), Some(utilisation)) = (cpu, rps, utilisation) {
+    let latency_ratio = p99.map(|seconds| seconds / slo.p99_seconds);
+    let error_ratio = errors.map(|ratio| ratio / slo.error_ratio);
+    let kept = [latency_ratio, error_ratio].into_iter().flatten().all(|ratio| ratio <= 1.0);
+    if let (Some(cpu), Some(rps), Some(utilisation), true) = (cpu, rps, utilisation, kept) {
         memory.learn_cost(decay, cpu, rps, utilisation, now);
     }
     if let (Some(bytes), Some(rps)) = (wanted(SignalKind::Memory), rps)
@@ -212,8 +215,8 @@ fn see(
         rps_ahead: rps
             .map(|rps| memory.trend.ahead(rps, settings.lead_seconds, settings.trend_fit)),
         cores_per_rps: memory.cores_per_rps,
-        latency_ratio: p99.map(|seconds| seconds / slo.p99_seconds),
-        error_ratio: errors.map(|ratio| ratio / slo.error_ratio),
+        latency_ratio,
+        error_ratio,
         fixed_footprint: memory.footprint.is_fixed(),
         sound: missing.is_none() && whole,
         missing,
@@ -222,8 +225,9 @@ fn see(
 }
 
 impl Memory {
-    /// Learns what a request costs while the app neither idles nor saturates: an idle app's CPU
-    /// is mostly overhead, and a saturated one no longer serves what arrives.
+    /// Learns what a request costs while the app keeps its promise and neither idles nor saturates:
+    /// an idle app's CPU is mostly overhead, a saturated one no longer serves what arrives, and
+    /// one whose callee is slow counts requests that were tried again.
     fn learn_cost(
         &mut self,
         decay: &mut Decay,

@@ -30,6 +30,7 @@ fn snapshot(signals: Signals) -> Snapshot {
         catalog: Arc::new(Catalog { domains: vec![domain], apps }),
         apps: vec![state],
         pools: Vec::new(),
+        forecasts: Vec::new(),
     }
 }
 

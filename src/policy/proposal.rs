@@ -17,6 +17,8 @@ pub enum Reason {
     Latency,
     /// Errors beyond the SLO asked for more.
     Errors,
+    /// The forecast of the domain's traffic asked for more.
+    Forecast,
     /// A recent higher count is kept until it has been too high for long enough.
     Stabilised,
     /// The domain's mode publishes what a plain HPA would do.
@@ -43,11 +45,12 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order in which they act.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Cpu,
         Self::Traffic,
         Self::Latency,
         Self::Errors,
+        Self::Forecast,
         Self::Stabilised,
         Self::Mode,
         Self::NotFinite,
@@ -69,6 +72,7 @@ impl Reason {
             Self::Traffic => "traffic",
             Self::Latency => "latency",
             Self::Errors => "errors",
+            Self::Forecast => "forecast",
             Self::Stabilised => "stabilised",
             Self::Mode => "mode",
             Self::NotFinite => "not_finite",
@@ -167,6 +171,8 @@ pub struct Proposal {
     pub shares: Vec<f64>,
     /// Share of shared CPU that is given to nobody.
     pub reserve: f64,
+    /// CPU to be kept free on real nodes by balloon pods, in cores: what will be needed soon.
+    pub warm_cores: f64,
 }
 
 #[cfg(test)]

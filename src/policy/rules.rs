@@ -10,6 +10,9 @@ use super::{AppProposal, Policy, Proposal, Reason, Reasons, Stabiliser};
 use crate::cluster::{App, AppState, PerApp, Snapshot, Timestamp};
 use crate::observation::{AppObservation, Observation};
 
+/// A forecast older than this changes nothing, in seconds: three of its periods.
+const FORECAST_AGE: f64 = 180.0;
+
 /// The rule's constants.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
@@ -21,13 +24,25 @@ pub struct Settings {
     /// Latency and errors scale an app up only from this share of its CPU target: below it the
     /// app is slow for another reason (a slow callee), which more pods do not cure.
     pub latency_min_load: f64,
+    /// Latency and errors may ask for at most this multiple of what CPU asks for: pods that start
+    /// cure nothing yet, and asking for half as many again every ten seconds meanwhile takes the
+    /// room of others.
+    pub latency_limit: f64,
     /// Whether an app that breaks its promise keeps what stands: with a slow callee its workers
-    /// wait, its CPU falls, and CPU alone would take pods away in the middle of the trouble.
+    /// wait, its CPU falls, and CPU alone would take pods away in the middle of the trouble. Only
+    /// while its domain stays within its budget: where room is short, it is the callee's.
     pub hold_in_breach: bool,
     /// Traffic may ask for at most this multiple of what CPU asks for.
     pub traffic_limit: f64,
+    /// How far ahead the forecast's p80 is heeded, in seconds: what pods and nodes take to come.
+    /// 0: not at all.
+    pub forecast_lead_seconds: f64,
+    /// The forecast may ask for at most this multiple of what CPU asks for.
+    pub forecast_limit: f64,
     /// Share of the shared CPU that is given to nobody, 0 to 1.
     pub reserve_share: f64,
+    /// Share of the shared CPU that is kept free on real nodes, 0 to 1.
+    pub warm_share: f64,
     /// Room above present demand when budgets are divided: 0.2 = 20 %.
     pub headroom: f64,
     /// How often budgets are divided anew, in seconds.
@@ -40,9 +55,13 @@ impl Default for Settings {
             stabilization_seconds: 120.0,
             latency_gain: 0.5,
             latency_min_load: 0.5,
+            latency_limit: 2.0,
             hold_in_breach: true,
             traffic_limit: 3.0,
+            forecast_lead_seconds: 0.0,
+            forecast_limit: 3.0,
             reserve_share: 0.05,
+            warm_share: 0.04,
             headroom: 0.2,
             budget_seconds: 60.0,
         }
@@ -56,8 +75,12 @@ impl Settings {
             ("stabilizationSeconds", self.stabilization_seconds, 0.0, 3600.0),
             ("latencyGain", self.latency_gain, 0.0, 10.0),
             ("latencyMinLoad", self.latency_min_load, 0.0, 2.0),
+            ("latencyLimit", self.latency_limit, 1.0, 100.0),
             ("trafficLimit", self.traffic_limit, 1.0, 100.0),
+            ("forecastLeadSeconds", self.forecast_lead_seconds, 0.0, 1800.0),
+            ("forecastLimit", self.forecast_limit, 1.0, 100.0),
             ("reserveShare", self.reserve_share, 0.0, 0.9),
+            ("warmShare", self.warm_share, 0.0, 0.9),
             ("headroom", self.headroom, 0.0, 10.0),
             ("budgetSeconds", self.budget_seconds, 1.0, 3600.0),
         ] {
@@ -91,7 +114,7 @@ impl Rules {
     }
 
     /// Divides the shared CPU; every [`Settings::budget_seconds`], and when domains change.
-    fn shares(&mut self, snapshot: &Snapshot, apps: &[AppProposal], now: Timestamp) -> Vec<f64> {
+    fn shares(&mut self, snapshot: &Snapshot, cores: &[Cores], now: Timestamp) -> Vec<f64> {
         let domains = &snapshot.catalog.domains;
         if let Some(budgets) = &self.budgets
             && budgets.shares.len() == domains.len()
@@ -100,37 +123,70 @@ impl Rules {
             return budgets.shares.clone();
         }
         let capacity = snapshot.shared_cpu();
-        let mut claims: Vec<Claim> = domains
+        let part = |cores: f64| if capacity > 0.0 { cores / capacity } else { 0.0 };
+        let claims: Vec<Claim> = domains
             .iter()
-            .map(|domain| Claim {
+            .zip(cores)
+            .map(|(domain, cores)| Claim {
                 class: domain.class,
                 weight: domain.weight,
-                floor: domain.floor_share,
-                demand: 0.0,
-                headroom: 0.0,
+                floor: domain.floor_share.max(part(cores.minimum)),
+                demand: part(cores.wanted),
+                headroom: part(cores.wanted) * self.settings.headroom,
             })
             .collect();
-        if capacity > 0.0 {
-            let mut minimum = vec![0.0; domains.len()];
-            for ((app, state), asked) in snapshot.catalog.apps.iter().zip(&snapshot.apps).zip(apps)
-            {
-                let wanted = asked.replicas.unwrap_or_else(|| f64::from(state.spec_replicas));
-                let wanted = wanted.clamp(
-                    f64::from(app.min_replicas),
-                    f64::from(app.max_replicas.max(app.min_replicas)),
-                );
-                minimum[app.domain] += f64::from(app.min_replicas) * state.cpu_request / capacity;
-                claims[app.domain].demand += wanted * state.cpu_request / capacity;
-            }
-            for (claim, minimum) in claims.iter_mut().zip(minimum) {
-                claim.floor = claim.floor.max(minimum);
-                claim.headroom = claim.demand * self.settings.headroom;
-            }
-        }
         let shares = budget::divide(&claims, self.settings.reserve_share);
         self.budgets = Some(Budgets { divided_at: now, shares: shares.clone() });
         shares
     }
+
+    /// CPU to be kept free on real nodes. Pods that a budget refuses make no provisioner act, so
+    /// the nodes for growth, and for the reserve on top, must be asked for; and consolidation
+    /// would take away what nobody uses yet.
+    fn warm_cores(&self, snapshot: &Snapshot, cores: &[Cores], shares: &[f64]) -> f64 {
+        let capacity = snapshot.shared_cpu();
+        let sum = |of: &dyn Fn(&Cores) -> f64| cores.iter().map(of).sum::<f64>();
+        let needed = sum(&|cores| cores.wanted.max(cores.standing));
+        // What stands and is refused has no place on a node yet.
+        let refused: f64 = cores
+            .iter()
+            .zip(shares)
+            .map(|(cores, share)| {
+                (cores.standing - share * capacity).clamp(0.0, cores.waiting.max(0.0))
+            })
+            .sum();
+        let placed = sum(&|cores| cores.standing) - refused;
+        let free = needed / (1.0 - self.settings.reserve_share) - placed;
+        free.max(0.0) + self.settings.warm_share * capacity
+    }
+}
+
+/// CPU that the apps of one domain request, in cores.
+#[derive(Debug, Clone, Copy, Default)]
+struct Cores {
+    /// By what was asked for now.
+    wanted: f64,
+    /// By `spec.replicas`.
+    standing: f64,
+    /// Of pods that are not ready.
+    waiting: f64,
+    /// By their lower bounds.
+    minimum: f64,
+}
+
+/// Per domain, when the apps ask for these replicas.
+fn cores(snapshot: &Snapshot, asked: &[Option<f64>]) -> Vec<Cores> {
+    let mut cores = vec![Cores::default(); snapshot.catalog.domains.len()];
+    for ((app, state), asked) in snapshot.catalog.apps.iter().zip(&snapshot.apps).zip(asked) {
+        let (low, standing) = (f64::from(app.min_replicas), f64::from(state.spec_replicas));
+        let high = f64::from(app.max_replicas).max(low);
+        let domain = &mut cores[app.domain];
+        domain.wanted += asked.unwrap_or(standing).clamp(low, high) * state.cpu_request;
+        domain.standing += standing * state.cpu_request;
+        domain.waiting += f64::from(state.pending) * state.cpu_request;
+        domain.minimum += low * state.cpu_request;
+    }
+    cores
 }
 
 impl Policy for Rules {
@@ -140,16 +196,45 @@ impl Policy for Rules {
         observation: &Observation,
         now: Timestamp,
     ) -> Proposal {
-        let settings = &self.settings;
+        let growth = growth(&self.settings, snapshot, now);
         let peaks = self.peaks.align(&snapshot.catalog);
+        let mut demand = Vec::with_capacity(snapshot.apps.len());
         let apps =
             snapshot.catalog.apps.iter().zip(&snapshot.apps).zip(&observation.apps).zip(peaks);
-        let apps: Vec<AppProposal> = apps
-            .map(|(((app, state), seen), peak)| ask(settings, app, state, seen, peak, now))
+        let mut proposed: Vec<AppProposal> = apps
+            .map(|(((app, state), seen), peak)| {
+                let asked = ask(&self.settings, app, state, seen, growth[app.domain], peak, now);
+                demand.push(asked.replicas);
+                asked
+            })
             .collect();
-        let shares = self.shares(snapshot, &apps, now);
-        Proposal { apps, shares, reserve: self.settings.reserve_share }
+        let cores = cores(snapshot, &demand);
+        let shares = self.shares(snapshot, &cores, now);
+        let warm_cores = self.warm_cores(snapshot, &cores, &shares);
+        if self.settings.hold_in_breach {
+            let room =
+                |domain: usize| cores[domain].standing <= shares[domain] * snapshot.shared_cpu();
+            let apps = snapshot.catalog.apps.iter().zip(&snapshot.apps).zip(&observation.apps);
+            for (((app, state), seen), asked) in apps.zip(&mut proposed) {
+                hold_in_breach(state, seen, room(app.domain), asked);
+            }
+        }
+        Proposal { apps: proposed, shares, reserve: self.settings.reserve_share, warm_cores }
     }
+}
+
+/// Growth of each domain's traffic that the forecast expects, at least 1; 1 without a forecast
+/// that is fresh.
+fn growth(settings: &Settings, snapshot: &Snapshot, now: Timestamp) -> Vec<f64> {
+    let mut growth = vec![1.0; snapshot.catalog.domains.len()];
+    if settings.forecast_lead_seconds > 0.0 {
+        for (growth, forecast) in growth.iter_mut().zip(&snapshot.forecasts) {
+            let fresh = forecast.filter(|it| now.seconds_since(it.at).abs() <= FORECAST_AGE);
+            let expected = fresh.and_then(|it| it.growth(settings.forecast_lead_seconds));
+            *growth = expected.unwrap_or(1.0).clamp(1.0, settings.forecast_limit);
+        }
+    }
+    growth
 }
 
 /// What the rule asks for one app.
@@ -158,6 +243,7 @@ fn ask(
     app: &App,
     state: &AppState,
     seen: &AppObservation,
+    growth: f64,
     peak: &mut Stabiliser,
     now: Timestamp,
 ) -> AppProposal {
@@ -186,29 +272,38 @@ fn ask(
         let Some(ratio) = ratio.filter(|ratio| loaded && *ratio > 1.0) else {
             continue;
         };
-        let by_slo = ceil_replicas(
-            f64::from(state.ready) * (1.0 + settings.latency_gain * (ratio.min(2.0) - 1.0)),
-        );
+        let by_slo =
+            f64::from(state.ready) * (1.0 + settings.latency_gain * (ratio.min(2.0) - 1.0));
+        let by_slo = ceil_replicas(by_slo.min(by_cpu * settings.latency_limit));
         if by_slo > wanted {
             wanted = by_slo;
             reasons.add(reason);
         }
     }
+    let by_forecast = ceil_replicas(by_cpu * growth);
+    if by_forecast > wanted {
+        wanted = by_forecast;
+        reasons.add(Reason::Forecast);
+    }
     if reasons == Reasons::default() {
         reasons.add(Reason::Cpu);
     }
     let standing = f64::from(state.spec_replicas);
-    let mut wanted = ceil_replicas(wanted);
-    let broken = [seen.latency_ratio, seen.error_ratio].into_iter().flatten().any(|it| it > 1.0);
-    if settings.hold_in_breach && broken && wanted < standing {
-        wanted = standing;
-        reasons.add(Reason::Latency);
-    }
     let kept = peak.hold(now, wanted, standing, settings.stabilization_seconds);
     if kept > wanted {
         reasons.add(Reason::Stabilised);
     }
     AppProposal { replicas: Some(kept), reasons }
+}
+
+/// Keeps what stands of an app that breaks its promise, where there is room for it.
+fn hold_in_breach(state: &AppState, seen: &AppObservation, room: bool, asked: &mut AppProposal) {
+    let standing = f64::from(state.spec_replicas);
+    let broken = [seen.latency_ratio, seen.error_ratio].into_iter().flatten().any(|it| it > 1.0);
+    if room && broken && asked.replicas.is_some_and(|wanted| wanted < standing) {
+        asked.replicas = Some(standing);
+        asked.reasons.add(Reason::Latency);
+    }
 }
 
 #[cfg(test)]
@@ -225,6 +320,7 @@ mod tests {
             &app,
             &state,
             &seen,
+            1.0,
             &mut Stabiliser::default(),
             Timestamp::default(),
         );
@@ -268,8 +364,27 @@ mod tests {
     fn latency_raises_a_loaded_app_and_not_an_idle_one() {
         let slow = |cpu: f64| AppObservation { latency_ratio: Some(1.6), ..at(cpu) };
         assert_eq!(ask_once(slow(7.0)), (13.0, "latency".into()));
-        // 20 % of the request: its callee is slow, more pods would not help; nor would fewer.
-        assert_eq!(ask_once(slow(2.0)), (10.0, "cpu,latency".into()));
+        // 20 % of the request: its callee is slow, more pods would not help.
+        assert_eq!(ask_once(slow(2.0)), (3.0, "cpu".into()));
+        // Nobody asks for many times what the CPU is for.
+        let limited = AppObservation { latency_ratio: Some(9.0), ..at(3.6) };
+        assert_eq!(ask_once(limited), (11.0, "latency".into()));
+    }
+
+    #[test]
+    fn a_broken_promise_holds_what_stands_where_there_is_room() {
+        let state =
+            AppState { spec_replicas: 10, ready: 10, cpu_request: 1.0, ..AppState::default() };
+        let held = |latency: f64, room, wanted: f64| {
+            let seen = AppObservation { latency_ratio: Some(latency), ..at(2.0) };
+            let mut asked = AppProposal { replicas: Some(wanted), reasons: Reasons::default() };
+            hold_in_breach(&state, &seen, room, &mut asked);
+            asked.replicas
+        };
+        assert_eq!(held(1.6, true, 3.0), Some(10.0));
+        assert_eq!(held(1.6, false, 3.0), Some(3.0));
+        assert_eq!(held(0.9, true, 3.0), Some(3.0));
+        assert_eq!(held(1.6, true, 12.0), Some(12.0));
     }
 
     #[test]
@@ -278,7 +393,7 @@ mod tests {
         let ask_with = |cpu_request: f64, seen: AppObservation| {
             let state = AppState { ready: 3, cpu_request, ..AppState::default() };
             let peak = &mut Stabiliser::default();
-            ask(&Settings::default(), &app, &state, &seen, peak, Timestamp::default()).replicas
+            ask(&Settings::default(), &app, &state, &seen, 1.0, peak, Timestamp::default()).replicas
         };
         assert_eq!(ask_with(1.0, AppObservation { cpu: None, ..at(1.0) }), None);
         assert_eq!(ask_with(0.0, at(1.0)), None);

@@ -137,6 +137,9 @@ pub struct Decision {
     /// The same for pools in which shares set by hand leave another reserve, by name.
     #[serde(default)]
     pub pool_reserves: Vec<(String, f64)>,
+    /// CPU of the shared pools that balloon pods keep free on real nodes, in cores.
+    #[serde(default)]
+    pub warm_cores: f64,
 }
 
 impl Decision {

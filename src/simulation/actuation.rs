@@ -20,13 +20,18 @@ pub struct Actuation {
     /// Behaviour of the HPAs downwards, in place of the apps' own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale_down: Option<ScaleRules>,
+    /// Relative change that the HPAs ignore upwards and downwards, in place of the apps' own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tolerance: Option<[f64; 2]>,
+    /// Replicas stand all the time at those for the highest announced demand times this; none:
+    /// the HPAs scale.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_margin: Option<f64>,
     /// Whether pods have the `PriorityClass` of their class: kube-scheduler takes them in that
     /// order and preempts lower ones.
     pub priorities: bool,
     /// Whether the scheduler asks the extender, so that budgets hold when pods are placed.
     pub budgets: bool,
-    /// Share of every shared pool's CPU that balloon pods keep on real nodes, 0 to 1.
-    pub warm_share: f64,
 }
 
 impl Default for Actuation {
@@ -36,9 +41,10 @@ impl Default for Actuation {
             target_cpu: None,
             scale_up: None,
             scale_down: None,
+            tolerance: None,
+            peak_margin: None,
             priorities: false,
             budgets: false,
-            warm_share: 0.0,
         }
     }
 }

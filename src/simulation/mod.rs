@@ -3,11 +3,13 @@
 
 mod actuation;
 pub mod arms;
+mod calls;
 pub mod counts;
 mod engine;
 pub mod hpa;
 pub mod provisioner;
 pub mod queue;
+mod reversals;
 mod run;
 pub mod scenario;
 mod seed;
@@ -16,6 +18,7 @@ pub mod traffic;
 
 pub use actuation::{Actuation, Metric};
 pub use engine::Simulation;
-pub use run::{DomainRow, PoolRow, Row, Run, Summary, Timeline, simulate};
+pub use reversals::Reversals;
+pub use run::{DomainRow, GroupRow, PoolRow, Row, Run, Summary, Timeline, simulate};
 pub use seed::{Draw, Seed, Space};
 pub use traffic::Traffic;

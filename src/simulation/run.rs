@@ -64,6 +64,16 @@ pub struct Summary {
     pub shielded: u64,
 }
 
+impl Summary {
+    /// App-minutes in breach, each with the weight of its domain (`system.md` 2: payments 1.0 to
+    /// platform 0.3): what searches and comparisons mean by breach where they want one number.
+    #[must_use]
+    pub fn weighted_breach_minutes(&self, scenario: &Scenario) -> f64 {
+        let each = self.domain_breach_minutes.iter().zip(&scenario.domains);
+        each.map(|(minutes, domain)| minutes * domain.weight).sum()
+    }
+}
+
 /// The course of a run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -78,8 +88,14 @@ pub struct Timeline {
     pub weights: Vec<f64>,
     /// Their promised 99th percentiles, in seconds.
     pub slo_seconds: Vec<f64>,
+    /// Their error budgets: the share of requests that may fail.
+    pub slo_error_ratios: Vec<f64>,
+    /// Their floors: the share of the shared pools that is never divided away from each.
+    pub floor_shares: Vec<f64>,
     /// Names of the pools, in the order of [`Row::pools`].
     pub pools: Vec<String>,
+    /// CPU of one of their nodes, in cores.
+    pub node_cores: Vec<f64>,
     /// Oldest first, the warm-up included.
     pub rows: Vec<Row>,
 }
@@ -126,6 +142,8 @@ pub struct DomainRow {
     pub asked: f64,
     /// CPU requested by placed pods, in cores, at the end.
     pub requested_cores: f64,
+    /// The part of it in the shared pools, which the budget is for.
+    pub shared_cores: f64,
     /// CPU in use, in cores.
     pub used_cores: f64,
     /// The published budget in the shared pools, in cores, at the end; infinite (null) without one.
@@ -146,6 +164,22 @@ pub struct DomainRow {
     pub breaching_share: f64,
     /// Apps in breach, mean.
     pub breach_apps: f64,
+    /// Replicas that HPAs gave up during the row soon after they asked for them, summed over the
+    /// apps (see [`super::counts::Definitions::reversal_seconds`]).
+    pub reversed: f64,
+    /// Per service group.
+    pub groups: Vec<GroupRow>,
+}
+
+/// One service group (apps of one tier) of a domain in a row.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupRow {
+    /// CPU requested by its placed pods in the shared pools, in cores, at the end.
+    pub requested_cores: f64,
+    /// CPU that its offered requests need at the CPU targets of its apps, in cores: traffic alone
+    /// decides it, no policy does.
+    pub needed_cores: f64,
 }
 
 /// One pool in a row.

@@ -147,6 +147,7 @@ fn snapshot(apps: &[(&str, &str, &str)]) -> Snapshot {
         apps: vec![AppState::default(); catalog.apps.len()],
         catalog: Arc::new(catalog),
         pools: Vec::new(),
+        forecasts: Vec::new(),
     }
 }
 

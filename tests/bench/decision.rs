@@ -123,6 +123,7 @@ fn world() -> Snapshot {
             cpu: 160.0 * 32.0,
             memory: 160.0 * 128.0 * 1_073_741_824.0,
         }],
+        forecasts: Vec::new(),
     }
 }
 

@@ -121,7 +121,7 @@ fn gates(pod: &Value) -> Vec<&str> {
 fn the_policies_give_pods_their_scheduler_and_their_gate() -> Result<()> {
     run(async {
         let plane = bare().await?;
-        apply(&plane, &["open", "gates", "reclaim"]).await?;
+        apply(&plane, &["open", "gates", "reclaim", "balloon"]).await?;
         let client = plane.client();
         for (name, labels) in [
             ("plain", &[][..]),

@@ -72,7 +72,13 @@ pub(crate) fn snapshot(apps: usize, load: f64, tick: u32) -> Snapshot {
     });
     let cpu = 20.0 * 0.5 * catalog.apps.len() as f64 * 2.0;
     let pool = Pool { name: "general".into(), shared: true, nodes: 100, cpu, memory: 1e15 };
-    Snapshot { at, apps: states.collect(), catalog: Arc::new(catalog), pools: vec![pool] }
+    Snapshot {
+        at,
+        apps: states.collect(),
+        catalog: Arc::new(catalog),
+        pools: vec![pool],
+        forecasts: Vec::new(),
+    }
 }
 
 fn domain(name: &str, class: Class, weight: f64, p99_seconds: f64) -> Domain {

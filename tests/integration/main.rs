@@ -7,3 +7,4 @@ mod bank;
 mod deciding;
 mod demo;
 mod hpa_answers;
+mod simulating;

@@ -1,10 +1,10 @@
 //! `hirl evaluate`: runs policies through scenarios and compares them.
 
 mod seeds;
-mod store;
+pub(super) mod store;
 #[cfg(test)]
 mod tests;
-mod work;
+pub(super) mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
@@ -161,7 +161,9 @@ fn policies(args: &Args, known: &[&str]) -> anyhow::Result<Vec<String>> {
             policies.push(policy.clone());
         }
     }
-    if let Some(unknown) = policies.iter().find(|policy| !known.contains(&policy.as_str())) {
+    // `rules@3` is a point of the front of `rules`.
+    let base = |policy: &str| policy.split('@').next().unwrap_or_default().to_owned();
+    if let Some(unknown) = policies.iter().find(|policy| !known.contains(&&*base(policy))) {
         bail!("there is no policy {unknown:?}; there are {}", known.join(", "));
     }
     Ok(policies)
@@ -230,7 +232,7 @@ fn log_final(out: &Path, inputs: &str) -> anyhow::Result<()> {
 }
 
 /// The command line, such that a shell understands it.
-fn command() -> String {
+pub(super) fn command() -> String {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./,+=:".contains(letter);
     let quoted = |word: String| {
         if word.chars().all(plain) { word } else { format!("'{}'", word.replace('\'', r"'\''")) }

@@ -11,11 +11,11 @@ use super::Job;
 use crate::simulation::Run;
 
 /// A hash over parts, such that no two lists of parts look alike.
-pub(super) struct Fingerprint;
+pub(in crate::cli) struct Fingerprint;
 
 impl Fingerprint {
     /// SHA-256 in hexadecimal digits.
-    pub(super) fn of(parts: impl IntoIterator<Item = impl AsRef<[u8]>>) -> String {
+    pub(in crate::cli) fn of(parts: impl IntoIterator<Item = impl AsRef<[u8]>>) -> String {
         let mut context = Context::new(&SHA256);
         for part in parts {
             let part = part.as_ref();
@@ -70,7 +70,7 @@ impl Store {
 }
 
 /// Writes a file whole or not at all: under another name first.
-pub(super) fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+pub(in crate::cli) fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     let mut draft = path.as_os_str().to_owned();
     draft.push(".draft");
     std::fs::write(&draft, text)

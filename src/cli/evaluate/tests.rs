@@ -80,7 +80,7 @@ fn what_is_written_says_how_it_was_made() {
     assert!(better.difference.unwrap().mean < 0.0);
     let json: serde_json::Value =
         serde_json::from_slice(&std::fs::read(args.out.join("evaluation.json")).unwrap()).unwrap();
-    assert!(json["command"].as_str().unwrap().starts_with("hirl "));
+    assert!(json["command"].as_str().unwrap().starts_with("hirl"));
     assert_eq!((&json["space"], json["runs"].as_array().unwrap().len()), (&json!("final"), 4));
     assert_eq!(json["comparison"]["seeds"], json!([3, 5]));
     let page = std::fs::read_to_string(args.out.join("report.html")).unwrap();

@@ -32,7 +32,8 @@ pub(super) fn summary(comparison: &Comparison) -> String {
     ));
     body.push_str("<ul>\n");
     for sentence in verdicts(comparison) {
-        let _ = writeln!(body, "<li>{}</li>", escaped(&sentence));
+        let (policy, rest) = sentence.split_once(':').unwrap_or((&sentence, ""));
+        let _ = writeln!(body, "<li><b>{}</b>:{}</li>", escaped(policy), escaped(rest));
     }
     body.push_str("</ul>\n");
     let mut head = vec!["Policy".to_owned()];
@@ -48,7 +49,7 @@ pub(super) fn summary(comparison: &Comparison) -> String {
             row.push(gap.map_or_else(
                 || Cell::plain("–"),
                 |gap| Cell {
-                    text: format!("{} %", number((100.0 * gap.share).round())),
+                    text: format!("{}\u{a0}%", number((100.0 * gap.share).round())),
                     note: between(gap.interval, 100.0),
                     tone: Tone::Plain,
                 },
@@ -116,7 +117,7 @@ fn verdict(comparison: &Comparison, policy: &str) -> String {
         let baseline = &comparison.baseline;
         let _ = write!(
             sentence,
-            "; closes {share} %{between} of the gap from {baseline} to the oracle"
+            "; closes {share}\u{a0}%{between} of the gap from {baseline} to the oracle"
         );
     }
     sentence + "."

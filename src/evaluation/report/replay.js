@@ -5,7 +5,7 @@
   if (!root) return;
   const read = (id) => JSON.parse(document.getElementById(id).textContent);
   const { baseline, runs } = read("replay-runs");
-  const WIDTH = 560, HEIGHT = 142, LEFT = 48, TOP = 26, BOTTOM = 18;
+  const WIDTH = 560, HEIGHT = 142, LEFT = 58, TOP = 26, BOTTOM = 18;
   const COLOURS = 8;
   // Grey is for policies.
   const tint = (index) => (index + 1) % COLOURS;

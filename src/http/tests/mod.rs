@@ -383,6 +383,7 @@ fn decision(apps: Vec<(App, AppDecision)>) -> Decision {
         domains: Vec::new(),
         reserve_share: 0.1,
         pool_reserves: Vec::new(),
+        warm_cores: 12.5,
     }
 }
 

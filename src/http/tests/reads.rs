@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::http::external_metrics::{METRIC, READ_INTERVAL_METRIC};
+use crate::http::external_metrics::{METRIC, READ_INTERVAL_METRIC, WARM_METRIC};
 
 fn selected(selector: &str) -> String {
     format!("{READ}?labelSelector={selector}")
@@ -177,6 +177,23 @@ async fn without_a_number_the_reason_is_given_and_never_a_zero() {
 
     rig.published.send_replace(Some(published(apps())));
     assert_eq!(rig.read(&selected("target=web")).await.code, 200);
+}
+
+#[tokio::test]
+async fn warm_capacity_is_one_item_without_labels_and_never_an_old_one() {
+    let rig = Rig::new();
+    let target = READ.replace(METRIC, WARM_METRIC);
+    let target = target.split('?').next().unwrap().to_owned();
+    let items = rig.read(&target).await.json()["items"].clone();
+    assert_eq!(items.as_array().unwrap().len(), 1, "{items}");
+    assert_eq!(
+        (&items[0]["value"], &items[0]["metricName"]),
+        (&"12500m".into(), &WARM_METRIC.into())
+    );
+    assert_eq!(items[0]["metricLabels"], serde_json::json!({}));
+    rig.published.send_replace(Some(published_with_age(apps(), 61)));
+    let old = rig.read(&target).await.status(503, "ServiceUnavailable");
+    assert!(old.contains("no number for hirl-warm-cores: the last decision is 61."), "{old}");
 }
 
 #[tokio::test]

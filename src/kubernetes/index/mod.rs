@@ -369,6 +369,7 @@ impl Index {
             catalog: Arc::clone(&self.catalog),
             apps: states,
             pools: self.pools.clone().unwrap_or_default(),
+            forecasts: Vec::new(),
         }
     }
 

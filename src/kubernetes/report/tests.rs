@@ -100,6 +100,7 @@ fn report(at: i64, apps: usize) -> Decision {
         domains: vec![share.clone(), share],
         reserve_share: 0.1,
         pool_reserves: Vec::new(),
+        warm_cores: 0.0,
     }
 }
 
@@ -138,7 +139,13 @@ fn known(domains: Vec<DomainObject>) -> Known {
         ownership: Ownership::default(),
         bad_annotations: Vec::new(),
         read_intervals: HashMap::new(),
-        snapshot: Snapshot { at: second(0), catalog, apps, pools: Vec::new() },
+        snapshot: Snapshot {
+            at: second(0),
+            catalog,
+            apps,
+            pools: Vec::new(),
+            forecasts: Vec::new(),
+        },
         refused: None,
     }
 }

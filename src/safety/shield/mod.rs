@@ -174,6 +174,8 @@ impl Shield {
                 .iter()
                 .map(|(pool, division)| (pool.clone(), division.reserve))
                 .collect(),
+            // Not a number is no wish, and nobody may ask for a second cluster.
+            warm_cores: proposal.warm_cores.max(0.0).min(snapshot.shared_cpu()),
         }
     }
 }

@@ -24,6 +24,7 @@ struct World {
     rejected_share: f64,
     budget_by_hand: Option<BudgetByHand>,
     emergency: Option<Declaration>,
+    warm_cores: f64,
 }
 
 fn world(asked: f64) -> World {
@@ -52,6 +53,7 @@ fn world(asked: f64) -> World {
         rejected_share: 0.0,
         budget_by_hand: None,
         emergency: None,
+        warm_cores: 0.0,
     }
 }
 
@@ -84,6 +86,7 @@ impl World {
             catalog: Arc::new(Catalog { domains: vec![domain], apps: vec![self.app.clone()] }),
             apps: vec![self.state.clone()],
             pools: vec![shared],
+            forecasts: Vec::new(),
         }
     }
 
@@ -100,6 +103,7 @@ impl World {
             apps: vec![AppProposal { replicas: self.asked, reasons: Reasons::default() }],
             shares: vec![self.share],
             reserve: 0.05,
+            warm_cores: self.warm_cores,
         };
         shield.review(&self.snapshot(), &observation, &proposal, (1, 1), now)
     }
@@ -370,5 +374,18 @@ proptest! {
         let cores: f64 = growing.iter().zip(&granted).map(|(growth, pods)| f64::from(*pods) * growth.cost).sum();
         prop_assert!(cores <= free.max(0.0) + 1e-6, "{cores} of {free}");
         prop_assert!(growing.iter().zip(&granted).all(|(growth, pods)| *pods <= growth.to - growth.from));
+    }
+}
+
+#[test]
+fn warm_capacity_is_a_number_and_at_most_the_cluster() {
+    let shared = world(10.0).snapshot().shared_cpu();
+    assert!(shared > 4.0);
+    for (asked, given) in
+        [(4.0, 4.0), (-1.0, 0.0), (f64::NAN, 0.0), (f64::INFINITY, shared), (1e12, shared)]
+    {
+        let world = World { warm_cores: asked, ..world(10.0) };
+        let decision = world.review_with(&mut Shield::new(world.settings.clone()), NOW);
+        assert_eq!(decision.warm_cores, given, "{asked}");
     }
 }

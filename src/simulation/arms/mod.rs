@@ -3,19 +3,32 @@
 //! | name | what it is |
 //! |---|---|
 //! | `hpa` | stock HPAs on CPU as the scenario sets them (70 % by default) |
-//! | `hpa-tuned` | the same with searched targets and behaviour |
+//! | `hpa-tuned` | the same with searched targets, tolerance and behaviour |
 //! | `rules` | the rule with `PriorityClasses`, priority-weighted budgets and a warm reserve |
 //! | `rules+forecast` | the same, led by the forecast's p80 |
 //! | `static-peak` | replicas for the highest announced demand, all the time |
 //! | `oracle` | a planner that knows the future, through the same controllers and nodes |
+//!
+//! The constants of `hpa-tuned`, `rules` and `rules+forecast` come from a recorded search
+//! ([`frozen`]). A name alone is the point of its front whose cost is nearest to that of `hpa`;
+//! `rules@3` is the third point, so that a policy can be compared with the one at its own cost.
+
+mod bound;
+pub mod frozen;
+mod oracle;
+pub mod search;
+mod staffing;
 
 use super::actuation::{Actuation, Metric};
-use super::scenario::Scenario;
+use super::scenario::{HpaSpec, ScaleRules, Scenario};
 use super::{Seed, Simulation};
 use crate::observation;
 use crate::pilot::Pilot;
 use crate::policy::{Policy, Rules, rules};
 use crate::safety;
+
+pub use bound::Bound;
+pub use oracle::Oracle;
 
 /// One policy that is compared.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +44,8 @@ pub struct Arm {
 /// What decides, through [`Pilot::decide`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Planner {
+    /// How signals become features.
+    pub observation: observation::Settings,
     /// The policy.
     pub policy: Planning,
     /// The hard limits.
@@ -42,6 +57,8 @@ pub struct Planner {
 pub enum Planning {
     /// The rule with these constants.
     Rules(rules::Settings),
+    /// Knows the future.
+    Oracle,
 }
 
 impl Arm {
@@ -55,40 +72,77 @@ impl Arm {
 impl Planner {
     /// The pilot of a run.
     #[must_use]
-    pub fn pilot(&self, simulation: &Simulation, _scenario: &Scenario, _seed: Seed) -> Pilot {
+    pub fn pilot(&self, simulation: &Simulation, scenario: &Scenario, seed: Seed) -> Pilot {
         let policy: Box<dyn Policy> = match &self.policy {
             Planning::Rules(settings) => Box::new(Rules::new(settings.clone())),
+            Planning::Oracle => Box::new(Oracle::new(scenario, seed)),
         };
-        Pilot::new(
-            observation::Settings::default(),
-            simulation.freshness(),
+        let freshness = simulation.freshness();
+        Pilot::new(self.observation.clone(), freshness, policy, self.safety.clone(), 1)
+    }
+
+    fn of(policy: Planning) -> Self {
+        Self {
+            observation: observation::Settings::default(),
             policy,
-            self.safety.clone(),
-            1,
-        )
+            safety: safety::Settings::default(),
+        }
     }
 }
 
 /// The names of [`arm`], in the order in which they are reported.
-pub const NAMES: [&str; 2] = ["hpa", "rules"];
+pub const NAMES: [&str; 6] =
+    ["hpa", "hpa-tuned", "static-peak", "rules", "rules+forecast", "oracle"];
 
-/// A policy by its name.
+/// `static-peak` has this much of what the highest announced demand asks for. Assumed: a fifth
+/// more than expected is what people add by hand.
+const PEAK_MARGIN: f64 = 1.2;
+
+/// Forecast lead of `rules+forecast` before any search, in seconds: a node and a pod on it.
+const FORECAST_LEAD: f64 = 300.0;
+
+/// A policy by its name, with searched constants where it has some.
 #[must_use]
 pub fn arm(name: &str) -> Option<Arm> {
-    let ours = Actuation {
-        metric: Metric::Ours,
-        priorities: true,
-        budgets: true,
-        warm_share: 0.04,
-        ..Actuation::default()
+    let (base, number) = match name.split_once('@') {
+        Some((base, number)) => (base, Some(number.parse::<usize>().ok()?)),
+        None => (name, None),
     };
+    let plain = untuned(base)?;
+    let front = frozen::front(base);
+    let point = match number {
+        Some(number) => Some(front?.points.get(number.checked_sub(1)?)?),
+        None => front.and_then(frozen::Front::nearest),
+    };
+    let searched = point.and_then(|point| search::build(base, &point.constants));
+    Some(Arm { name: name.to_owned(), ..searched.unwrap_or(plain) })
+}
+
+/// A policy by its name as it is before any search.
+#[must_use]
+pub fn untuned(name: &str) -> Option<Arm> {
+    let stock = Actuation::default;
+    let ours = || Actuation { metric: Metric::Ours, priorities: true, budgets: true, ..stock() };
+    let rules = |settings| Some(Planner::of(Planning::Rules(settings)));
     let (actuation, planner) = match name {
-        "hpa" => (Actuation::default(), None),
-        "rules" => {
-            let policy = Planning::Rules(rules::Settings::default());
-            (ours, Some(Planner { policy, safety: safety::Settings::default() }))
+        "hpa" | "hpa-tuned" => (stock(), None),
+        "static-peak" => (Actuation { peak_margin: Some(PEAK_MARGIN), ..stock() }, None),
+        "rules" => (ours(), rules(rules::Settings::default())),
+        "rules+forecast" => {
+            let led = rules::Settings::default();
+            (ours(), rules(rules::Settings { forecast_lead_seconds: FORECAST_LEAD, ..led }))
+        }
+        "oracle" => {
+            // It knows when pods are needed again: what it lets go goes at once.
+            let down = HpaSpec::default().scale_down;
+            let down = ScaleRules { stabilization_seconds: Some(0.0), ..down };
+            let actuation = Actuation { scale_down: Some(down), ..ours() };
+            (actuation, Some(Planner::of(Planning::Oracle)))
         }
         _ => return None,
     };
     Some(Arm { name: name.to_owned(), actuation, planner })
 }
+
+#[cfg(test)]
+mod tests;

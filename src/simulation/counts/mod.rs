@@ -41,6 +41,9 @@ pub struct Definitions {
     pub inversion_pending_seconds: f64,
     /// What stops for less than this is still the same cascade or inversion, in seconds. Ours.
     pub episode_gap_seconds: f64,
+    /// Replicas that go less than this after they were asked for have oscillated, in seconds
+    /// (`system.md` 2.4).
+    pub reversal_seconds: f64,
 }
 
 impl Default for Definitions {
@@ -56,6 +59,7 @@ impl Default for Definitions {
             cascade_breach_seconds: 30.0,
             inversion_pending_seconds: 30.0,
             episode_gap_seconds: 60.0,
+            reversal_seconds: 120.0,
         }
     }
 }

@@ -5,17 +5,17 @@ use super::nodes::Nodes;
 use super::provisioning::Provisioning;
 use super::reference::Reference;
 use super::scheduler::Queue;
-use crate::cluster::{Amount, Class, Slo};
-use crate::simulation::counts::{AppTick, Counter, Definitions, DomainTick, PoolTick, Tick, Use};
+use crate::cluster::{Amount, Class, Forecast, Slo};
+use crate::simulation::Reversals;
+use crate::simulation::counts::{
+    AppTick, Counter, Definitions, DomainTick, PoolTick, Tick, Use, Waves,
+};
 use crate::simulation::run::{DomainRow, PoolRow, Row, Summary, Timeline};
 use crate::simulation::scenario::Scenario;
 
 /// A domain as a whole is in breach when more than this share of its requests goes to apps that
 /// are: the default of `safety.breachShare`.
 const BREACH_SHARE: f64 = 0.05;
-
-/// Beyond this multiple of the SLO adherence is flat (`system.md` 2.4).
-const ADHERENCE_CLIP: f64 = 2.0;
 
 /// Nodes that came, went and were asked for during a step, per pool.
 #[derive(Debug, Clone, Copy, Default)]
@@ -49,8 +49,8 @@ pub(super) struct Scene<'a> {
     /// Published share of the shared pools per domain; empty without budgets.
     pub shares: &'a [f64],
     pub reserve: f64,
-    /// The policy's forecast per domain 15 min ahead; empty without one.
-    pub forecasts: &'a [Option<[f64; 4]>],
+    /// The forecast per domain that policies see; empty where none asked for it.
+    pub forecasts: &'a [Option<Forecast>],
     pub shared_cores: f64,
 }
 
@@ -84,6 +84,8 @@ struct Course {
     every: Option<f64>,
     row: Row,
     steps: u32,
+    /// Replicas that each app's HPA asked for before (NaN: not known), and what was reversed.
+    scaled: Vec<(f64, Reversals)>,
     /// Cascades and inversions counted before the row.
     episodes: (u64, u64),
 }
@@ -116,12 +118,27 @@ impl Accounts {
                         .iter()
                         .map(|domain| domain.slo_p99_seconds)
                         .collect(),
+                    slo_error_ratios: scenario
+                        .domains
+                        .iter()
+                        .map(|domain| domain.slo_error_ratio)
+                        .collect(),
+                    floor_shares: scenario
+                        .domains
+                        .iter()
+                        .map(|domain| domain.floor_share)
+                        .collect(),
                     pools: scenario.pools.iter().map(|pool| pool.name.clone()).collect(),
+                    node_cores: scenario.pools.iter().map(|pool| pool.node_cpu).collect(),
                     rows: Vec::new(),
                 },
                 every,
                 row: empty_row(domains, pools),
                 steps: 0,
+                scaled: vec![
+                    (f64::NAN, Reversals::new(Definitions::default().reversal_seconds));
+                    every.map_or(0, |_| scenario.apps.len())
+                ],
                 episodes: (0, 0),
             },
         }
@@ -145,8 +162,8 @@ impl Accounts {
         let waves = &provisioning.waves;
         Summary {
             counts: *self.counter.counts(),
-            stampedes: waves.iter().map(|waves| waves.stampedes()).sum(),
-            most_launches: waves.iter().map(|waves| waves.most_in_a_window()).max().unwrap_or(0),
+            stampedes: waves.iter().map(Waves::stampedes).sum(),
+            most_launches: waves.iter().map(Waves::most_in_a_window).max().unwrap_or(0),
             pods_created: tally.pods_created,
             pods_removed: tally.pods_removed,
             decided: tally.decided,
@@ -305,8 +322,13 @@ impl Course {
                 let ratio = app.p99_seconds / slos[app.domain].p99_seconds;
                 row.p99_ratio += ratio * rps;
                 row.worst_p99_ratio = row.worst_p99_ratio.max(ratio);
-                row.adherence += adherence(ratio);
             }
+            row.adherence += slos[app.domain].adherence(app.p99_seconds);
+            let spec = f64::from(scene.apps.census[index].spec);
+            let (before, reversals) = &mut self.scaled[index];
+            let (up, down) = ((spec - *before).max(0.0), (*before - spec).max(0.0));
+            row.reversed += reversals.change(scene.now, up, down);
+            *before = spec;
             row.breach_apps += f64::from(u8::from(app.breaks(&slos[app.domain])));
         }
         for (row, breaching) in self.row.domains.iter_mut().zip(breaching) {
@@ -352,10 +374,17 @@ impl Course {
             }
             one.share = scene.shares.get(index).copied().unwrap_or(0.0);
             one.budget_cores = scene.shares.get(index).map(|share| share * scene.shared_cores);
-            one.forecast = scene.forecasts.get(index).copied().flatten();
+            let forecast = scene.forecasts.get(index).copied().flatten();
+            one.forecast = forecast.map(|forecast| forecast.ahead[1]);
         }
         for (pool, one) in row.pools.iter_mut().enumerate() {
             let home = &scene.nodes.pools[pool];
+            if home.shared {
+                let used = &scene.used[pool * domains..][..domains];
+                for (domain, used) in row.domains.iter_mut().zip(used) {
+                    domain.shared_cores += used.cpu_milli as f64 / 1000.0;
+                }
+            }
             one.nodes = home.ready.len() as f64;
             one.paid = f64::from(pools[pool].paid_nodes);
             one.free_cores = home.free_cpu as f64 / 1000.0;
@@ -373,9 +402,4 @@ impl Course {
         self.episodes = episodes;
         self.timeline.rows.push(row);
     }
-}
-
-/// `system.md` 2.4: sqrt(1 - r) up to the SLO, -(r - 1) above, flat beyond twice the SLO.
-fn adherence(ratio: f64) -> f64 {
-    if ratio <= 1.0 { (1.0 - ratio.max(0.0)).sqrt() } else { 1.0 - ratio.min(ADHERENCE_CLIP) }
 }

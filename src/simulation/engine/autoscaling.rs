@@ -1,6 +1,7 @@
 //! The HPA controller: each HPA at its own time, reading CPU or our metric.
 
 use super::Simulation;
+use super::reference::announced_peaks;
 use super::telemetry::WINDOW;
 use crate::simulation::actuation::Metric;
 use crate::simulation::hpa::{self, Hpa, Resource, Tolerance};
@@ -34,8 +35,20 @@ struct Target {
     tolerance: Tolerance,
 }
 
-/// The HPA of an app as this policy sets it.
-pub(super) fn spec(scenario: &Scenario, actuation: &Actuation, app: usize) -> HpaSpec {
+/// The HPAs of all apps as this policy sets them.
+pub(super) fn specs(scenario: &Scenario, actuation: &Actuation, seed: Seed) -> Vec<HpaSpec> {
+    let mut specs: Vec<HpaSpec> =
+        (0..scenario.apps.len()).map(|app| spec(scenario, actuation, app)).collect();
+    if let Some(margin) = actuation.peak_margin {
+        for (spec, peak) in specs.iter_mut().zip(announced_peaks(scenario, seed)) {
+            let fixed = ((peak * margin).ceil() as u32).clamp(spec.min_replicas, spec.max_replicas);
+            (spec.min_replicas, spec.max_replicas) = (fixed, fixed);
+        }
+    }
+    specs
+}
+
+fn spec(scenario: &Scenario, actuation: &Actuation, app: usize) -> HpaSpec {
     let text = &scenario.apps[app];
     let mut spec = text.hpa.clone();
     if let Some(targets) = actuation.target_cpu {
@@ -47,6 +60,9 @@ pub(super) fn spec(scenario: &Scenario, actuation: &Actuation, app: usize) -> Hp
     }
     if let Some(rules) = &actuation.scale_down {
         spec.scale_down = rules.clone();
+    }
+    if let Some([up, down]) = actuation.tolerance {
+        (spec.tolerance_up, spec.tolerance_down) = (Some(up), Some(down));
     }
     if actuation.metric == Metric::Ours {
         (spec.tolerance_up, spec.tolerance_down) = (Some(0.0), Some(0.0));

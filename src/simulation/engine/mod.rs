@@ -13,6 +13,7 @@
 //! | `provisioning` `consolidation` | nodes that come and go |
 //! | `serving` | requests, calls between domains, CPU and memory |
 //! | `telemetry` | what is seen of the truth, and when |
+//! | `forecasting` | what history and calendar let expect |
 //! | `faults` | what is broken |
 //! | `reference` `accounting` | what is counted, and against what |
 
@@ -22,6 +23,7 @@ mod audit;
 mod autoscaling;
 mod consolidation;
 mod faults;
+mod forecasting;
 mod lifecycle;
 mod nodes;
 mod pods;
@@ -37,18 +39,20 @@ use accounting::{Accounts, Flow, Scene, Tally};
 use apps::Apps;
 use autoscaling::Autoscalers;
 use consolidation::Consolidation;
+use forecasting::Forecasting;
 use nodes::{Nodes, Room};
 use pods::Pods;
 use provisioning::Provisioning;
 use reference::Reference;
 use scheduler::Queue;
-use serving::{Calls, Outside};
+use serving::Outside;
 use telemetry::Telemetry;
 
 use super::actuation::{Actuation, Metric};
+use super::calls::Calls;
 use super::counts::AppTick;
 use super::run::{Summary, Timeline};
-use super::scenario::{HpaSpec, Scenario};
+use super::scenario::Scenario;
 use super::{Seed, Traffic};
 use crate::cluster::{Amount, Class, Freshness, Snapshot, Timestamp};
 use crate::placement::{self, Budgets};
@@ -73,6 +77,7 @@ pub struct Simulation {
     consolidation: Consolidation,
     calls: Calls,
     telemetry: Telemetry,
+    forecasting: Forecasting,
     reference: Reference,
     accounts: Accounts,
     tally: Tally,
@@ -101,9 +106,7 @@ impl Simulation {
     /// A cluster at its initial size: all pods that fit are ready. The scenario must have been
     /// checked. `Err` is one sentence.
     pub fn new(scenario: Arc<Scenario>, actuation: &Actuation, seed: Seed) -> Result<Self, String> {
-        let specs: Vec<HpaSpec> = (0..scenario.apps.len())
-            .map(|app| autoscaling::spec(&scenario, actuation, app))
-            .collect();
+        let specs = autoscaling::specs(&scenario, actuation, seed.child("traffic"));
         let apps = Apps::new(&scenario, seed.child("pods"))?;
         let provisioning = Provisioning::new(&scenario, seed.child("nodes"))
             .ok_or("the constants describe no cloud: check nodeStart and launchPerSecond")?;
@@ -119,6 +122,7 @@ impl Simulation {
             consolidation: Consolidation::new(&scenario),
             calls: Calls::new(&scenario),
             telemetry: Telemetry::new(&scenario, &specs, lag, seed.child("telemetry")),
+            forecasting: Forecasting::new(&scenario, &domain_of, seed.child("traffic")),
             reference: Reference::new(&scenario, seed.child("traffic")),
             accounts: Accounts::new(&scenario, None),
             tally: Tally::default(),
@@ -143,7 +147,6 @@ impl Simulation {
             seed,
             scenario,
         };
-        new.warm(0.0);
         new.fill();
         Ok(new)
     }
@@ -233,24 +236,19 @@ impl Simulation {
             pool.cpu = allocatable.cpu_milli as f64 / 1000.0;
             pool.memory = allocatable.memory as f64;
         }
+        self.forecasting.look(seconds, now, snapshot);
         snapshot
     }
 
-    /// What HPAs and the extender read from now on. Capacity that was asked for and does not fit
-    /// into the budgets is asked of the provisioner by balloon pods, beside the warm share.
+    /// What HPAs and the extender read from now on. Balloon pods hold the capacity that is to be
+    /// kept warm.
     pub fn publish(&mut self, decision: &Decision) {
         self.published.clear();
         self.published.extend(decision.apps.iter().map(|app| app.replicas));
         self.published_at = self.seconds();
-        let mut unmet = 0.0;
-        for (app, decided) in self.apps.fixed.iter().zip(&decision.apps) {
+        for decided in &decision.apps {
             let shielded = decided.reasons.iter().any(Reason::is_shield);
             self.tally.shielded += u64::from(shielded);
-            if let (Some(asked), Some(given)) = (decided.proposed, decided.replicas)
-                && decided.reasons.iter().any(|reason| reason == Reason::Budget)
-            {
-                unmet += (asked - f64::from(given)).max(0.0) * app.cpu_request;
-            }
         }
         self.tally.decided += decision.apps.len() as u64;
         self.shares.clear();
@@ -262,20 +260,16 @@ impl Simulation {
             let emergency = safety::Settings::default().emergency_band;
             self.budgets = Some(Budgets::of(decision, emergency, until));
         }
-        self.warm(unmet);
+        self.warm(decision.warm_cores);
     }
 
-    /// Sets the capacity to be kept free on real nodes: the reserve, so that the shares of all
-    /// domains together cover what they use, the warm share, and cores that are wanted.
-    fn warm(&mut self, unmet_cores: f64) {
+    /// Spreads the capacity that is to be kept free on real nodes over the shared pools.
+    fn warm(&mut self, warm_cores: f64) {
         let shared = self.shared_cores();
         for (pool, home) in self.nodes.pools.iter().enumerate() {
             let cores = home.allocatable().cpu_milli as f64 / 1000.0;
             let part = if home.shared && shared > 0.0 { cores / shared } else { 0.0 };
-            let kept =
-                self.actuation.warm_share + if self.actuation.budgets { self.reserve } else { 0.0 };
-            let warm = kept * cores * f64::from(u8::from(home.shared));
-            self.provisioning.warm[pool] = ((warm + unmet_cores * part) * 1000.0) as i64;
+            self.provisioning.warm[pool] = (warm_cores * part * 1000.0) as i64;
         }
     }
 
@@ -337,7 +331,7 @@ impl Simulation {
             preempted: self.preempted,
             shares: &self.shares,
             reserve: self.reserve,
-            forecasts: &[],
+            forecasts: &self.telemetry.snapshot.forecasts,
             shared_cores,
         });
         for waves in &mut self.provisioning.waves {

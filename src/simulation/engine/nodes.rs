@@ -28,7 +28,7 @@ impl Room {
         Self {
             cpu: (spec.node_cpu * 1000.0) as i32,
             memory: (spec.node_memory_gib * 1024.0) as i32,
-            pods: spec.node_pods as i32,
+            pods: spec.node_pods.cast_signed(),
         }
     }
 
@@ -50,9 +50,10 @@ impl Room {
     }
 
     pub(super) const fn take(&mut self, other: Self, times: u32) {
-        self.cpu -= other.cpu * times as i32;
-        self.memory -= other.memory * times as i32;
-        self.pods -= other.pods * times as i32;
+        let times = times.cast_signed();
+        self.cpu -= other.cpu * times;
+        self.memory -= other.memory * times;
+        self.pods -= other.pods * times;
     }
 }
 
@@ -101,9 +102,9 @@ impl Pool {
     }
 
     /// The shelf of a node with this much free.
-    fn shelf(&self, room: Room) -> usize {
-        let part = i64::from(room.cpu.max(0)) * SHELVES as i64 / i64::from(self.node.cpu.max(1));
-        (part as usize).min(SHELVES)
+    fn shelf_of(&self, room: Room) -> usize {
+        let part = f64::from(room.cpu.max(0)) / f64::from(self.node.cpu.max(1));
+        ((part * SHELVES as f64) as usize).min(SHELVES)
     }
 
     /// Ready nodes, those with more free CPU first, to a shelf.
@@ -207,19 +208,19 @@ impl Nodes {
     fn shelve(&mut self, node: NodeId) {
         let at = node as usize;
         let pool = &mut self.pools[usize::from(self.pool_of[at])];
-        let shelf = pool.shelf(pool.rooms[self.place[at] as usize]);
-        self.shelf_place[at] = pool.shelves[shelf].len() as u32;
-        pool.shelves[shelf].push(node);
+        let level = pool.shelf_of(pool.rooms[self.place[at] as usize]);
+        self.shelf_place[at] = pool.shelves[level].len() as u32;
+        pool.shelves[level].push(node);
     }
 
     /// Takes a ready node off its shelf.
     fn unshelve(&mut self, node: NodeId) {
         let at = node as usize;
         let pool = &mut self.pools[usize::from(self.pool_of[at])];
-        let shelf = pool.shelf(pool.rooms[self.place[at] as usize]);
+        let level = pool.shelf_of(pool.rooms[self.place[at] as usize]);
         let place = self.shelf_place[at] as usize;
-        pool.shelves[shelf].swap_remove(place);
-        if let Some(&moved) = pool.shelves[shelf].get(place) {
+        pool.shelves[level].swap_remove(place);
+        if let Some(&moved) = pool.shelves[level].get(place) {
             self.shelf_place[moved as usize] = place as u32;
         }
     }
@@ -337,7 +338,7 @@ impl Nodes {
     /// when there are many (`percentageOfNodesToScore`); here it is always all.
     pub(super) fn find(&self, pool: usize, room: Room) -> Option<NodeId> {
         let home = &self.pools[pool];
-        let lowest = home.shelf(room);
+        let lowest = home.shelf_of(room);
         let shelves = home.shelves[lowest..].iter().rev();
         // The last of a shelf first: it is the one that was filled last.
         let mut nodes = shelves.flat_map(|shelf| shelf.iter().rev().copied());

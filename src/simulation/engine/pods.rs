@@ -49,7 +49,7 @@ type Timer = (u64, PodId, u32, Change);
 /// All pods on nodes, and their timers.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Pods {
-    pods: Vec<Pod>,
+    slots: Vec<Pod>,
     spare: Vec<PodId>,
     timers: BinaryHeap<Reverse<Timer>>,
 }
@@ -58,40 +58,37 @@ impl Pods {
     /// A pod that starts on a node.
     pub(super) fn add(&mut self, app: u32, node: NodeId) -> PodId {
         let phase = Phase::Starting;
-        match self.spare.pop() {
-            Some(id) => {
-                let generation = self.pods[id as usize].generation;
-                self.pods[id as usize] = Pod { app, node, phase, generation };
-                id
-            }
-            None => {
-                self.pods.push(Pod { app, node, phase, generation: 0 });
-                (self.pods.len() - 1) as PodId
-            }
+        if let Some(id) = self.spare.pop() {
+            let generation = self.slots[id as usize].generation;
+            self.slots[id as usize] = Pod { app, node, phase, generation };
+            id
+        } else {
+            self.slots.push(Pod { app, node, phase, generation: 0 });
+            (self.slots.len() - 1) as PodId
         }
     }
 
     pub(super) fn remove(&mut self, id: PodId) {
-        self.pods[id as usize].generation += 1;
+        self.slots[id as usize].generation += 1;
         self.spare.push(id);
     }
 
     pub(super) fn get(&self, id: PodId) -> Pod {
-        self.pods[id as usize]
+        self.slots[id as usize]
     }
 
     pub(super) fn set_phase(&mut self, id: PodId, phase: Phase) {
-        self.pods[id as usize].phase = phase;
+        self.slots[id as usize].phase = phase;
     }
 
     /// Forgets the timers of a pod: it starts anew.
     pub(super) fn restart(&mut self, id: PodId) {
-        self.pods[id as usize].generation += 1;
-        self.pods[id as usize].phase = Phase::Starting;
+        self.slots[id as usize].generation += 1;
+        self.slots[id as usize].phase = Phase::Starting;
     }
 
     pub(super) fn at(&mut self, seconds: f64, id: PodId, change: Change) {
-        let generation = self.pods[id as usize].generation;
+        let generation = self.slots[id as usize].generation;
         self.timers.push(Reverse(((seconds * 1000.0) as u64, id, generation, change)));
     }
 
@@ -103,7 +100,7 @@ impl Pods {
                 return None;
             }
             self.timers.pop();
-            if self.pods[id as usize].generation == generation {
+            if self.slots[id as usize].generation == generation {
                 return Some((at as f64 / 1000.0, id, change));
             }
         }

@@ -39,6 +39,20 @@ pub(super) fn as_announced(scenario: &Scenario) -> Scenario {
     Scenario { events: events.collect(), ..scenario.clone() }
 }
 
+/// Per app: the most replicas that its CPU target asks for under what is announced.
+pub(super) fn announced_peaks(scenario: &Scenario, seed: Seed) -> Vec<f64> {
+    let mut traffic = Traffic::new(&as_announced(scenario), seed);
+    let mut rps = vec![0.0; scenario.apps.len()];
+    let mut peaks = vec![0.0; scenario.apps.len()];
+    for look in 0..=(scenario.duration_seconds / EVERY) as u32 {
+        traffic.expected(f64::from(look) * EVERY, &mut rps);
+        for ((app, rps), peak) in scenario.apps.iter().zip(&rps).zip(&mut peaks) {
+            *peak = app.replicas_for(*rps).max(*peak);
+        }
+    }
+    peaks
+}
+
 impl Reference {
     pub(super) fn new(scenario: &Scenario, seed: Seed) -> Self {
         Self {

@@ -158,8 +158,12 @@ impl Simulation {
                     entry.back_off(now);
                     return before != Waiting::Unschedulable;
                 }
-                // Pods without a budget wait behind a scheduling gate and cost the scheduler nothing.
+                // Each is tried again by its back-off; low ones wait behind scheduling gates (component
+                // `gates`) and cost the scheduler nothing.
                 Attempt::Refused => {
+                    if self.apps.fixed[entry.app].class < Class::P2 {
+                        *attempts = (*attempts - f64::from(entry.count)).max(0.0);
+                    }
                     entry.why = Waiting::Refused;
                     entry.back_off(now);
                     return false;
@@ -243,7 +247,8 @@ impl Simulation {
     /// gone; meanwhile the room is its own (`nominatedNodeName`).
     fn preempt(&mut self, app: usize, now: f64) -> bool {
         let class = self.apps.fixed[app].class;
-        if class == Class::P3 {
+        // `preemptionPolicy: Never` in our PriorityClasses.
+        if class >= Class::P2 {
             return false;
         }
         let mut best: Option<(Class, usize, NodeId)> = None;

@@ -10,7 +10,7 @@ use crate::cluster::{
     App, AppId, AppState, Catalog, Fault, Freshness, Pool, Reading, Signal, SignalKind, Signals,
     Snapshot, Timestamp,
 };
-use crate::simulation::scenario::{HpaSpec, Range, Scenario, TelemetrySpec};
+use crate::simulation::scenario::{DomainSpec, HpaSpec, Range, Scenario, TelemetrySpec};
 use crate::simulation::{Draw, Seed};
 
 /// Length of a resource metrics sample, in seconds: metrics-server's resolution.
@@ -258,7 +258,7 @@ fn snapshot(scenario: &Scenario, specs: &[HpaSpec]) -> Snapshot {
     Snapshot {
         at: scenario.start,
         catalog: Arc::new(Catalog {
-            domains: scenario.domains.iter().map(|domain| domain.to_domain()).collect(),
+            domains: scenario.domains.iter().map(DomainSpec::to_domain).collect(),
             apps: apps.collect(),
         }),
         apps: states.collect(),
@@ -267,5 +267,6 @@ fn snapshot(scenario: &Scenario, specs: &[HpaSpec]) -> Snapshot {
             .iter()
             .map(|pool| Pool { name: pool.name.clone(), shared: pool.shared, ..Pool::default() })
             .collect(),
+        forecasts: Vec::new(),
     }
 }

@@ -18,11 +18,50 @@ pub struct Hpa {
     limits: Limits,
     up: ScaleRules,
     down: ScaleRules,
-    /// Stabilisation windows upwards and downwards, in seconds.
-    windows: (f64, f64),
-    recommendations: VecDeque<(f64, u32)>,
+    /// Whether it was ever synced.
+    synced: bool,
+    /// The lowest and the highest count asked for within the stabilisation windows upwards and
+    /// downwards.
+    lowest: Extreme,
+    highest: Extreme,
     added: Changes,
     removed: Changes,
+}
+
+/// The most extreme count of a window: one that a later count equals or outdoes never counts again
+/// and is forgotten.
+#[derive(Debug, Clone)]
+struct Extreme {
+    /// Length of the window, in seconds.
+    seconds: f64,
+    /// Whether the first count is more extreme than the second.
+    outdoes: fn(u32, u32) -> bool,
+    /// When each count was asked for, the oldest and most extreme first.
+    asked: VecDeque<(f64, u32)>,
+}
+
+impl Extreme {
+    const fn new(seconds: f64, outdoes: fn(u32, u32) -> bool) -> Self {
+        Self { seconds, outdoes, asked: VecDeque::new() }
+    }
+
+    /// The most extreme of `count` and what was asked for within the window.
+    fn with(&mut self, now: f64, count: u32) -> u32 {
+        while self.asked.front().is_some_and(|(at, _)| now - at >= self.seconds) {
+            self.asked.pop_front();
+        }
+        match self.asked.front() {
+            Some(&(_, extreme)) if (self.outdoes)(extreme, count) => extreme,
+            _ => count,
+        }
+    }
+
+    fn remember(&mut self, now: f64, count: u32) {
+        while self.asked.back().is_some_and(|&(_, other)| !(self.outdoes)(other, count)) {
+            self.asked.pop_back();
+        }
+        self.asked.push_back((now, count));
+    }
 }
 
 /// What was changed in one direction: when and by how much.
@@ -63,13 +102,17 @@ impl Hpa {
         let down = spec.scale_down.stabilization_seconds;
         Self {
             limits: Limits { min: spec.min_replicas, max: spec.max_replicas },
-            windows: (
+            synced: false,
+            lowest: Extreme::new(
                 spec.scale_up.stabilization_seconds.unwrap_or(0.0),
+                |one, other| one < other,
+            ),
+            highest: Extreme::new(
                 down.unwrap_or(controller.downscale_stabilization_seconds),
+                |one, other| one > other,
             ),
             up: spec.scale_up.clone(),
             down: spec.scale_down.clone(),
-            recommendations: VecDeque::new(),
             added: Changes::new(&spec.scale_up),
             removed: Changes::new(&spec.scale_down),
         }
@@ -85,8 +128,8 @@ impl Hpa {
     /// One sync at `now` (seconds, never going back): the replicas to set, given those that stand
     /// and what the metrics ask for (`None`: no valid answer). Remembers what it changed.
     pub fn sync(&mut self, now: f64, current: u32, asked: Option<u32>) -> u32 {
-        if self.recommendations.is_empty() {
-            self.recommendations.push_back((now, current));
+        if !std::mem::replace(&mut self.synced, true) {
+            self.remember(now, current);
         }
         let replicas = if current == 0 && self.limits.min != 0 {
             0
@@ -110,22 +153,15 @@ impl Hpa {
 
     /// The asked count, held back by what was asked within the windows.
     fn stabilise(&mut self, now: f64, current: u32, asked: u32) -> u32 {
-        let longest = self.windows.0.max(self.windows.1);
-        while self.recommendations.front().is_some_and(|(at, _)| now - at >= longest) {
-            self.recommendations.pop_front();
-        }
-        let (mut up, mut down) = (asked, asked);
-        for (at, count) in &self.recommendations {
-            if now - at < self.windows.0 {
-                up = up.min(*count);
-            }
-            if now - at < self.windows.1 {
-                down = down.max(*count);
-            }
-        }
+        let (up, down) = (self.lowest.with(now, asked), self.highest.with(now, asked));
         // What was asked is remembered, not what comes of it.
-        self.recommendations.push_back((now, asked));
+        self.remember(now, asked);
         current.max(up).min(down)
+    }
+
+    fn remember(&mut self, now: f64, count: u32) {
+        self.lowest.remember(now, count);
+        self.highest.remember(now, count);
     }
 
     /// The wanted count within what the policies and the bounds allow now.

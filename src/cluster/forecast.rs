@@ -1,0 +1,66 @@
+//! Traffic that is expected of a domain.
+
+use serde::{Deserialize, Serialize};
+
+use super::Timestamp;
+
+/// What is expected of one domain, in requests per second.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Forecast {
+    /// When it was made.
+    pub at: Timestamp,
+    /// Traffic at that time, smoothed.
+    pub level: f64,
+    /// Quantiles ([`Self::QUANTILES`], rising) per horizon ([`Self::HORIZONS`]).
+    pub ahead: [[f64; Forecast::QUANTILES.len()]; Forecast::HORIZONS.len()],
+}
+
+impl Forecast {
+    /// How far ahead it looks, in seconds: 5, 15 and 30 min (`system.md` 2.3).
+    pub const HORIZONS: [f64; 3] = [300.0, 900.0, 1800.0];
+
+    /// Which quantiles it gives: p10, p50, p80, p90.
+    pub const QUANTILES: [f64; 4] = [0.1, 0.5, 0.8, 0.9];
+
+    /// The highest p80 from its making to `lead_seconds` later, over the level: above 1 where
+    /// traffic is expected to grow, never below. Lines join the horizons. `None` without a level.
+    #[must_use]
+    pub fn growth(&self, lead_seconds: f64) -> Option<f64> {
+        let mut peak = self.level;
+        let (mut before, mut from) = (0.0, self.level);
+        for (horizon, [_, _, p80, _]) in Self::HORIZONS.into_iter().zip(self.ahead) {
+            if before >= lead_seconds {
+                break;
+            }
+            let part = ((lead_seconds - before) / (horizon - before)).min(1.0);
+            peak = peak.max(from + (p80 - from) * part);
+            (before, from) = (horizon, p80);
+        }
+        let growth = peak / self.level;
+        (self.level > 0.0 && growth.is_finite()).then_some(growth)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn growth_is_that_of_the_highest_p80_within_the_lead() {
+        let quantiles = |p80| [1.0, 2.0, p80, 500.0];
+        let forecast = Forecast {
+            at: Timestamp::default(),
+            level: 100.0,
+            ahead: [quantiles(200.0), quantiles(140.0), quantiles(260.0)],
+        };
+        for (lead, expected) in
+            [(0.0, 1.0), (150.0, 1.5), (300.0, 2.0), (900.0, 2.0), (1800.0, 2.6), (9e9, 2.6)]
+        {
+            assert_eq!(forecast.growth(lead), Some(expected), "{lead} s");
+        }
+        let falling = Forecast { ahead: [quantiles(50.0); 3], ..forecast };
+        assert_eq!(falling.growth(900.0), Some(1.0));
+        assert_eq!(Forecast { level: 0.0, ..forecast }.growth(900.0), None);
+        assert_eq!(Forecast { level: f64::NAN, ..forecast }.growth(900.0), None);
+    }
+}

@@ -1,0 +1,83 @@
+//! The forecaster that stands beside every policy. It knows what history and the calendar would
+//! have taught: the patterns and the announced events, never the others.
+
+use super::reference::as_announced;
+use crate::cluster::{Forecast, SignalKind, Snapshot, Timestamp};
+use crate::forecast::{Profile, SeasonalProfile};
+use crate::simulation::scenario::Scenario;
+use crate::simulation::{Seed, Traffic};
+
+/// Time between two forecasts, and between two values of the profile, in seconds.
+const EVERY: f64 = 60.0;
+
+/// A domain is observed while at least this share of its apps has an answer without a fault.
+const OBSERVED_SHARE: f64 = 0.5;
+
+/// The forecaster and when it is asked next.
+#[derive(Debug, Clone)]
+pub(super) struct Forecasting {
+    forecaster: SeasonalProfile,
+    next: f64,
+}
+
+impl Forecasting {
+    pub(super) fn new(scenario: &Scenario, domain_of: &[usize], seed: Seed) -> Self {
+        let mut traffic = Traffic::new(&as_announced(scenario), seed);
+        let furthest = Forecast::HORIZONS.into_iter().fold(0.0, f64::max);
+        let count = ((scenario.duration_seconds + furthest) / EVERY).ceil() as usize + 1;
+        let mut series = vec![vec![0.0; count]; scenario.domains.len()];
+        let mut rps = vec![0.0; scenario.apps.len()];
+        for step in 0..count {
+            traffic.expected(step as f64 * EVERY, &mut rps);
+            for (domain, rps) in domain_of.iter().zip(&rps) {
+                series[*domain][step] += rps;
+            }
+        }
+        let profile = Profile::new(scenario.start, EVERY, series);
+        Self { forecaster: SeasonalProfile::new(profile), next: 0.0 }
+    }
+
+    /// Brings the forecasts of the snapshot up to `now`, from the traffic that it shows.
+    pub(super) fn look(&mut self, seconds: f64, now: Timestamp, snapshot: &mut Snapshot) {
+        if seconds < self.next {
+            return;
+        }
+        self.next = seconds + EVERY;
+        let made = self.forecaster.forecast(&observed(snapshot), now);
+        // Without a new one the last one stands and grows old.
+        snapshot.forecasts.resize(made.len(), None);
+        for (known, made) in snapshot.forecasts.iter_mut().zip(made) {
+            *known = made.or(*known);
+        }
+    }
+}
+
+/// Traffic per domain as telemetry shows it, and its mean age; an answer that is missing counts
+/// with the one before.
+fn observed(snapshot: &Snapshot) -> Vec<Option<(Timestamp, f64)>> {
+    #[derive(Clone, Default)]
+    struct Sum {
+        apps: f64,
+        whole: f64,
+        rps: f64,
+        seconds: f64,
+    }
+    let mut sums = vec![Sum::default(); snapshot.catalog.domains.len()];
+    for (app, state) in snapshot.catalog.apps.iter().zip(&snapshot.apps) {
+        let (sum, signal) = (&mut sums[app.domain], &state.signals[SignalKind::Rps]);
+        sum.apps += 1.0;
+        if let Some(reading) = signal.reading {
+            sum.rps += reading.value;
+            if signal.fault.is_none() {
+                sum.whole += 1.0;
+                sum.seconds += reading.at.as_seconds();
+            }
+        }
+    }
+    sums.into_iter()
+        .map(|sum| {
+            let seen = sum.whole > 0.0 && sum.whole >= OBSERVED_SHARE * sum.apps;
+            seen.then(|| (Timestamp::from_seconds(sum.seconds / sum.whole), sum.rps))
+        })
+        .collect()
+}
