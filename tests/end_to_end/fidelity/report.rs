@@ -11,7 +11,7 @@ const CLOSE: f64 = 0.05;
 /// Rows of the table of the course, and apps that are shown singly.
 const SHOWN: (usize, usize) = (24, 8);
 
-/// Why the two sides cannot agree wholly: reasons, not measurements.
+/// Why the two sides cannot agree wholly. Only the last was measured; the others are reasons.
 const WHY: &str = "\
 What the two sides cannot share:
 
@@ -25,6 +25,11 @@ What the two sides cannot share:
   that waits holds back the HPA of its app, so that the same total is divided otherwise.
 - **Sync phases.** Each HPA has its own moment in the period on both sides, and they are not the
   same. The real period is a little longer, because it begins when the last sync has ended.
+- **A pod without a sample.** Real pods run for a while before metrics-server knows them, and on the
+  way down the HPA takes such a pod for wholly busy: one sync that meets it makes it stand still
+  for a stabilisation window. The simulator has no such pods. Here the twin gives a sample to
+  every pod that runs; when it did not, for up to a step, the real apps kept up to a fifth more
+  pods for five minutes after the sale.
 ";
 
 /// Both sides, step by step.

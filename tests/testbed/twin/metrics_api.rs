@@ -13,7 +13,7 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use super::lock;
-use super::state::{Pod, PodLoad, State};
+use super::state::{Pod, PodLoad, Running, State};
 
 /// The path of the group.
 const GROUP: &str = "/apis/metrics.k8s.io/v1beta1";
@@ -59,7 +59,8 @@ async fn pods(
         .values()
         .filter(|pod| pod.namespace == namespace && matches(&wanted, &pod.labels))
         .filter_map(|pod| Some((pod, state.apps.get(&(namespace.clone(), pod.workload.clone()))?)))
-        .filter_map(|(pod, app)| Some(item(pod, app.pods.get(&pod.name)?, at)))
+        .filter(|(pod, _)| pod.running)
+        .map(|(pod, app)| item(pod, app, at))
         .collect();
     Json(json!({
         "kind": "PodMetricsList",
@@ -70,11 +71,20 @@ async fn pods(
     .into_response()
 }
 
-/// How much older the sample of a pod is that was not seen at work yet: it is one from its start,
-/// as a kubelet has it, so that the HPA knows better than to count it.
+/// How much older the sample of a pod is that was not seen at work for a whole step: it is one from
+/// its start, as a kubelet has it, so that the HPA knows better than to count it.
 const FROM_ITS_START: jiff::SignedDuration = jiff::SignedDuration::from_secs(10);
 
-fn item(pod: &Pod, load: &PodLoad, at: jiff::Timestamp) -> Value {
+/// The sample of a pod that runs. Without one, the HPA would take it for busy on the way down, and
+/// stand still for a whole stabilisation window.
+fn item(pod: &Pod, app: &Running, at: jiff::Timestamp) -> Value {
+    let started = PodLoad {
+        measured_cpu: app.app.service.idle_cpu,
+        memory: app.app.base_memory,
+        unseen: true,
+        ..PodLoad::default()
+    };
+    let load = app.pods.get(&pod.name).unwrap_or(&started);
     let at = if load.unseen { at - FROM_ITS_START } else { at };
     json!({
         "metadata": {"name": pod.name, "namespace": pod.namespace, "labels": pod.labels},
