@@ -5,7 +5,7 @@
 //! What is left is that an app which keeps its promise in a step has at least the cores on nodes
 //! that its requests of this step need. So it is paid for where it costs least.
 
-use super::staffing::{Callees, Staffing};
+use super::staffing::Staffing;
 use crate::simulation::scenario::Scenario;
 use crate::simulation::{Seed, Traffic};
 
@@ -26,7 +26,7 @@ impl Bound {
     pub fn new(scenario: &Scenario, seed: Seed) -> Self {
         let step = scenario.step_seconds;
         let mut traffic = Traffic::new(scenario, seed.child("traffic"));
-        let mut staffing = Staffing::new(scenario, 1.0, Callees::Idle, step);
+        let mut staffing = Staffing::new(scenario);
         let mut offered = vec![0.0; scenario.apps.len()];
         let mut needed = vec![None; scenario.apps.len()];
         let nodes = scenario.pools.iter();

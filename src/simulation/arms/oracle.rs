@@ -1,24 +1,26 @@
 //! The achievable clairvoyant: it knows the traffic that comes and the faults of the cloud, and
 //! acts through the same HPAs, scheduler, budgets and provisioner as every policy.
 //!
-//! Every app has the pods that the queue model asks for between now and the time that a new pod
-//! takes; nodes are asked for as far ahead as they take to come, past stalls of the cloud.
+//! Every app has the pods that its CPU target asks for at the most between now and the time that a
+//! new pod takes; nodes are asked for as far ahead as they take to come, past stalls of the cloud.
 
 use std::collections::VecDeque;
 
-use super::staffing::{Callees, Staffing};
 use crate::cluster::{Snapshot, Timestamp};
-use crate::observation::Observation;
+use crate::observation::{AppObservation, Observation};
 use crate::policy::budget::{self, Claim};
 use crate::policy::{AppProposal, Policy, Proposal, Reason, Reasons};
 use crate::simulation::scenario::{AppSpec, FaultKind, LogNormalSpec, Provisioner, Scenario};
 use crate::simulation::{Seed, Traffic};
 
-/// Part of the promise that it aims at: pods are not all at full speed, and queues not empty.
-const PART: f64 = 0.85;
+/// The most that it adds for callers who try again, as a multiple.
+const AGAIN_LIMIT: f64 = 3.0;
 
-/// It sizes apps for traffic that keeps on for so many seconds, so that no queue builds up.
-const STEADY: f64 = 600.0;
+/// A pod that is needed again within so many seconds stays.
+const KEPT: f64 = 600.0;
+
+/// Nodes stay until this part of them is too many: pods that move start cold.
+const SURPLUS: f64 = 0.1;
 
 /// Room beyond the requests that pods need because they do not fill nodes to the brim.
 const PACKING: f64 = 1.04;
@@ -35,20 +37,21 @@ pub struct Oracle {
     start: Timestamp,
     step_seconds: f64,
     traffic: Traffic,
-    staffing: Staffing,
-    requests: Vec<f64>,
+    apps: Vec<AppSpec>,
+    /// Part of the pods that consolidation may take away for a while; one it always may.
+    away: f64,
     /// Steps that a new pod of each app takes.
     lead: Vec<usize>,
     longest: usize,
     /// Per step: when nodes that are asked for then are there, in seconds.
     arrival: Vec<f64>,
-    /// Pods that each app needs, from step `first` on.
+    /// Requests per second and pods that each app needs, from step `first` on.
     first: usize,
+    coming: VecDeque<Vec<f64>>,
     needed: VecDeque<Vec<u32>>,
     /// Pods to be asked for from step `first` on, and their cores.
     asked: VecDeque<(Vec<u32>, f64)>,
     offered: Vec<f64>,
-    scratch: Vec<Option<u32>>,
 }
 
 impl Oracle {
@@ -59,22 +62,22 @@ impl Oracle {
         let lead: Vec<usize> = scenario
             .apps
             .iter()
-            .map(|app| (pod_lead(scenario, app) / step).ceil() as usize)
+            .map(|app| (pod_lead(scenario, app).max(KEPT) / step).ceil() as usize)
             .collect();
         Self {
             start: scenario.start,
             step_seconds: step,
             traffic: Traffic::new(scenario, seed.child("traffic")),
-            staffing: Staffing::new(scenario, PART, Callees::Staffed, STEADY),
-            requests: scenario.apps.iter().map(|app| app.cpu_request).collect(),
+            apps: scenario.apps.clone(),
             longest: lead.iter().copied().max().unwrap_or(0),
             lead,
+            away: scenario.constants.max_unavailable.clamp(0.0, 0.9),
             arrival: arrivals(scenario),
             first: 0,
+            coming: VecDeque::new(),
             needed: VecDeque::new(),
             asked: VecDeque::new(),
             offered: vec![0.0; scenario.apps.len()],
-            scratch: vec![None; scenario.apps.len()],
         }
     }
 
@@ -91,6 +94,7 @@ impl Oracle {
     fn look(&mut self, now: usize, last: usize) {
         while self.first < now {
             self.first += 1;
+            self.coming.pop_front();
             self.needed.pop_front();
             self.asked.pop_front();
         }
@@ -101,37 +105,34 @@ impl Oracle {
                 self.step_seconds,
                 &mut self.offered,
             );
-            self.staffing.needed(&self.offered, &mut self.scratch);
-            // Where no number suffices, what sufficed last is as good as any.
-            let before = self.needed.back();
-            let pods =
-                self.scratch.iter().enumerate().map(|(app, pods)| {
-                    pods.or_else(|| before.map(|before| before[app])).unwrap_or(1)
-                });
-            let pods = pods.collect();
+            let each = self.apps.iter().zip(&self.offered);
+            let pods = each.map(|(app, rps)| app.replicas_for(*rps) as u32).collect();
             self.needed.push_back(pods);
+            self.coming.push_back(self.offered.clone());
         }
         while self.first + self.asked.len() <= last {
             let begin = self.asked.len();
             let pods: Vec<u32> = (0..self.lead.len())
                 .map(|app| {
                     let window = self.needed.range(begin..=begin + self.lead[app]);
-                    window.map(|needed| needed[app]).max().unwrap_or(1)
+                    let most = window.map(|needed| needed[app]).max().unwrap_or(1);
+                    ((f64::from(most) / (1.0 - self.away)).ceil() as u32).max(most + 1)
                 })
                 .collect();
-            let each = pods.iter().zip(&self.requests);
-            let cores = each.map(|(pods, request)| f64::from(*pods) * request).sum();
+            let each = pods.iter().zip(&self.apps);
+            let cores = each.map(|(pods, app)| f64::from(*pods) * app.cpu_request).sum();
             self.asked.push_back((pods, cores));
         }
     }
 }
 
 impl Policy for Oracle {
-    fn propose(&mut self, snapshot: &Snapshot, _: &Observation, now: Timestamp) -> Proposal {
+    fn propose(&mut self, snapshot: &Snapshot, seen: &Observation, now: Timestamp) -> Proposal {
         let step = (now.seconds_since(self.start) / self.step_seconds).round().max(0.0) as usize;
         let last = self.horizon(step);
         self.look(step, last);
         let Some((pods, _)) = self.asked.front() else { return Proposal::default() };
+        let Some(offered) = self.coming.front() else { return Proposal::default() };
         let capacity = snapshot.shared_cpu().max(1e-9);
         let mut claims: Vec<Claim> = snapshot
             .catalog
@@ -148,8 +149,10 @@ impl Policy for Oracle {
         let mut standing = 0.0;
         let apps = snapshot.catalog.apps.iter().zip(&snapshot.apps).zip(pods);
         let apps = apps
-            .map(|((app, state), pods)| {
-                let pods = f64::from((*pods).max(app.min_replicas));
+            .zip(seen.apps.iter().zip(offered))
+            .map(|(((app, state), pods), (seen, offered))| {
+                let pods = f64::from(*pods) * again(seen, *offered);
+                let pods = pods.max(f64::from(app.min_replicas));
                 claims[app.domain].demand += pods * state.cpu_request / capacity;
                 standing += f64::from(state.spec_replicas) * state.cpu_request;
                 let reasons: Reasons = [Reason::Traffic].into_iter().collect();
@@ -159,13 +162,25 @@ impl Policy for Oracle {
         for claim in &mut claims {
             claim.headroom = claim.demand * HEADROOM;
         }
-        let peak = self.asked.iter().map(|(_, cores)| *cores).fold(0.0, f64::max);
+        let peak = self.asked.iter().map(|(_, cores)| *cores).fold(0.0, f64::max) * PACKING;
+        let kept =
+            if peak < capacity && peak > capacity * (1.0 - SURPLUS) { capacity } else { peak };
         Proposal {
             apps,
             shares: budget::divide(&claims, 0.0),
             reserve: 0.0,
-            warm_cores: (peak * PACKING - standing).max(0.0),
+            warm_cores: (kept - standing).max(0.0),
         }
+    }
+}
+
+/// What callers who try again add to what is offered, as a factor, once a promise is broken: an
+/// overload that is there keeps itself alive by them.
+fn again(seen: &AppObservation, offered: f64) -> f64 {
+    let broken = [seen.latency_ratio, seen.error_ratio].into_iter().flatten().any(|it| it > 1.0);
+    match seen.rps {
+        Some(rps) if broken && offered > 0.0 => (rps / offered).clamp(1.0, AGAIN_LIMIT),
+        _ => 1.0,
     }
 }
 

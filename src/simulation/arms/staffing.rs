@@ -1,4 +1,4 @@
-//! How many pods each app needs to keep its promise, by the queue model.
+//! How many pods each app needs at the least to keep its promise in one step, by the queue model.
 
 use crate::cluster::Slo;
 use crate::simulation::calls::Calls;
@@ -8,22 +8,12 @@ use crate::simulation::scenario::Scenario;
 /// So many pods that nobody waits.
 const IDLE: u32 = 1_000_000_000;
 
-/// What callers find at the apps that they call inline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Callees {
-    /// The pods that these need.
-    Staffed,
-    /// More pods than anybody could have.
-    Idle,
-}
-
 /// Sizes apps, step by step.
 #[derive(Debug, Clone)]
 pub(super) struct Staffing {
     apps: Vec<Station>,
     calls: Calls,
-    callees: Callees,
-    /// How long what is offered keeps on, in seconds.
+    /// Length of a step, in seconds.
     seconds: f64,
     /// Pods of each app in the last step: where the search begins.
     last: Vec<u32>,
@@ -32,16 +22,14 @@ pub(super) struct Staffing {
 #[derive(Debug, Clone)]
 struct Station {
     service: Service,
-    /// What is promised, with the margin.
     slo: Slo,
     call_share: f64,
     most: u32,
 }
 
 impl Staffing {
-    /// Sizes that keep this part of the promises for so many seconds of the same traffic: 1 keeps
-    /// them just.
-    pub(super) fn new(scenario: &Scenario, part: f64, callees: Callees, seconds: f64) -> Self {
+    /// For the apps of a checked scenario.
+    pub(super) fn new(scenario: &Scenario) -> Self {
         let calls = Calls::new(scenario);
         let mut weights = vec![0.0; scenario.domains.len()];
         for (domain, members) in calls.members.iter().enumerate() {
@@ -49,13 +37,9 @@ impl Staffing {
         }
         let stations = scenario.apps.iter().map(|app| {
             let domain = scenario.domain(&app.domain).unwrap_or(0);
-            let slo = scenario.domains[domain].to_domain().slo;
             Station {
                 service: Service::of(app),
-                slo: Slo {
-                    p99_seconds: slo.p99_seconds * part,
-                    error_ratio: slo.error_ratio * part,
-                },
+                slo: scenario.domains[domain].to_domain().slo,
                 call_share: if weights[domain] > 0.0 {
                     app.call_weight / weights[domain]
                 } else {
@@ -65,11 +49,13 @@ impl Staffing {
             }
         });
         let apps: Vec<Station> = stations.collect();
-        Self { last: vec![1; apps.len()], apps, calls, callees, seconds }
+        Self { last: vec![1; apps.len()], apps, calls, seconds: scenario.step_seconds }
     }
 
-    /// The least pods with which each app keeps its promise, beginning without a queue, when `offered` requests per second arrive, all at full speed; `None` where not even the
-    /// HPA's upper bound suffices. At least 1: an app without a ready pod is in breach.
+    /// The least pods with which each app keeps its promise when `offered` requests per second
+    /// arrive: all at full speed, without a queue at the beginning, with callees that never let
+    /// anybody wait. `None` where not even the HPA's upper bound suffices; at least 1, because an
+    /// app without a ready pod is in breach.
     pub(super) fn needed(&mut self, offered: &[f64], out: &mut [Option<u32>]) {
         for &domain in &self.calls.order {
             let downstream = self.calls.of(domain);
@@ -81,10 +67,7 @@ impl Staffing {
                 out[app] =
                     least(|pods| station.keeps(&outcome(pods)), self.last[app], station.most);
                 self.last[app] = out[app].unwrap_or(station.most);
-                let seen = outcome(match self.callees {
-                    Callees::Staffed => self.last[app],
-                    Callees::Idle => IDLE,
-                });
+                let seen = outcome(IDLE);
                 if seen.mean_seconds.is_finite() {
                     answer.seconds += station.call_share * seen.mean_seconds;
                     answer.variance += station.call_share * seen.variance;
