@@ -115,7 +115,8 @@ impl Slo {
     /// sqrt(1 - r) up to r = 1, -(r - 1) beyond, r at most 2. NaN (no request) is r = 0.
     #[must_use]
     pub fn adherence(&self, p99_seconds: f64) -> f64 {
-        let ratio = (p99_seconds / self.p99_seconds).max(0.0).min(2.0);
+        let ratio = p99_seconds / self.p99_seconds;
+        let ratio = if ratio.is_nan() { 0.0 } else { ratio.clamp(0.0, 2.0) };
         if ratio <= 1.0 { (1.0 - ratio).sqrt() } else { 1.0 - ratio }
     }
 }

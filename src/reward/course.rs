@@ -44,8 +44,11 @@ pub fn soldier_course(
 /// One value of a row.
 type Measure<'a> = (String, Box<dyn Fn(&Row) -> f64 + 'a>);
 
-fn course(timeline: &Timeline, paid: &[Vec<(&'static str, f64)>]) -> Result<Course, String> {
-    let minutes: Vec<(&[Row], &Vec<(&'static str, f64)>)> = minutes(timeline)?
+/// The terms of one minute.
+type Paid = Vec<(&'static str, f64)>;
+
+fn course(timeline: &Timeline, paid: &[Paid]) -> Result<Course, String> {
+    let minutes: Vec<(&[Row], &Paid)> = minutes(timeline)?
         .zip(paid)
         .filter(|(rows, _)| rows.iter().all(|row| row.counted))
         .collect();

@@ -109,8 +109,7 @@ pub(super) fn effective_samples(count: usize, own: &[f64], other: &[f64]) -> f64
 /// 1982): values of one batch of `batch` belong together, batches are independent. What is no
 /// number is left out; `None` below three whole batches.
 pub(super) fn mean_and_error(values: &[f64], batch: usize) -> Option<(f64, f64)> {
-    let means: Vec<f64> =
-        values.chunks_exact(batch.max(1)).filter_map(|values| mean(values)).collect();
+    let means: Vec<f64> = values.chunks_exact(batch.max(1)).filter_map(mean).collect();
     let count = means.len() as f64;
     let mean = mean(&means).filter(|_| means.len() >= 3)?;
     let variance = means.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0);
