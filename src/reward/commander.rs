@@ -90,9 +90,9 @@ pub(super) fn paid_cores(timeline: &Timeline, rows: &[Row]) -> f64 {
 /// How far a domain is from its promise, 0 to 1: the excess of p99 over the SLO or of errors over
 /// their budget, whichever is larger.
 pub(super) fn degradation(domain: &DomainRow, error_budget: f64) -> f64 {
-    // Without a budget any error is too many; `max` leaves out what is not a number (0 of 0).
+    // Without a budget any error is too many, and none is none: `max` leaves out what is no number.
     let errors = domain.error_ratio / error_budget;
-    (domain.p99_ratio - 1.0).max(errors - 1.0).max(0.0).clamp(0.0, 1.0)
+    [domain.p99_ratio - 1.0, errors - 1.0].into_iter().fold(0.0, f64::max).min(1.0)
 }
 
 /// Of the domain for which it is largest, mean over the rows.

@@ -44,7 +44,7 @@ pub fn soldier_course(
 /// One value of a row.
 type Measure<'a> = (String, Box<dyn Fn(&Row) -> f64 + 'a>);
 
-/// The terms of one minute and what each pays.
+/// The terms of one minute.
 type Paid = Vec<(&'static str, f64)>;
 
 fn course(timeline: &Timeline, paid: &[Paid]) -> Result<Course, String> {

@@ -42,11 +42,14 @@ pub struct Point {
 }
 
 impl Front {
-    /// The point whose cost is nearest to that of `hpa`.
+    /// The knee: the point whose cost and breach minutes, each as a multiple of those of `hpa`, have
+    /// the least sum.
     #[must_use]
-    pub fn nearest(&self) -> Option<&Point> {
-        let away = |point: &Point| (point.core_hours - self.hpa_core_hours).abs();
-        self.points.iter().min_by(|one, other| away(one).total_cmp(&away(other)))
+    pub fn knee(&self) -> Option<&Point> {
+        let sum = |point: &Point| {
+            point.core_hours / self.hpa_core_hours + point.breach_minutes / self.hpa_breach_minutes
+        };
+        self.points.iter().min_by(|one, other| sum(one).total_cmp(&sum(other)))
     }
 }
 

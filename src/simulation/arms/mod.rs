@@ -112,7 +112,7 @@ pub fn arm(name: &str) -> Option<Arm> {
     let front = frozen::front(base);
     let point = match number {
         Some(number) => Some(front?.points.get(number.checked_sub(1)?)?),
-        None => front.and_then(frozen::Front::nearest),
+        None => front.and_then(frozen::Front::knee),
     };
     let searched = point.and_then(|point| search::build(base, &point.constants));
     Some(Arm { name: name.to_owned(), ..searched.unwrap_or(plain) })

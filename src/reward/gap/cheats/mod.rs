@@ -151,11 +151,11 @@ fn report([own, rule]: &[Course; 2]) -> Report {
 
 #[test]
 fn the_honest_are_not_flagged() {
-    for (world, policy) in
-        [(TOY, Policy::Rule), (TOY, Policy::Forecaster), (SIMULATOR, Policy::Rule)]
-    {
-        let report = report(&world.played(policy, 1, nothing));
-        assert!(report.flags.is_empty(), "{policy:?}: {report}");
+    for world in [TOY, SIMULATOR] {
+        for policy in [Policy::Rule, Policy::Forecaster] {
+            let report = report(&world.played(policy, 1, nothing));
+            assert!(report.flags.is_empty(), "{policy:?}: {report}");
+        }
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) fn run(policy: Policy, seed: Seed) -> Timeline {
         let start = 2400.0 + 1600.0 * f64::from(number) + late;
         format!(
             "  - {{name: surge, kind: surge, reach: {{domains: [{domain}]}}, startSeconds: {start}, \
-             rampSeconds: 90, holdSeconds: 600, decaySeconds: 300, factor: 2}}\n"
+             announcedSeconds: {start}, rampSeconds: 90, holdSeconds: 600, decaySeconds: 300, factor: 2}}\n"
         )
     });
     let text: String = std::iter::once(SCENARIO.to_owned()).chain(surges).collect();
@@ -46,10 +46,12 @@ pub(super) fn run(policy: Policy, seed: Seed) -> Timeline {
     let arm = arms::arm("rules").unwrap();
     let mut simulation =
         Simulation::new(Arc::clone(&scenario), &arm.actuation, seed).unwrap().with_timeline(60.0);
+    let led = if policy == Policy::Forecaster { 300.0 } else { 0.0 };
+    let rule = rules::Settings { forecast_lead_seconds: led, ..rules::Settings::default() };
     let mut pilot = Pilot::new(
         observation::Settings::default(),
         simulation.freshness(),
-        Box::new(Bent { rule: Rules::new(rules::Settings::default()), policy, steps: 0 }),
+        Box::new(Bent { rule: Rules::new(rule), policy, steps: 0 }),
         safety::Settings::default(),
         1,
     );
