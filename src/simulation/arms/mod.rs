@@ -10,7 +10,7 @@
 //! | `oracle` | a planner that knows the future, through the same controllers and nodes |
 //!
 //! The constants of `hpa-tuned`, `rules` and `rules+forecast` come from a recorded search
-//! ([`frozen`]). A name alone is the point of its front whose cost is nearest to that of `hpa`;
+//! ([`frozen`]). A name alone is the knee of its front;
 //! `rules@3` is the third point, so that a policy can be compared with the one at its own cost.
 
 mod bound;
