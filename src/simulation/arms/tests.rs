@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use super::bound::Bound;
 use super::*;
 use crate::simulation::scenario::{families, read};
 use crate::simulation::{Run, simulate};
@@ -67,10 +68,10 @@ fn the_frozen_file_holds_a_front_of_each_searched_baseline() {
             let built = search::build(&front.policy, &point.constants);
             assert_eq!(arm(&name), built.map(|arm| Arm { name: name.clone(), ..arm }), "{name}");
         }
-        let nearest = front.nearest().unwrap();
+        let knee = front.knee().unwrap();
         assert_eq!(
             arm(&front.policy).map(|arm| arm.planner),
-            search::build(&front.policy, &nearest.constants).map(|arm| arm.planner)
+            search::build(&front.policy, &knee.constants).map(|arm| arm.planner)
         );
     }
 }
