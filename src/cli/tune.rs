@@ -11,8 +11,8 @@ use anyhow::{Context as _, bail};
 use clap::Parser;
 use serde::{Deserialize, Serialize};
 
-use super::evaluate::store::Fingerprint;
-use super::evaluate::{command, work};
+use super::jobs;
+use super::provenance::{Fingerprint, command};
 use crate::evaluation::pareto;
 use crate::simulation::arms::frozen::{Front, Point};
 use crate::simulation::arms::search::{self, Constants, TUNABLE};
@@ -87,7 +87,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let missing: Vec<usize> = (begin..args.trials.min(begin + ROUND))
             .filter(|number| trials.iter().all(|trial| trial.number != *number))
             .collect();
-        let made = work::all(&missing, args.jobs, |number| {
+        let made = jobs::all(&missing, args.jobs, |number| {
             let near = parents.get(number % parents.len().max(1));
             let (constants, arm) =
                 drawn(&args.policy, *number, near.map(|trial| &trial.constants))?;
@@ -104,7 +104,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
             file.write_all(format!("{line}\n").as_bytes())
                 .with_context(|| format!("cannot write {}", args.out.display()))?;
-            Ok(work::Done { what: trial, reused: false })
+            Ok(jobs::Done { what: trial, reused: false })
         })?;
         trials.extend(made);
         trials.sort_by_key(|trial| trial.number);

@@ -111,6 +111,12 @@ pub struct Slo {
 }
 
 impl Slo {
+    /// Whether a 99th percentile in seconds (NaN without traffic) or a share of failures breaks it.
+    #[must_use]
+    pub fn is_broken_by(&self, p99_seconds: f64, error_ratio: f64) -> bool {
+        p99_seconds > self.p99_seconds || error_ratio > self.error_ratio
+    }
+
     /// How well a 99th percentile keeps the promise, -1 to 1 (`system.md` 2.4): with r = p99 / SLO,
     /// sqrt(1 - r) up to r = 1, -(r - 1) beyond, r at most 2. NaN (no request) is r = 0.
     #[must_use]

@@ -84,6 +84,14 @@ pub struct AppObservation {
     pub age_seconds: Option<f64>,
 }
 
+impl AppObservation {
+    /// Whether fresh latency or errors break the domain's promise.
+    #[must_use]
+    pub fn breaks_slo(&self) -> bool {
+        [self.latency_ratio, self.error_ratio].into_iter().flatten().any(|ratio| ratio > 1.0)
+    }
+}
+
 /// What is known of one domain now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct DomainObservation {
@@ -294,8 +302,7 @@ impl DomainTally {
         self.rejected += u32::from(rejected);
         let rps = app.rps.unwrap_or(0.0);
         self.rps += rps;
-        let worst = app.latency_ratio.unwrap_or(0.0).max(app.error_ratio.unwrap_or(0.0));
-        if worst > 1.0 {
+        if app.breaks_slo() {
             self.breaching_rps += rps;
         }
     }

@@ -1,7 +1,7 @@
 //! Divides the shared CPU between domains: floors first, then demand by class, then headroom and
 //! what is left by weight. Shares and reserve always sum to 1.
 
-use crate::cluster::Class;
+use crate::cluster::{Class, Domain};
 
 /// One domain's claim, as shares of the capacity that is divided.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -16,6 +16,20 @@ pub struct Claim {
     pub demand: f64,
     /// What it would like to have free beyond that.
     pub headroom: f64,
+}
+
+impl Claim {
+    /// The claim of a domain that uses nothing.
+    #[must_use]
+    pub const fn of(domain: &Domain) -> Self {
+        Self {
+            class: domain.class,
+            weight: domain.weight,
+            floor: domain.floor_share,
+            demand: 0.0,
+            headroom: 0.0,
+        }
+    }
 }
 
 /// Shares per claim, summing to `1 - reserve`; all 0 when there is no claim. `reserve` is 0 to 1.

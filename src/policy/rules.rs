@@ -128,11 +128,10 @@ impl Rules {
             .iter()
             .zip(cores)
             .map(|(domain, cores)| Claim {
-                class: domain.class,
-                weight: domain.weight,
                 floor: domain.floor_share.max(part(cores.minimum)),
                 demand: part(cores.wanted),
                 headroom: part(cores.wanted) * self.settings.headroom,
+                ..Claim::of(domain)
             })
             .collect();
         let shares = budget::divide(&claims, self.settings.reserve_share);
@@ -299,8 +298,7 @@ fn ask(
 /// Keeps what stands of an app that breaks its promise, where there is room for it.
 fn hold_in_breach(state: &AppState, seen: &AppObservation, room: bool, asked: &mut AppProposal) {
     let standing = f64::from(state.spec_replicas);
-    let broken = [seen.latency_ratio, seen.error_ratio].into_iter().flatten().any(|it| it > 1.0);
-    if room && broken && asked.replicas.is_some_and(|wanted| wanted < standing) {
+    if room && seen.breaks_slo() && asked.replicas.is_some_and(|wanted| wanted < standing) {
         asked.replicas = Some(standing);
         asked.reasons.add(Reason::Latency);
     }

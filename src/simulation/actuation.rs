@@ -6,7 +6,7 @@ use super::scenario::ScaleRules;
 use crate::cluster::Class;
 
 /// How one policy acts. Everything else (controllers, provisioner, telemetry) is the scenario's.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Actuation {
     /// What the stock HPAs read.
@@ -34,26 +34,12 @@ pub struct Actuation {
     pub budgets: bool,
 }
 
-impl Default for Actuation {
-    fn default() -> Self {
-        Self {
-            metric: Metric::Cpu,
-            target_cpu: None,
-            scale_up: None,
-            scale_down: None,
-            tolerance: None,
-            peak_margin: None,
-            priorities: false,
-            budgets: false,
-        }
-    }
-}
-
 /// What the stock HPAs read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Metric {
     /// CPU (and memory where the app says so), as without us.
+    #[default]
     Cpu,
     /// `hirl-desired-replicas`, with a tolerance of 0 as `hirl adopt` sets it.
     Ours,

@@ -25,8 +25,8 @@ impl Calls {
     pub(super) fn new(scenario: &Scenario) -> Self {
         let domains = scenario.domains.len();
         let mut members = vec![Vec::new(); domains];
-        for (index, app) in scenario.apps.iter().enumerate() {
-            members[scenario.domain(&app.domain).unwrap_or(0)].push(index);
+        for (app, domain) in scenario.domain_of().into_iter().enumerate() {
+            members[domain].push(app);
         }
         let (mut inline, mut all) = (vec![Vec::new(); domains], vec![Vec::new(); domains]);
         for call in &scenario.calls {

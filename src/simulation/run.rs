@@ -217,19 +217,7 @@ pub fn simulate(
     }
     let mut pilot = arm.pilot(&simulation, scenario, seed);
     while !simulation.over() {
-        if let Some(pilot) = &mut pilot {
-            let now = simulation.now();
-            let decision = pilot.decide(simulation.snapshot(), now);
-            simulation.publish(&decision);
-        }
-        simulation.step();
+        simulation.turn(pilot.as_mut());
     }
-    Ok(Run {
-        scenario: scenario.name.clone(),
-        level: scenario.level,
-        policy: arm.name.clone(),
-        seed: number,
-        summary: simulation.summary(),
-        timeline: simulation.into_timeline(),
-    })
+    Ok(simulation.record(&arm.name, number))
 }

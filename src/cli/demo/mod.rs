@@ -30,9 +30,9 @@ use crate::http;
 use crate::instruments::Instruments;
 use crate::kubernetes::{Leadership, LeaseGuard, Reviews};
 use crate::pilot::Pilot;
+use crate::simulation::Seed;
 use crate::simulation::arms::{self, Arm, Planner};
 use crate::simulation::scenario::Scenario;
-use crate::simulation::{Run, Seed};
 
 /// Arguments of `hirl demo`.
 #[derive(Debug, clap::Args)]
@@ -84,7 +84,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         .block_on(demo(args, &scenario, &pair, pilot))?;
     let pair = pair.lock();
     if let Some(folder) = &args.report {
-        write_report(folder, args, &scenario, &pair)?;
+        write_report(folder, args, &pair)?;
     }
     Ok(match &pair.broken {
         Some(sentence) => {
@@ -234,22 +234,10 @@ fn banner(
 }
 
 /// Writes a file per cluster, named after its policy.
-fn write_report(
-    folder: &Path,
-    args: &Args,
-    scenario: &Scenario,
-    pair: &Pair,
-) -> anyhow::Result<()> {
+fn write_report(folder: &Path, args: &Args, pair: &Pair) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
     for (policy, simulation) in [(args.policy.as_str(), &pair.ours), (PLAIN, &pair.plain)] {
-        let run = Run {
-            scenario: scenario.name.clone(),
-            level: scenario.level,
-            policy: policy.to_owned(),
-            seed: args.seed,
-            summary: simulation.summary(),
-            timeline: simulation.timeline().clone(),
-        };
+        let run = simulation.record(policy, args.seed);
         let path = folder.join(format!("{policy}.json"));
         let text = serde_json::to_string(&run).context("writing the report")?;
         std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;

@@ -4,9 +4,7 @@ mod seeds;
 pub(super) mod store;
 #[cfg(test)]
 mod tests;
-pub(super) mod work;
-
-use std::collections::{BTreeMap, BTreeSet};
+pub(super) use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -16,6 +14,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use serde_json::json;
 
+use crate::cli::jobs;
+use crate::cli::provenance::{Fingerprint, command};
 use crate::cli::scenarios::{self, Source};
 use crate::evaluation::report::{Recording, Report, recorded, verdicts};
 use crate::evaluation::{Comparison, csv};
@@ -23,7 +23,7 @@ use crate::simulation::scenario::Scenario;
 use crate::simulation::{Run, Seed, Space, arms, simulate};
 
 use seeds::Seeds;
-use store::{Fingerprint, Store, write};
+use store::{Store, write};
 
 /// The policy that knows the future.
 const ORACLE: &str = "oracle";
@@ -115,7 +115,7 @@ fn evaluate(
     if args.space == Some(Space::Final) {
         log_final(&args.out, &inputs)?;
     }
-    let done = work::all(&jobs, args.jobs, |job| {
+    let done = jobs::all(&jobs, args.jobs, |job| {
         let seed = seed(args, job.seed);
         let kept = store.read(job);
         let reused = kept.is_some();
@@ -131,7 +131,7 @@ fn evaluate(
         let recording = watched.then(|| recorded(&run));
         // Thousands of runs must fit in memory.
         run.timeline.rows = Vec::new();
-        Ok(work::Done { what: (run, recording), reused })
+        Ok(jobs::Done { what: (run, recording), reused })
     })?;
     let (mut runs, recordings): (Vec<Run>, Vec<Option<Recording>>) = done.into_iter().unzip();
     runs.sort_by(|one, other| order(one).cmp(&order(other)));
@@ -229,16 +229,6 @@ fn log_final(out: &Path, inputs: &str) -> anyhow::Result<()> {
         path.display()
     ));
     Ok(())
-}
-
-/// The command line, such that a shell understands it.
-pub(super) fn command() -> String {
-    let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./,+=:".contains(letter);
-    let quoted = |word: String| {
-        if word.chars().all(plain) { word } else { format!("'{}'", word.replace('\'', r"'\''")) }
-    };
-    let words = std::env::args().skip(1).map(quoted);
-    std::iter::once("hirl".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
 }
 
 fn publish(

@@ -1,33 +1,12 @@
 //! Finished runs on disk.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 
 use super::Job;
 use crate::simulation::Run;
-
-/// A hash over parts, such that no two lists of parts look alike.
-pub(in crate::cli) struct Fingerprint;
-
-impl Fingerprint {
-    /// SHA-256 in hexadecimal digits.
-    pub(in crate::cli) fn of(parts: impl IntoIterator<Item = impl AsRef<[u8]>>) -> String {
-        let mut context = Context::new(&SHA256);
-        for part in parts {
-            let part = part.as_ref();
-            context.update(&(part.len() as u64).to_le_bytes());
-            context.update(part);
-        }
-        context.finish().as_ref().iter().fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
-    }
-}
 
 /// A file of one run.
 #[derive(Serialize, Deserialize)]
@@ -70,7 +49,7 @@ impl Store {
 }
 
 /// Writes a file whole or not at all: under another name first.
-pub(in crate::cli) fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+pub(super) fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     let mut draft = path.as_os_str().to_owned();
     draft.push(".draft");
     std::fs::write(&draft, text)

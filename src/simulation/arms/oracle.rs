@@ -134,18 +134,7 @@ impl Policy for Oracle {
         let Some((pods, _)) = self.asked.front() else { return Proposal::default() };
         let Some(offered) = self.coming.front() else { return Proposal::default() };
         let capacity = snapshot.shared_cpu().max(1e-9);
-        let mut claims: Vec<Claim> = snapshot
-            .catalog
-            .domains
-            .iter()
-            .map(|domain| Claim {
-                class: domain.class,
-                weight: domain.weight,
-                floor: domain.floor_share,
-                demand: 0.0,
-                headroom: 0.0,
-            })
-            .collect();
+        let mut claims: Vec<Claim> = snapshot.catalog.domains.iter().map(Claim::of).collect();
         let mut standing = 0.0;
         let apps = snapshot.catalog.apps.iter().zip(&snapshot.apps).zip(pods);
         let apps = apps
@@ -177,9 +166,8 @@ impl Policy for Oracle {
 /// What callers who try again add to what is offered, as a factor, once a promise is broken: an
 /// overload that is there keeps itself alive by them.
 fn again(seen: &AppObservation, offered: f64) -> f64 {
-    let broken = [seen.latency_ratio, seen.error_ratio].into_iter().flatten().any(|it| it > 1.0);
     match seen.rps {
-        Some(rps) if broken && offered > 0.0 => (rps / offered).clamp(1.0, AGAIN_LIMIT),
+        Some(rps) if seen.breaks_slo() && offered > 0.0 => (rps / offered).clamp(1.0, AGAIN_LIMIT),
         _ => 1.0,
     }
 }

@@ -31,23 +31,14 @@ impl Staffing {
     /// For the apps of a checked scenario.
     pub(super) fn new(scenario: &Scenario) -> Self {
         let calls = Calls::new(scenario);
-        let mut weights = vec![0.0; scenario.domains.len()];
-        for (domain, members) in calls.members.iter().enumerate() {
-            weights[domain] = members.iter().map(|app| scenario.apps[*app].call_weight).sum();
-        }
-        let stations = scenario.apps.iter().map(|app| {
-            let domain = scenario.domain(&app.domain).unwrap_or(0);
-            Station {
+        let places = scenario.domain_of().into_iter().zip(scenario.call_shares());
+        let stations =
+            scenario.apps.iter().zip(places).map(|(app, (domain, call_share))| Station {
                 service: Service::of(app),
                 slo: scenario.domains[domain].to_domain().slo,
-                call_share: if weights[domain] > 0.0 {
-                    app.call_weight / weights[domain]
-                } else {
-                    0.0
-                },
+                call_share,
                 most: app.hpa.max_replicas.max(app.hpa.min_replicas).max(1),
-            }
-        });
+            });
         let apps: Vec<Station> = stations.collect();
         Self { last: vec![1; apps.len()], apps, calls, seconds: scenario.step_seconds }
     }
@@ -86,9 +77,7 @@ impl Station {
     }
 
     fn keeps(&self, outcome: &Outcome) -> bool {
-        // Without traffic the percentile is NaN: no promise is broken.
-        let slow = outcome.p99_seconds > self.slo.p99_seconds;
-        !slow && outcome.error_ratio() <= self.slo.error_ratio
+        !self.slo.is_broken_by(outcome.p99_seconds, outcome.error_ratio())
     }
 }
 

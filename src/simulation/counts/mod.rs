@@ -87,7 +87,7 @@ impl AppTick {
     /// Whether the promise is broken: too slow, too many failures, or nobody ready.
     #[must_use]
     pub fn breaks(&self, slo: &Slo) -> bool {
-        self.ready == 0 || self.p99_seconds > slo.p99_seconds || self.error_ratio > slo.error_ratio
+        self.ready == 0 || slo.is_broken_by(self.p99_seconds, self.error_ratio)
     }
 }
 

@@ -148,10 +148,6 @@ impl Accounts {
         &self.course.timeline
     }
 
-    pub(super) fn into_timeline(self) -> Timeline {
-        self.course.timeline
-    }
-
     /// Apps during the last step, in the order of the scenario.
     pub(super) fn apps(&self) -> &[AppTick] {
         &self.apps

@@ -67,14 +67,12 @@ pub(super) struct Apps {
 impl Apps {
     /// The apps of a checked scenario, without a pod. `Err` is one sentence.
     pub(super) fn new(scenario: &Scenario, seed: Seed) -> Result<Self, String> {
-        let mut weights = vec![0.0; scenario.domains.len()];
-        for app in &scenario.apps {
-            weights[scenario.domain(&app.domain).unwrap_or(0)] += app.call_weight;
-        }
+        let places = scenario.domain_of().into_iter().zip(scenario.call_shares());
         let fixed = scenario
             .apps
             .iter()
-            .map(|app| Fixed::new(scenario, app, &weights, seed))
+            .zip(places)
+            .map(|(app, place)| Fixed::new(scenario, app, place, seed))
             .collect::<Result<Vec<_>, _>>()?;
         let count = fixed.len();
         Ok(Self {
@@ -98,10 +96,9 @@ impl Fixed {
     fn new(
         scenario: &Scenario,
         app: &AppSpec,
-        weights: &[f64],
+        (domain, call_share): (usize, f64),
         seed: Seed,
     ) -> Result<Self, String> {
-        let domain = scenario.domain(&app.domain).unwrap_or(0);
         let seed = seed.child(&app.namespace).child(&app.name);
         let startup = Startup::new(app, &scenario.constants, seed).ok_or_else(|| {
             format!("app {}: its start or the constants of starts are no distribution", app.name)
@@ -111,7 +108,6 @@ impl Fixed {
         } else {
             app.pools.iter().filter_map(|name| scenario.pool(name)).collect()
         };
-        let weight = weights[domain];
         Ok(Self {
             domain,
             class: app.class.unwrap_or(scenario.domains[domain].class),
@@ -119,7 +115,7 @@ impl Fixed {
             pools,
             service: Service::of(app),
             startup,
-            call_share: if weight > 0.0 { app.call_weight / weight } else { 0.0 },
+            call_share,
             warm_seconds: app.start.warm_seconds,
             cpu_request: app.cpu_request,
             idle_mib: app.memory.idle_mib,

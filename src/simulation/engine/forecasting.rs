@@ -1,11 +1,10 @@
 //! The forecaster that stands beside every policy. It knows what history and the calendar would
 //! have taught: the patterns and the announced events, never the others.
 
-use super::reference::as_announced;
 use crate::cluster::{Forecast, SignalKind, Snapshot, Timestamp};
 use crate::forecast::{Profile, SeasonalProfile};
+use crate::simulation::Traffic;
 use crate::simulation::scenario::Scenario;
-use crate::simulation::{Seed, Traffic};
 
 /// Time between two forecasts, and between two values of the profile, in seconds.
 const EVERY: f64 = 60.0;
@@ -21,17 +20,20 @@ pub(super) struct Forecasting {
 }
 
 impl Forecasting {
-    pub(super) fn new(scenario: &Scenario, domain_of: &[usize], seed: Seed) -> Self {
-        let mut traffic = Traffic::new(&as_announced(scenario), seed);
+    /// `traffic` is what is announced.
+    pub(super) fn new(scenario: &Scenario, domain_of: &[usize], mut traffic: Traffic) -> Self {
         let furthest = Forecast::HORIZONS.into_iter().fold(0.0, f64::max);
         let count = ((scenario.duration_seconds + furthest) / EVERY).ceil() as usize + 1;
         let mut series = vec![Vec::with_capacity(count); scenario.domains.len()];
         let mut rps = vec![0.0; scenario.apps.len()];
         for step in 0..count {
             traffic.expected(step as f64 * EVERY, &mut rps);
-            for (domain, series) in series.iter_mut().enumerate() {
-                let own = domain_of.iter().zip(&rps).filter(|(of, _)| **of == domain);
-                series.push(own.map(|(_, rps)| rps).sum());
+            let mut sums = vec![0.0; scenario.domains.len()];
+            for (domain, rps) in domain_of.iter().zip(&rps) {
+                sums[*domain] += rps;
+            }
+            for (series, sum) in series.iter_mut().zip(sums) {
+                series.push(sum);
             }
         }
         let profile = Profile::new(scenario.start, EVERY, series);

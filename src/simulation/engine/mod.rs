@@ -48,13 +48,14 @@ use scheduler::Queue;
 use serving::Outside;
 use telemetry::Telemetry;
 
-use super::actuation::{Actuation, Metric};
+use super::actuation::Actuation;
 use super::calls::Calls;
 use super::counts::AppTick;
-use super::run::{Summary, Timeline};
+use super::run::{Run, Summary, Timeline};
 use super::scenario::Scenario;
 use super::{Seed, Traffic};
 use crate::cluster::{Amount, Class, Freshness, Snapshot, Timestamp};
+use crate::pilot::Pilot;
 use crate::placement::{self, Budgets};
 use crate::policy::Reason;
 use crate::safety::{self, Decision};
@@ -111,7 +112,8 @@ impl Simulation {
         let provisioning = Provisioning::new(&scenario, seed.child("nodes"))
             .ok_or("the constants describe no cloud: check nodeStart and launchPerSecond")?;
         let lag = faults::longest_lag(&scenario);
-        let domain_of: Vec<usize> = apps.fixed.iter().map(|app| app.domain).collect();
+        let domain_of = scenario.domain_of();
+        let announced = Traffic::new(&reference::as_announced(&scenario), seed.child("traffic"));
         let mut new = Self {
             traffic: Traffic::new(&scenario, seed.child("traffic")),
             pods: Pods::default(),
@@ -122,8 +124,8 @@ impl Simulation {
             consolidation: Consolidation::new(&scenario),
             calls: Calls::new(&scenario),
             telemetry: Telemetry::new(&scenario, &specs, lag, seed.child("telemetry")),
-            forecasting: Forecasting::new(&scenario, &domain_of, seed.child("traffic")),
-            reference: Reference::new(&scenario, seed.child("traffic")),
+            forecasting: Forecasting::new(&scenario, &domain_of, announced.clone()),
+            reference: Reference::new(&scenario, announced),
             accounts: Accounts::new(&scenario, None),
             tally: Tally::default(),
             flows: vec![Flow::default(); scenario.pools.len()],
@@ -206,12 +208,6 @@ impl Simulation {
         self.seconds() + 1e-9 >= self.scenario.duration_seconds
     }
 
-    /// The scenario.
-    #[must_use]
-    pub const fn scenario(&self) -> &Arc<Scenario> {
-        &self.scenario
-    }
-
     /// How old signals may be before a decider takes them as stale, for this telemetry.
     #[must_use]
     pub fn freshness(&self) -> Freshness {
@@ -281,6 +277,17 @@ impl Simulation {
 
     fn domains(&self) -> usize {
         self.scenario.domains.len()
+    }
+
+    /// One step under a pilot: what is seen is decided upon, published, and lived with. Without a
+    /// pilot the stock HPAs are alone.
+    pub fn turn(&mut self, pilot: Option<&mut Pilot>) {
+        if let Some(pilot) = pilot {
+            let now = self.now();
+            let decision = pilot.decide(self.snapshot(), now);
+            self.publish(&decision);
+        }
+        self.step();
     }
 
     /// Moves on by one step.
@@ -353,10 +360,18 @@ impl Simulation {
         self.accounts.timeline()
     }
 
-    /// The course, when the run is over.
+    /// The record of the run so far under the name of a policy; `number` is that of the seed in its
+    /// space.
     #[must_use]
-    pub fn into_timeline(self) -> Timeline {
-        self.accounts.into_timeline()
+    pub fn record(&self, policy: &str, number: u64) -> Run {
+        Run {
+            scenario: self.scenario.name.clone(),
+            level: self.scenario.level,
+            policy: policy.to_owned(),
+            seed: number,
+            summary: self.summary(),
+            timeline: self.timeline().clone(),
+        }
     }
 
     /// The truth about each app in the last step, in the order of the scenario.
@@ -368,12 +383,6 @@ impl Simulation {
     /// What the HPA of each app asks for now, in the order of the scenario.
     pub fn replicas(&self) -> impl Iterator<Item = u32> + '_ {
         self.apps.census.iter().map(|census| census.spec)
-    }
-
-    /// Whether the HPAs read our metric.
-    #[must_use]
-    pub fn reads_our_metric(&self) -> bool {
-        self.actuation.metric == Metric::Ours
     }
 }
 

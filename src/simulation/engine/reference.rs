@@ -1,7 +1,6 @@
 //! What was to be expected, the same for every policy: the yardstick of cascades and inversions,
 //! which no policy can shape.
 
-use crate::cluster::Class;
 use crate::policy::budget::{self, Claim};
 use crate::simulation::scenario::{EventSpec, Scenario};
 use crate::simulation::{Seed, Traffic};
@@ -54,9 +53,10 @@ pub(super) fn announced_peaks(scenario: &Scenario, seed: Seed) -> Vec<f64> {
 }
 
 impl Reference {
-    pub(super) fn new(scenario: &Scenario, seed: Seed) -> Self {
+    /// `traffic` is what is announced.
+    pub(super) fn new(scenario: &Scenario, traffic: Traffic) -> Self {
         Self {
-            traffic: Traffic::new(&as_announced(scenario), seed),
+            traffic,
             apps: vec![0.0; scenario.apps.len()],
             next: 0.0,
             rps: vec![0.0; scenario.domains.len()],
@@ -72,18 +72,8 @@ impl Reference {
         self.next = now + EVERY;
         self.traffic.expected(now, &mut self.apps);
         self.rps.fill(0.0);
-        let claim = |class: Class, weight, floor| Claim {
-            class,
-            weight,
-            floor,
-            demand: 0.0,
-            headroom: 0.0,
-        };
-        let mut claims: Vec<Claim> = scenario
-            .domains
-            .iter()
-            .map(|domain| claim(domain.class, domain.weight, domain.floor_share))
-            .collect();
+        let mut claims: Vec<Claim> =
+            scenario.domains.iter().map(|domain| Claim::of(&domain.to_domain())).collect();
         for ((app, domain), rps) in scenario.apps.iter().zip(domain_of).zip(&self.apps) {
             self.rps[*domain] += rps;
             let replicas = app.replicas_for(*rps).max(f64::from(app.hpa.min_replicas));

@@ -52,12 +52,7 @@ fn audited(scenario: &Arc<Scenario>, arm: &Arm) -> Simulation {
     let mut simulation = Simulation::new(Arc::clone(scenario), &arm.actuation, seed).unwrap();
     let mut pilot = arm.pilot(&simulation, scenario, seed);
     while !simulation.over() {
-        if let Some(pilot) = &mut pilot {
-            let now = simulation.now();
-            let decision = pilot.decide(simulation.snapshot(), now);
-            simulation.publish(&decision);
-        }
-        simulation.step();
+        simulation.turn(pilot.as_mut());
         simulation.audit().unwrap_or_else(|sentence| {
             panic!("{} after {} s: {sentence}", arm.name, simulation.seconds())
         });

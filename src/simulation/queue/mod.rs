@@ -352,11 +352,9 @@ impl Station {
         // Time-outs bound it. The bound only counts where the queue is about as long as that.
         let timeout = service.timeout_seconds;
         let bounded = load > 0.5 && steady > 0.05 * capacity * timeout;
-        let longest = if bounded {
-            truncated_mean(timeout, (arriving - capacity) / spread.max(1e-9))
-        } else {
-            timeout
-        };
+        // How fast the density of waiting times grows (or falls) with the time waited, per second.
+        let rate = (arriving - capacity) / spread.max(1e-9);
+        let longest = if bounded { truncated_mean(timeout, rate) } else { timeout };
         let most = capacity * longest;
         let target = steady.min(most);
 
@@ -391,8 +389,7 @@ impl Station {
             + 2.0 * spread * backlog / capacity;
         let mean = self.seconds + mean_wait;
         let late = if bounded && after >= 0.999 * most {
-            // Who gets a worker has waited until shortly before the time-out.
-            self.seconds / (self.seconds + timeout - longest)
+            late_among_served(timeout, rate, self.seconds)
         } else {
             tail(mean, variance, timeout)
         };
@@ -415,6 +412,22 @@ fn truncated_mean(limit: f64, rate: f64) -> f64 {
     } else {
         (limit - 1.0 / rate + limit / scaled.exp_m1()).clamp(0.0, limit)
     }
+}
+
+/// Share of the served that are too late, where callers leave the queue at `limit`: they have waited
+/// by the density of [`truncated_mean`] and are then in work for a time around `seconds`.
+///
+/// The integral of `exp(rate w) exp(-(limit - w) / seconds)` over the waiting times `w` from 0 to
+/// `limit`, divided by that of `exp(rate w)`. Under overload it is `rate s / (rate s + 1)`: who
+/// gets a worker has waited until shortly before the time-out. Below, next to nobody has.
+fn late_among_served(limit: f64, rate: f64, seconds: f64) -> f64 {
+    // Both integrals over exp(rate limit), so that no load overflows; 1 at a rate of 0.
+    let integral = |rate: f64| {
+        let scaled = rate * limit;
+        if scaled.abs() < 1e-6 { 1.0 } else { -(-scaled).exp_m1() / scaled }
+    };
+    let work = 1.0 / seconds.max(1e-9);
+    integral(rate + work) / integral(rate)
 }
 
 /// Standard normal 99th percentile.

@@ -199,17 +199,11 @@ impl Scenario {
     /// Puts in the upper bounds that the text left open.
     fn bound(&mut self, entries: &[usize], texts: &[Located<AppText>]) {
         let called = self.called_rps();
-        let mut weights = vec![0.0; self.domains.len()];
-        let domain_of: Vec<usize> =
-            self.apps.iter().map(|app| self.domain(&app.domain).unwrap_or(0)).collect();
-        for (app, domain) in self.apps.iter().zip(&domain_of) {
-            weights[*domain] += app.call_weight;
-        }
-        for ((app, domain), entry) in self.apps.iter_mut().zip(domain_of).zip(entries) {
+        let places = self.domain_of().into_iter().zip(self.call_shares());
+        for ((app, (domain, share)), entry) in self.apps.iter_mut().zip(places).zip(entries) {
             if texts[*entry].value.hpa.max_replicas.is_some() {
                 continue;
             }
-            let share = if weights[domain] > 0.0 { app.call_weight / weights[domain] } else { 0.0 };
             let needed = app.replicas_for(app.rps + share * called[domain]);
             app.hpa.max_replicas =
                 (6.0 * needed).clamp(10.0, 50_000.0).max(f64::from(app.hpa.min_replicas)) as u32;

@@ -77,6 +77,25 @@ impl Scenario {
         self.domains.iter().position(|domain| domain.name == name)
     }
 
+    /// Index of each app's domain; one that is not there counts as the first.
+    #[must_use]
+    pub fn domain_of(&self) -> Vec<usize> {
+        self.apps.iter().map(|app| self.domain(&app.domain).unwrap_or(0)).collect()
+    }
+
+    /// Part that each app gets of the calls to its domain, 0 to 1.
+    #[must_use]
+    pub fn call_shares(&self) -> Vec<f64> {
+        let domain_of = self.domain_of();
+        let mut weights = vec![0.0; self.domains.len()];
+        for (app, domain) in self.apps.iter().zip(&domain_of) {
+            weights[*domain] += app.call_weight;
+        }
+        let share = |weight: f64, all: f64| if all > 0.0 { weight / all } else { 0.0 };
+        let each = self.apps.iter().zip(domain_of);
+        each.map(|(app, domain)| share(app.call_weight, weights[domain])).collect()
+    }
+
     /// Index of a pool by its name.
     #[must_use]
     pub fn pool(&self, name: &str) -> Option<usize> {

@@ -74,8 +74,7 @@ impl Traffic {
     /// first.
     #[must_use]
     pub fn new(scenario: &Scenario, seed: Seed) -> Self {
-        let domain_of: Vec<usize> =
-            scenario.apps.iter().map(|app| scenario.domain(&app.domain).unwrap_or(0)).collect();
+        let domain_of: Vec<usize> = scenario.domain_of();
         let touched: Vec<Vec<bool>> =
             scenario.events.iter().map(|event| event.reach.apps(scenario)).collect();
         let mut traffic = Self {
@@ -96,10 +95,7 @@ impl Traffic {
             factors: Vec::new(),
             called: vec![0.0; scenario.domains.len()],
         };
-        let mut weights = vec![0.0; scenario.domains.len()];
-        for (app, domain) in scenario.apps.iter().zip(&domain_of) {
-            weights[*domain] += app.call_weight;
-        }
+        let call_shares = scenario.call_shares();
         // Pattern of each shape, so that equal ones are computed once.
         let mut patterns: Vec<&Pattern> = Vec::new();
         for (index, (app, domain)) in scenario.apps.iter().zip(&domain_of).enumerate() {
@@ -113,11 +109,7 @@ impl Traffic {
                 cohort,
                 domain: *domain,
                 rps: app.rps,
-                call_share: if weights[*domain] > 0.0 {
-                    app.call_weight / weights[*domain]
-                } else {
-                    0.0
-                },
+                call_share: call_shares[index],
                 noise: app.noise,
                 burstiness: traffic.shapes[shape].burstiness(),
                 glide: Glide::new(seed.child("noise"), app.noise_seconds),

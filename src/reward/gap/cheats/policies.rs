@@ -57,12 +57,9 @@ pub(super) fn run(policy: Policy, seed: Seed) -> Timeline {
         1,
     );
     while !simulation.over() {
-        let now = simulation.now();
-        let decision = pilot.decide(simulation.snapshot(), now);
-        simulation.publish(&decision);
-        simulation.step();
+        simulation.turn(Some(&mut pilot));
     }
-    simulation.into_timeline()
+    simulation.timeline().clone()
 }
 
 /// The rule, bent by a cheat.

@@ -10,15 +10,15 @@ use std::time::{Duration, Instant};
 const QUIET: Duration = Duration::from_secs(10);
 
 /// What came of a job.
-pub(in crate::cli) struct Done<T> {
-    pub(in crate::cli) what: T,
+pub(super) struct Done<T> {
+    pub(super) what: T,
     /// Whether it was there from before.
-    pub(in crate::cli) reused: bool,
+    pub(super) reused: bool,
 }
 
 /// Does all jobs, as many at a time as asked or as there are cores. The results come in any
 /// order. The first error stops the rest.
-pub(in crate::cli) fn all<J: Sync, T: Send>(
+pub(super) fn all<J: Sync, T: Send>(
     jobs: &[J],
     threads: Option<NonZeroUsize>,
     work: impl Fn(&J) -> anyhow::Result<Done<T>> + Sync,
