@@ -1,6 +1,8 @@
 #![doc = include_str!("../ARCHITECTURE.md")]
 
 pub mod cluster;
+pub mod nn;
+pub mod seed;
 
 pub mod forecast;
 
@@ -21,6 +23,7 @@ pub mod tls;
 
 pub mod instruments;
 
+pub mod history;
 pub mod kubernetes;
 pub mod telemetry;
 

@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 /// Who may use whom, in the order of the data path: modules only look down.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("cluster", &[]),
-    ("forecast", &["cluster"]),
+    ("seed", &[]),
+    ("nn", &["seed"]),
+    ("forecast", &["cluster", "seed", "nn"]),
     ("observation", &["cluster"]),
     ("policy", &["cluster", "observation"]),
     ("safety", &["cluster", "observation", "policy"]),
@@ -17,7 +19,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("pilot", &["cluster", "observation", "policy", "safety"]),
     (
         "simulation",
-        &["cluster", "forecast", "observation", "policy", "safety", "placement", "pilot"],
+        &["cluster", "seed", "forecast", "observation", "policy", "safety", "placement", "pilot"],
     ),
     (
         "evaluation",
@@ -28,6 +30,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("tls", &[]),
     ("instruments", &[]),
     ("telemetry", &["cluster", "clock", "tls", "instruments"]),
+    ("history", &["cluster", "forecast", "telemetry"]),
     ("kubernetes", &["cluster", "clock", "safety", "placement", "tls", "instruments"]),
     (
         "control",
@@ -80,6 +83,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "cli",
         &[
             "cluster",
+            "seed",
+            "nn",
+            "forecast",
+            "history",
             "clock",
             "observation",
             "policy",
@@ -104,6 +111,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// Modules that do no I/O, read no clock and draw no random number of their own.
 const PURE: &[&str] = &[
     "cluster",
+    "seed",
+    "nn",
     "forecast",
     "observation",
     "policy",

@@ -3,8 +3,16 @@
 //! [`SeasonalProfile`] is the forecaster that always works, and the one that a learned one must
 //! beat: the present level over what is usual now, times what is usual then.
 
+mod calendar;
+mod history;
 mod profile;
 mod quantiles;
+mod slice;
+mod usual;
 
+pub use calendar::{Calendar, Event, EventKind, Flags};
+pub use history::{DAY, History, Minute, Series};
 pub use profile::{Profile, SeasonalProfile};
 pub use quantiles::ErrorQuantiles;
+pub use slice::{Regime, Slice};
+pub use usual::usual;

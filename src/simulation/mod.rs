@@ -12,13 +12,12 @@ pub mod queue;
 mod reversals;
 mod run;
 pub mod scenario;
-mod seed;
 pub mod startup;
 pub mod traffic;
 
+pub use crate::seed::{Draw, Seed, Space};
 pub use actuation::{Actuation, Metric};
 pub use engine::Simulation;
 pub use reversals::Reversals;
 pub use run::{DomainRow, GroupRow, PoolRow, Row, Run, Summary, Timeline, simulate};
-pub use seed::{Draw, Seed, Space};
 pub use traffic::Traffic;
