@@ -9,6 +9,7 @@ mod profile;
 mod quantiles;
 mod slice;
 mod usual;
+mod window;
 
 pub use calendar::{Calendar, Event, EventKind, Flags};
 pub use history::{DAY, History, Minute, Series};
@@ -16,3 +17,6 @@ pub use profile::{Profile, SeasonalProfile};
 pub use quantiles::ErrorQuantiles;
 pub use slice::{Regime, Slice};
 pub use usual::usual;
+pub use window::{
+    FUTURE, Feature, HORIZONS, PAST, Prepared, Refusal, STATIC, TOKENS, Window, features_hash,
+};
