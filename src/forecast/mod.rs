@@ -4,6 +4,7 @@
 //! beat: the present level over what is usual now, times what is usual then.
 
 mod calendar;
+pub mod generator;
 mod history;
 mod profile;
 mod quantiles;
