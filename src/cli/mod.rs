@@ -16,6 +16,7 @@ mod provenance;
 mod scenarios;
 mod serve;
 mod simulate;
+mod train;
 mod tune;
 mod why;
 
@@ -52,6 +53,8 @@ enum Verb {
     Evaluate(evaluate::Args),
     /// Run one policy through one scenario of a cluster in memory
     Simulate(simulate::Args),
+    /// Train what is learned, and write its weights
+    Train(train::Args),
     /// Search the constants of a baseline on training scenarios
     Tune(tune::Args),
     /// Say why a pod is where it is: domain, budget, use and the last refusal
@@ -75,6 +78,7 @@ pub fn main() -> ExitCode {
         Verb::Certs(args) => certs::run(&args),
         Verb::Evaluate(args) => evaluate::run(&args),
         Verb::Simulate(args) => simulate::run(&args),
+        Verb::Train(args) => train::run(&args),
         Verb::Tune(args) => tune::run(&args),
         Verb::Why(args) => why::run(&args),
         Verb::Crd => crd::run(),

@@ -121,6 +121,12 @@ impl<'a> Prepared<'a> {
         usize::try_from(place).ok().and_then(|place| rps.get(place)).copied().unwrap_or(f32::NAN)
     }
 
+    /// Minute of the local day, 0 to 1,439.
+    #[must_use]
+    pub fn minute_of_day(&self, minute: Minute) -> u16 {
+        self.calendar.flags("", minute, 1).first().map_or(0, |flags| flags.minute_of_day)
+    }
+
     /// What is seen of each series when `origin` is the last minute that is known. Nothing after it is
     /// read but the calendar.
     #[must_use]
