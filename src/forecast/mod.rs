@@ -9,6 +9,7 @@ mod history;
 mod profile;
 mod quantiles;
 mod slice;
+mod splits;
 mod usual;
 
 pub use calendar::{Calendar, Event, EventKind, Flags};
@@ -16,4 +17,5 @@ pub use history::{DAY, History, Minute, Series};
 pub use profile::{Profile, SeasonalProfile};
 pub use quantiles::ErrorQuantiles;
 pub use slice::{Regime, Slice};
+pub use splits::{Part, Split};
 pub use usual::usual;
