@@ -9,6 +9,7 @@ mod history;
 mod profile;
 mod quantiles;
 mod slice;
+mod splits;
 mod usual;
 mod window;
 
@@ -17,6 +18,7 @@ pub use history::{DAY, History, Minute, Series};
 pub use profile::{Profile, SeasonalProfile};
 pub use quantiles::ErrorQuantiles;
 pub use slice::{Regime, Slice};
+pub use splits::{Part, Split};
 pub use usual::usual;
 pub use window::{
     FUTURE, Feature, HORIZONS, PAST, Prepared, Refusal, STATIC, TOKENS, Window, features_hash,

@@ -74,12 +74,12 @@ impl Course {
         }
     }
 
-    /// Times a factor per weekday, which changes over an hour at midnight.
-    pub(super) fn weekly(&mut self, local: &Local, factors: &[f64; 7]) {
+    /// Times a factor per weekday, one gliding into the next over `2 * half` minutes around midnight.
+    pub(super) fn weekly(&mut self, local: &Local, factors: &[f64; 7], half: f64) {
         for (index, rate) in self.rate.iter_mut().enumerate() {
             let today = usize::from(local.flags[index].weekday) % 7;
-            let part = (local.of_day(index) as f64 / 60.0).min(1.0);
-            *rate *= factors[today] * part + factors[(today + 6) % 7] * (1.0 - part);
+            let (other, part) = local.beside(index, half);
+            *rate *= factors[today] * (1.0 - part) + factors[(today + other) % 7] * part;
         }
     }
 
@@ -158,21 +158,30 @@ impl Course {
     }
 }
 
-/// A mean-reverting deviation (AR(1)) of this standard deviation and correlation time in minutes, larger
-/// at hot hours.
-pub(super) fn wander(
-    chance: &mut Chance,
-    local: &Local,
-    heat: &Heat,
-    deviation: f64,
-    time: f64,
-) -> Vec<f64> {
+/// A mean-reverting deviation of this standard deviation and correlation time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wander {
+    pub(super) deviation: f64,
+    /// In minutes.
+    pub(super) time: f64,
+    /// Has momentum: an AR(2) of two equal roots instead of an AR(1).
+    pub(super) smooth: bool,
+}
+
+/// Its path in the logarithm, larger at hot hours.
+pub(super) fn wander(chance: &mut Chance, local: &Local, heat: &Heat, of: Wander) -> Vec<f64> {
+    // Two stages remember about twice as long as one.
+    let time = if of.smooth { of.time / 2.0 } else { of.time };
     let keep = (-1.0 / time.max(0.1)).exp();
     let push = (1.0 - keep * keep).sqrt();
-    let mut state = chance.normal();
+    // The second stage is fed with weight 1 - keep: its variance is (1 + keep^2) / (1 + keep)^2.
+    let scale = (1.0 + keep) / keep.mul_add(keep, 1.0).sqrt();
+    let (mut quick, mut slow) = (chance.normal(), chance.normal() / scale);
     let step = |index: usize| {
-        state = keep * state + push * chance.normal();
-        deviation * state * heat[local.of_day(index) / 60]
+        quick = keep * quick + push * chance.normal();
+        slow = keep * slow + (1.0 - keep) * quick;
+        let state = if of.smooth { slow * scale } else { quick };
+        of.deviation * state * heat[local.of_day(index) / 60]
     };
     (0..local.minutes()).map(step).collect()
 }

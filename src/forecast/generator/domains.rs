@@ -3,11 +3,11 @@
 use super::DAY;
 use super::bank::{DATA, DOMAINS, FRAUD, MERCHANT, PAYMENTS, PLATFORM};
 use super::chance::Chance;
-use super::course::{Bump, Course, Heat, Noise, heat, wander};
+use super::course::{Bump, Course, Heat, Noise, Wander, heat, wander};
 use super::local::Local;
 use super::plan::Happening;
 use super::shape;
-use super::trouble::{Trouble, strike};
+use super::trouble::{Trouble, spells, strike};
 use crate::seed::Seed;
 
 /// What is counted in every domain, in their order.
@@ -26,7 +26,8 @@ pub(super) fn all(seed: Seed, local: &Local, happenings: &[Happening]) -> [Vec<f
 fn pulse(chance: &mut Chance, local: &Local) -> Vec<f64> {
     let heat = heat(chance);
     let (deviation, time) = (chance.log_uniform(0.01, 0.06), chance.log_uniform(30.0, 600.0));
-    wander(chance, local, &heat, deviation, time)
+    let of = Wander { deviation, time, smooth: chance.yes(0.5) };
+    wander(chance, local, &heat, of)
 }
 
 /// Deviations of its own, what goes wrong, and what happens; then the count.
@@ -54,7 +55,8 @@ fn unrest(chance: &mut Chance, local: &Local, course: &mut Course) -> Heat {
     course.level(chance, walk, apart);
     for (least, most, from, to) in [(0.01, 0.07, 90.0, 900.0), (0.008, 0.05, 5.0, 180.0)] {
         let (deviation, time) = (chance.log_uniform(least, most), chance.log_uniform(from, to));
-        course.follow(&wander(chance, local, &heat, deviation, time), 1.0);
+        let of = Wander { deviation, time, smooth: chance.yes(0.4) };
+        course.follow(&wander(chance, local, &heat, of), 1.0);
     }
     let trouble = Trouble {
         outages: chance.pick([0.0, 0.3, 1.5]),
@@ -63,6 +65,9 @@ fn unrest(chance: &mut Chance, local: &Local, course: &mut Course) -> Heat {
         huge: 0.01,
     };
     strike(chance, course, trouble);
+    if chance.yes(0.15) {
+        spells(chance, course);
+    }
     heat
 }
 
@@ -78,7 +83,8 @@ fn noise(chance: &mut Chance) -> Noise {
 
 fn weekly(chance: &mut Chance, local: &Local, course: &mut Course, weekend: (f64, f64)) {
     let (weekend, spread) = (chance.log_uniform(weekend.0, weekend.1), chance.uniform(0.0, 0.06));
-    course.weekly(local, &shape::week(chance, weekend, spread));
+    let half = chance.log_uniform(30.0, 300.0);
+    course.weekly(local, &shape::week(chance, weekend, spread), half);
 }
 
 /// Days on which a flag of the calendar holds, times a factor; over an hour at each end.
@@ -150,7 +156,8 @@ fn fraud(
     }
     let heat = heat(chance);
     let (deviation, time) = (chance.log_uniform(0.004, 0.03), chance.log_uniform(10.0, 300.0));
-    course.follow(&wander(chance, local, &heat, deviation, time), 1.0);
+    let of = Wander { deviation, time, smooth: false };
+    course.follow(&wander(chance, local, &heat, of), 1.0);
     happen(&mut course, FRAUD, happenings);
     let mean = course.rate.iter().sum::<f64>() / course.rate.len().max(1) as f64;
     let own = shape::any(chance);

@@ -1,7 +1,7 @@
 //! Traffic that follows what happens in the world.
 
 use super::chance::Chance;
-use super::course::{Bump, Course, Noise, heat, wander};
+use super::course::{Bump, Course, Noise, Wander, heat, wander};
 use super::local::Local;
 use super::shape;
 
@@ -21,7 +21,8 @@ pub(super) fn values(chance: &mut Chance, local: &Local) -> Vec<f32> {
     let heat = heat(chance);
     for (most, from, to) in [(0.25, 120.0, 1000.0), (0.12, 10.0, 90.0)] {
         let (deviation, time) = (chance.log_uniform(0.02, most), chance.log_uniform(from, to));
-        course.follow(&wander(chance, local, &heat, deviation, time), 1.0);
+        let of = Wander { deviation, time, smooth: chance.yes(0.5) };
+        course.follow(&wander(chance, local, &heat, of), 1.0);
     }
     // A season of matches from some day on, at a few fixed hours.
     let count = local.days.len().max(1);
@@ -58,6 +59,9 @@ fn contest(chance: &mut Chance, course: &mut Course, kickoff: i64, factor: f64) 
     course.bump(Bump { start, ramp, hold, decay, factor });
     let factor = chance.log_uniform(0.75, 1.5);
     course.bump(Bump { start: kickoff + HALF as i64, ramp: 3.0, hold: 10.0, decay: 5.0, factor });
+    // The second half is often the bigger one.
+    let (start, factor) = (kickoff + HALF as i64 + 15, chance.log_uniform(0.85, 1.7));
+    course.bump(Bump { start, ramp: 25.0, hold: HALF - 25.0, decay: 20.0, factor });
 }
 
 /// Surges and sags that nobody announced, `often` per 3 days.

@@ -42,6 +42,15 @@ impl Local {
         first as i64 - begins + minute_of_day as i64
     }
 
+    /// Near midnight: how many weekdays further the nearer other day is (1 or 6), and its part, which
+    /// rises to a half over `half` minutes.
+    pub(super) fn beside(&self, index: usize, half: f64) -> (usize, f64) {
+        let minute = self.of_day(index) as f64;
+        let part = |away: f64| (0.5 - 0.5 * away / half.max(1.0)).max(0.0);
+        let (since, until) = (minute, DAY as f64 - minute);
+        if since < until { (6, part(since)) } else { (1, part(until)) }
+    }
+
     /// Minute of the local day, 0 to 1,439, as an index.
     pub(super) fn of_day(&self, index: usize) -> usize {
         usize::from(self.flags[index].minute_of_day) % DAY

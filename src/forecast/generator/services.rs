@@ -6,9 +6,9 @@
 //! correlation of the deviation from it over 1 to 60 min.
 
 use super::chance::Chance;
-use super::course::{Course, EVEN, Heat, Noise, heat, series, wander};
+use super::course::{Course, EVEN, Heat, Noise, Wander, heat, series, wander};
 use super::local::Local;
-use super::trouble::{Trouble, gaps, strike};
+use super::trouble::{Trouble, gaps, spells, strike};
 use super::{Calendar, DAY, History, Kind, Minute, eventful, shape, zones};
 use crate::cluster::Class;
 use crate::seed::Seed;
@@ -87,8 +87,8 @@ fn unrest(chance: &mut Chance, local: &Local, course: &mut Course, size: f64) ->
     course.level(chance, walk * size, apart * size);
     for (least, most, from, to) in [(0.01, 0.12, 150.0, 1500.0), (0.006, 0.06, 8.0, 180.0)] {
         let deviation = size * chance.log_uniform(least, most);
-        let time = chance.log_uniform(from, to);
-        course.follow(&wander(chance, local, &heat, deviation, time), 1.0);
+        let of = Wander { deviation, time: chance.log_uniform(from, to), smooth: chance.yes(0.5) };
+        course.follow(&wander(chance, local, &heat, of), 1.0);
     }
     if chance.yes(0.3) {
         course.grow(chance.log_uniform(0.6, 1.8));
@@ -96,8 +96,21 @@ fn unrest(chance: &mut Chance, local: &Local, course: &mut Course, size: f64) ->
     let often = chance.pick([0.0, 0.3, 1.0, 4.0]);
     let trouble = Trouble { outages: often * 0.5, shifts: often * 0.5, gaps: 0.0, huge: 0.01 };
     strike(chance, course, trouble);
+    if chance.yes(0.3) {
+        spells(chance, course);
+    }
+    if chance.yes(0.03) {
+        let born = chance.below(course.rate.len());
+        course.rate[..born].fill(0.0);
+    }
     eventful::surges(chance, course, often);
     heat
+}
+
+/// A week whose days glide into each other.
+fn turn(chance: &mut Chance, local: &Local, course: &mut Course, weekend: f64, spread: f64) {
+    let half = chance.log_uniform(30.0, 500.0);
+    course.weekly(local, &shape::week(chance, weekend, spread), half);
 }
 
 fn noise(chance: &mut Chance, size: f64) -> Noise {
@@ -116,8 +129,9 @@ fn smooth(chance: &mut Chance, local: &Local) -> Vec<f32> {
     let mut course = Course::flat(local.minutes(), chance.log_uniform(20.0, 20_000.0));
     course.daily(local, &shape::any(chance), 0);
     let (weekend, spread) = (chance.log_uniform(0.75, 1.2), chance.uniform(0.0, 0.05));
-    course.weekly(local, &shape::week(chance, weekend, spread));
-    let heat = unrest(chance, local, &mut course, 1.0);
+    turn(chance, local, &mut course, weekend, spread);
+    let size = chance.log_uniform(0.7, 2.2);
+    let heat = unrest(chance, local, &mut course, size);
     let noise = noise(chance, 1.0);
     course.observed(chance, local, &heat, noise)
 }
@@ -157,12 +171,15 @@ fn weekly(chance: &mut Chance, local: &Local) -> Vec<f32> {
         shape::customers(chance, around)
     };
     let rest = shape::any(chance);
+    let half = chance.log_uniform(30.0, 300.0);
     for (index, rate) in course.rate.iter_mut().enumerate() {
-        let free = local.flags[index].weekday >= 5;
-        *rate *= if free { &rest } else { &work }[local.of_day(index)];
+        let today = usize::from(local.flags[index].weekday);
+        let (other, part) = local.beside(index, half);
+        let of = |day: usize| if day % 7 >= 5 { &rest } else { &work }[local.of_day(index)];
+        *rate *= of(today) * (1.0 - part) + of(today + other) * part;
     }
     let (weekend, spread) = (chance.log_uniform(0.15, 0.8), chance.uniform(0.0, 0.1));
-    course.weekly(local, &shape::week(chance, weekend, spread));
+    turn(chance, local, &mut course, weekend, spread);
     let heat = unrest(chance, local, &mut course, 1.0);
     let noise = noise(chance, 1.0);
     course.observed(chance, local, &heat, noise)
@@ -173,7 +190,8 @@ fn wandering(chance: &mut Chance, local: &Local) -> Vec<f32> {
     let mut course = Course::flat(local.minutes(), chance.log_uniform(10.0, 20_000.0));
     for (from, to) in [(10.0, 200.0), (200.0, 10_000.0)] {
         let (deviation, time) = (chance.log_uniform(0.02, 0.4), chance.log_uniform(from, to));
-        course.follow(&wander(chance, local, &EVEN, deviation, time), 1.0);
+        let of = Wander { deviation, time, smooth: chance.yes(0.5) };
+        course.follow(&wander(chance, local, &EVEN, of), 1.0);
     }
     let heat = heat(chance);
     let noise = noise(chance, 1.0);
@@ -240,7 +258,7 @@ fn sparse(chance: &mut Chance, local: &Local) -> Vec<f32> {
     let mut course = Course::flat(local.minutes(), chance.log_uniform(0.03, 3.0));
     course.daily(local, &shape::any(chance), 0);
     let (weekend, spread) = (chance.log_uniform(0.3, 1.1), chance.uniform(0.0, 0.1));
-    course.weekly(local, &shape::week(chance, weekend, spread));
+    turn(chance, local, &mut course, weekend, spread);
     let heat = unrest(chance, local, &mut course, 1.0);
     let noise = Noise { counts: true, burst: chance.uniform(0.0, 0.4), ..Noise::default() };
     course.observed(chance, local, &heat, noise)
@@ -254,7 +272,7 @@ fn averaged(chance: &mut Chance, local: &Local) -> Vec<f32> {
     shape.iter_mut().for_each(|value| *value = value.powf(power));
     course.daily(local, &shape, 0);
     let (weekend, spread) = (chance.log_uniform(0.8, 1.1), chance.uniform(0.0, 0.04));
-    course.weekly(local, &shape::week(chance, weekend, spread));
+    turn(chance, local, &mut course, weekend, spread);
     let heat = unrest(chance, local, &mut course, 1.0);
     let noise = Noise { counts: false, ..noise(chance, 1.5) };
     let rps = course.observed(chance, local, &heat, noise);

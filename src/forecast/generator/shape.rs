@@ -81,23 +81,56 @@ pub(super) fn office(chance: &mut Chance, around: f64) -> Daily {
     })
 }
 
+/// A broad day with narrow peaks at fixed minutes: jobs and meals.
+fn ragged(chance: &mut Chance, around: f64) -> Daily {
+    let strength = chance.uniform(0.1, 0.6);
+    let mut shape = harmonic(chance, strength);
+    for _ in 0..3 + chance.below(8) {
+        let hour = around + chance.uniform(-9.0, 9.0);
+        let (width, size) = (chance.log_uniform(0.08, 1.2), chance.log_uniform(0.1, 1.2));
+        // A steep side and a flat one.
+        let lean = chance.uniform(0.1, 1.0);
+        for (minute, value) in shape.iter_mut().enumerate() {
+            let side = if away(minute, hour) < 0.0 { width * lean } else { width };
+            *value *= 1.0 + size * bump(minute, hour, side);
+        }
+    }
+    of(|minute| shape[minute])
+}
+
+/// Jobs at fixed minutes of the day: spikes of minutes.
+fn jobs(chance: &mut Chance, shape: &mut [f64]) {
+    for _ in 0..=chance.below(5) {
+        let at = if chance.yes(0.3) { 0.0 } else { chance.uniform(0.0, 24.0) };
+        let (width, size) = (chance.log_uniform(0.015, 0.15), chance.log_uniform(0.05, 1.0));
+        let factor = if chance.yes(0.8) { size } else { -0.5 * size };
+        for (minute, value) in shape.iter_mut().enumerate() {
+            *value *= 1.0 + factor * bump(minute, at, width);
+        }
+    }
+}
+
 /// Any of the above, anywhere in the day: time zones of foreign services are not known.
 pub(super) fn any(chance: &mut Chance) -> Daily {
     let around =
         if chance.yes(0.6) { chance.uniform(11.0, 17.0) } else { chance.uniform(0.0, 24.0) };
-    let mut shape = match chance.below(5) {
+    let mut shape = match chance.below(6) {
         0 | 1 => {
             let strength = chance.log_uniform(0.05, 0.9);
             harmonic(chance, strength)
         }
         2 | 3 => customers(chance, around),
+        4 => ragged(chance, around),
         _ => office(chance, around),
     };
     // Flatter or sharper: averaged values hardly move from night to day.
-    let power = if chance.yes(0.35) { chance.uniform(0.08, 0.5) } else { chance.uniform(0.5, 1.2) };
+    let power = if chance.yes(0.25) { chance.uniform(0.08, 0.5) } else { chance.uniform(0.5, 1.2) };
     shape.iter_mut().for_each(|value| *value = value.powf(power));
     let size = chance.log_uniform(0.002, 0.03);
     fine(chance, &mut shape, size);
+    if chance.yes(0.35) {
+        jobs(chance, &mut shape);
+    }
     shape
 }
 

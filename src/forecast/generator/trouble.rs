@@ -24,11 +24,13 @@ const MONTH: f64 = 30.0;
 pub(super) fn strike(chance: &mut Chance, course: &mut Course, trouble: Trouble) {
     let minutes = course.rate.len();
     for at in chance.moments(trouble.outages / MONTH, minutes) {
-        let length = chance.log_uniform(2.0, 60.0);
-        let left = if chance.yes(0.5) { 0.0 } else { chance.uniform(0.0, 0.15) };
-        let fall = Bump { start: at as i64, ramp: 0.0, hold: length, decay: 0.0, factor: left };
-        course.bump(fall);
-        if chance.yes(0.7) {
+        // Most last a minute or two; some last hours, and customers come back slowly.
+        let length = if chance.yes(0.5) { 1.0 } else { chance.log_uniform(2.0, 300.0) };
+        let left = if chance.yes(0.5) { 0.0 } else { chance.uniform(0.0, 0.25) };
+        let slow = length > 30.0 && chance.yes(0.5);
+        let decay = if slow { chance.uniform(10.0, 180.0) } else { 0.0 };
+        course.bump(Bump { start: at as i64, ramp: 0.0, hold: length, decay, factor: left });
+        if !slow && length > 1.0 && chance.yes(0.7) {
             course.bump(Bump {
                 start: at as i64 + length.ceil() as i64,
                 ramp: 0.0,
@@ -65,5 +67,19 @@ pub(super) fn gaps(chance: &mut Chance, rps: &mut [f32], trouble: Trouble) {
         let length = chance.log_uniform(1.0, 400.0) as usize;
         let end = (at + length).min(rps.len());
         rps[at..end].fill(f32::NAN);
+    }
+}
+
+/// Hours in which every minute is wild: somebody's script, a node that restarts.
+pub(super) fn spells(chance: &mut Chance, course: &mut Course) {
+    let (per_day, size) = (chance.log_uniform(0.05, 3.0), chance.log_uniform(0.03, 0.25));
+    for at in chance.moments(per_day, course.rate.len()) {
+        let length = chance.log_uniform(10.0, 500.0) as usize;
+        let end = (at + length).min(course.rate.len());
+        let (size, up) = (size * chance.log_uniform(0.5, 2.0), chance.yes(0.5));
+        for rate in &mut course.rate[at..end] {
+            let normal = chance.normal();
+            *rate *= (size * if up { normal.abs() } else { normal }).exp();
+        }
     }
 }
