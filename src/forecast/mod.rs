@@ -6,19 +6,23 @@
 mod calendar;
 pub mod generator;
 mod history;
+mod network;
 mod profile;
 mod quantiles;
 mod slice;
 mod splits;
+mod training;
 mod usual;
 mod window;
 
 pub use calendar::{Calendar, Event, EventKind, Flags};
 pub use history::{DAY, History, Minute, Series};
+pub use network::{Attention, Batch, Kind, Model, ModelError, Network, Output, Quantiles, Targets};
 pub use profile::{Profile, SeasonalProfile};
 pub use quantiles::ErrorQuantiles;
 pub use slice::{Regime, Slice};
 pub use splits::{Part, Split};
+pub use training::{Material, Sample, Schedule, Validation, Verdict};
 pub use usual::usual;
 pub use window::{
     FUTURE, Feature, HORIZONS, PAST, Prepared, Refusal, STATIC, TOKENS, Window, features_hash,

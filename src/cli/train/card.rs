@@ -45,7 +45,11 @@ pub(super) fn text(args: &Args, model: &Model, lines: &[Line]) -> String {
         let _ = writeln!(text, "- {name}: {value}");
     }
     if let Some(last) = lines.last() {
-        let _ = writeln!(text, "- trained: {} steps in {:.0} s, {} skipped", last.step, last.seconds, last.skipped);
+        let _ = writeln!(
+            text,
+            "- trained: {} steps in {:.0} s, {} skipped",
+            last.step, last.seconds, last.skipped
+        );
     }
     text.push_str(
         "\nNot for: traffic coarser than a minute, series without two days of history, or scaling down on its word alone. Its raw quantiles are not calibrated; `serve` calibrates them online per domain and hour of day.\n",

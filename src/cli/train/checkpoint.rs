@@ -82,7 +82,8 @@ impl Folder {
         }
         weights.load_into(network.parameters())?;
         let adam = weights.optimiser(network.parameters(), constants)?;
-        let number = |key: &str| weights.origin().get(key).and_then(|text| text.parse::<f64>().ok());
+        let number =
+            |key: &str| weights.origin().get(key).and_then(|text| text.parse::<f64>().ok());
         let best = number("best").zip(number("bestStep")).map(|(loss, step)| (loss, step as u64));
         let standing = Standing {
             step: number("step").unwrap_or(0.0) as u64,

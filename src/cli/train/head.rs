@@ -59,7 +59,7 @@ fn fine_tune(args: &Args, learning: &Material<'_>, network: &Network) -> anyhow:
     for step in 0..args.steps {
         let (_, mut gradients) = workers.step(network, seed.child("step").nth(step))?;
         gradients.keep(network.parameters(), Network::is_head);
-        adam.step(network.parameters(), &gradients, schedule.rate(step))?;
+        adam.step(network.parameters(), gradients, schedule.rate(step))?;
     }
     Ok(())
 }
@@ -94,7 +94,10 @@ impl Slices {
             let gain = 1.0 - after / before;
             let least = if index == 0 { 0.0 } else { -LOSS_OF_A_SLICE };
             accepted &= gain > least;
-            text.push_str(&format!("{name:<11} {before:>8.4} {after:>10.4} {:>6.1} %\n", 100.0 * gain));
+            text.push_str(&format!(
+                "{name:<11} {before:>8.4} {after:>10.4} {:>6.1} %\n",
+                100.0 * gain
+            ));
         }
         text.push_str(if accepted {
             "accepted: weights.safetensors is the tuned one; previous.safetensors keeps the old\n"

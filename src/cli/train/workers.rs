@@ -59,7 +59,12 @@ impl<'a> Workers<'a> {
         Ok((loss, sum))
     }
 
-    fn part(&self, network: &Network, flat: &[f32], seed: Seed) -> anyhow::Result<(f64, Gradients)> {
+    fn part(
+        &self,
+        network: &Network,
+        flat: &[f32],
+        seed: Seed,
+    ) -> anyhow::Result<(f64, Gradients)> {
         network.parameters().set_flat(flat)?;
         let sample = self.material.sample(seed, self.origins);
         anyhow::ensure!(!sample.windows.is_empty(), "no window of the history can be learned from");

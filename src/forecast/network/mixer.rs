@@ -69,7 +69,8 @@ impl Block {
 
 impl Mixer {
     pub(super) fn new(scope: &mut Initial<'_>) -> Result<Self> {
-        let blocks = (0..BLOCKS).map(|index| Block::new(&mut scope.child(&format!("block{index}"))));
+        let blocks =
+            (0..BLOCKS).map(|index| Block::new(&mut scope.child(&format!("block{index}"))));
         let blocks = blocks.collect::<Result<_>>()?;
         let joined = CONDENSED * WIDTH + FUTURE.len() + STATIC.len();
         let sizes = GrnSizes { input: joined, hidden: WIDE, output: WIDE, context: None };
@@ -94,7 +95,8 @@ impl Mixer {
             let width = x.elem_count() / windows;
             x.reshape((windows, 1, width))?.broadcast_as((windows, horizons, width))?.contiguous()
         };
-        let joined = Tensor::cat(&[each(&condensed)?, batch.future.clone(), each(&batch.statics)?], 2)?;
+        let joined =
+            Tensor::cat(&[each(&condensed)?, batch.future.clone(), each(&batch.statics)?], 2)?;
         let thought = self.think.forward(&self.join.forward(&joined, None)?, None)?;
         Ok(Output { quantiles: self.head.forward(&thought)?, attention: None })
     }

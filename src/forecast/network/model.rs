@@ -28,7 +28,10 @@ pub enum ModelError {
     #[error("the weights do not name a forecaster: {0}")]
     Kind(String),
     /// They were trained on other inputs.
-    #[error("the weights were trained on the feature list {found}, this program has {}: train them again", features_hash())]
+    #[error(
+        "the weights were trained on the feature list {found}, this program has {}: train them again",
+        features_hash()
+    )]
     Features {
         /// What they name.
         found: String,

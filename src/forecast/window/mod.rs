@@ -203,17 +203,14 @@ impl Builder<'_> {
             let middle = &self.flags[minutes.start.midpoint(minutes.end)];
             let missing = own.deviation[minutes.clone()].iter().filter(|it| it.is_nan()).count();
             let others = self.others.iter().fold(0.0_f32, |most, other| {
-                let here = super::window::mean(&other.deviation[minutes.clone()]).unwrap_or(0.0);
-                let here = (here - other.deviation_level) / other.spread[1];
+                let here = other.tokens[token];
                 if here.abs() > most.abs() { here } else { most }
             });
             let known = missing < minutes.len();
-            let leading = leader.map_or(0.0, |leader| {
-                correlation * (mean(&leader.deviation) - leader.deviation_level) / leader.spread[1]
-            });
+            let leading = leader.map_or(0.0, |leader| correlation * leader.tokens[token]);
             let [sine, cosine] = circle(middle.minute_of_day);
             let row: [f32; PAST.len()] = [
-                if known { (mean(&own.deviation) - own.deviation_level) / unit } else { 0.0 },
+                own.tokens[token],
                 if known { (mean(&own.log) - own.log_level) / unit } else { 0.0 },
                 mean(&own.log_usual[..DAY]) - own.usual_level,
                 missing as f32 / minutes.len() as f32,

@@ -1,7 +1,9 @@
 //! One series around one minute: logarithms, deviations from the usual, and how the simple forecast did.
 
 use super::super::history::DAY;
-use super::{FURTHEST, HORIZONS, LEVEL, LEVEL_LEAST, MOST_SHIFT, Refusal, mean};
+use super::{
+    FURTHEST, HORIZONS, LEVEL, LEVEL_LEAST, MOST_SHIFT, Refusal, TOKENS, mean, minutes_of,
+};
 
 /// Added before logarithms, as a share of the day's mean.
 const FLOOR: f32 = 0.01;
@@ -44,6 +46,10 @@ pub(super) struct Signals {
     /// before on, for now and each horizon; NaN where not known.
     week: [f32; 4],
     day: [f32; 4],
+    /// Deviation of each token against that of now, in errors; 0 where it is not known.
+    pub(super) tokens: Vec<f32>,
+    /// Deviations by means of five minutes; NaN where one is not known.
+    fives: Vec<f32>,
 }
 
 impl Signals {
@@ -93,9 +99,17 @@ impl Signals {
         let newest = |of: &[f32], minutes: usize| mean(&of[of.len() - minutes..]);
         let log_level = newest(&log, LEVEL).unwrap_or(anchor[0]);
         let usual_level = newest(&log_usual[..DAY], LEVEL).unwrap_or(log_level);
+        let deviation_level = newest(&deviation, LEVEL).unwrap_or(0.0);
+        let token = |token| {
+            let here = mean(&deviation[minutes_of(token)]);
+            here.map_or(0.0, |here| (here - deviation_level) / spread[1])
+        };
+        let five = |minutes: &[f32]| mean(minutes).unwrap_or(f32::NAN);
         Ok(Self {
+            tokens: (0..TOKENS).map(token).collect(),
+            fives: deviation.chunks(5).map(five).collect(),
             tail: whole(&errors[1]) / spread[1],
-            deviation_level: newest(&deviation, LEVEL).unwrap_or(0.0),
+            deviation_level,
             log_level_short: newest(&log, 5).unwrap_or(log_level),
             roughness: roughness(&deviation),
             swing: deviation_of(&log_usual[..DAY]),
@@ -164,8 +178,10 @@ impl Signals {
     /// is none.
     pub(super) fn correlation(&self, other: &Self) -> f32 {
         let (mut count, mut sums, mut products) = (0.0_f32, [0.0_f32; 2], [0.0_f32; 3]);
-        for (own, its) in self.deviation.chunks(5).zip(other.deviation.chunks(5)) {
-            let (Some(own), Some(its)) = (mean(own), mean(its)) else { continue };
+        for (own, its) in self.fives.iter().zip(&other.fives) {
+            if (own + its).is_nan() {
+                continue;
+            }
             count += 1.0;
             sums = [sums[0] + own, sums[1] + its];
             products = [products[0] + own * own, products[1] + its * its, products[2] + own * its];
@@ -209,8 +225,10 @@ fn levels(rps: &[f32], usual: &[f32]) -> Vec<f32> {
 fn trimmed(errors: &[f32]) -> f32 {
     let mut sizes: Vec<f32> =
         errors.iter().filter(|it| it.is_finite()).map(|it| it.abs()).collect();
-    sizes.sort_unstable_by(f32::total_cmp);
     let part = (sizes.len() as f32 * TRIMMED) as usize;
+    if part < sizes.len() {
+        sizes.select_nth_unstable_by(part, f32::total_cmp);
+    }
     mean(&sizes[..part]).unwrap_or(0.05).max(LEAST_SPREAD)
 }
 
