@@ -19,10 +19,10 @@ fn proved<L>(
     let layer = make(&mut scope.child("layer")).unwrap();
     let mut own = scope.child("input");
     let start = crate::nn::Start::Uniform(1.0);
-    let made = |(index, shape): (usize, &&[usize])| {
+    let input = |(index, shape): (usize, &&[usize])| {
         own.variable(&index.to_string(), shape, start).unwrap()
     };
-    let inputs: Vec<Var> = inputs.iter().enumerate().map(made).collect();
+    let inputs: Vec<Var> = inputs.iter().enumerate().map(input).collect();
     shaken(&parameters, 6);
     let loss = || {
         let losses: Vec<Tensor> = run(&layer, &inputs).iter().map(loss_of).collect();
@@ -42,10 +42,6 @@ fn close(one: &Tensor, other: &Tensor) {
     for (index, (one, other)) in flat(one).iter().zip(flat(other)).enumerate() {
         assert!((one - other).abs() < 1e-5, "value {index}: {one} and {other}");
     }
-}
-
-fn nothing(_: &mut Initial<'_>) -> candle_core::Result<()> {
-    Ok(())
 }
 
 fn plain_sigmoid(x: &Tensor) -> Tensor {
@@ -102,10 +98,11 @@ fn grouped_maps_are_maps_side_by_side() {
 
 #[test]
 fn a_softmax_is_exponentials_over_their_sum() {
-    let (_, inputs) = proved(&[&[3, 4, 5]], nothing, |(), x| vec![softmax(&x[0]).unwrap()]);
+    let ((), inputs) = proved(&[&[3, 4, 5]], |_| Ok(()), |(), x| vec![softmax(&x[0]).unwrap()]);
     let powers = inputs[0].exp().unwrap();
     let expected = powers.broadcast_div(&powers.sum_keepdim(D::Minus1).unwrap()).unwrap();
     close(&softmax(&inputs[0]).unwrap(), &expected);
+    assert!(softmax(&inputs[0].narrow(1, 0, 0).unwrap()).is_err());
     // Large numbers do not overflow, and what is far below gets exactly nothing.
     let wide = Tensor::new(&[[1000.0_f32, 1000.0, -1e9]], &Device::Cpu).unwrap();
     assert_eq!(flat(&softmax(&wide).unwrap()), [0.5, 0.5, 0.0]);
@@ -158,7 +155,7 @@ fn gated_residual_networks_learn_with_and_without_context_and_skip_map() {
             };
             // The context is shared by all steps.
             let shapes: &[&[usize]] = &[&[2, 3, 3], &[2, 1, 2]];
-            let (layer, inputs) = proved(&shapes[..1 + usize::from(context.is_some())], make, run);
+            let (layer, inputs) = proved(&shapes[..=usize::from(context.is_some())], make, run);
             let wrong = if context.is_some() { None } else { Some(inputs[0].as_tensor()) };
             assert!(layer.forward(&inputs[0], wrong).is_err());
         }
@@ -294,7 +291,7 @@ fn selection_learns_with_and_without_context() {
             vec![selected.vector, selected.weights]
         };
         let shapes: &[&[usize]] = &[&[2, 5, 3], &[2, 1, 2]];
-        let (layer, inputs) = proved(&shapes[..1 + usize::from(context.is_some())], make, run);
+        let (layer, inputs) = proved(&shapes[..=usize::from(context.is_some())], make, run);
         let selected = layer.forward(&inputs[0], inputs.get(1).map(Var::as_tensor)).unwrap();
         let sums = flat(&selected.weights.sum(D::Minus1).unwrap());
         assert!(sums.iter().all(|sum| (sum - 1.0).abs() < 1e-5), "{sums:?}");
