@@ -154,3 +154,104 @@ impl Adam {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Tensor, Var};
+
+    use super::*;
+    use crate::nn::{Initial, Start};
+    use crate::seed::Seed;
+
+    fn network() -> (Parameters, Var) {
+        let mut parameters = Parameters::new();
+        let mut scope = Initial::new(&mut parameters, Seed::root(1));
+        let variable = scope.variable("a", &[3], Start::Constant(1.0)).unwrap();
+        (parameters, variable)
+    }
+
+    /// A loss whose gradient is these numbers.
+    fn sloped(variable: &Var, slopes: [f32; 3], parameters: &Parameters) -> Gradients {
+        let slopes = Tensor::new(&slopes, &candle_core::Device::Cpu).unwrap();
+        let loss = (variable.as_tensor() * slopes).unwrap().sum_all().unwrap();
+        Gradients::of(&loss, parameters).unwrap()
+    }
+
+    #[test]
+    fn steps_match_numbers_made_by_hand() {
+        let (parameters, variable) = network();
+        let settings = AdamSettings { epsilon: 1e-5, max_norm: 100.0, ..AdamSettings::default() };
+        let mut adam = Adam::new(&parameters, settings);
+        adam.step(&parameters, sloped(&variable, [1.0, -2.0, 0.0], &parameters), 0.1).unwrap();
+        // The first step is the sign of the gradient, whatever its size.
+        let values = parameters.to_flat().unwrap();
+        assert!((values[0] - 0.9).abs() < 1e-5 && (values[1] - 1.1).abs() < 1e-5, "{values:?}");
+        assert_eq!(values[2], 1.0);
+        adam.step(&parameters, sloped(&variable, [0.5, -2.0, 0.0], &parameters), 0.1).unwrap();
+        // Mean (0.09 + 0.05) / 0.19, mean square (0.000999 + 0.00025) / 0.001999.
+        let expected = 0.9 - 0.1 * (0.14 / 0.19) / (0.001_249_f64 / 0.001_999).sqrt();
+        let value = f64::from(parameters.to_flat().unwrap()[0]);
+        assert!((value - expected).abs() < 1e-5, "{value} {expected}");
+        assert_eq!((adam.steps(), adam.skipped()), (2, 0));
+    }
+
+    #[test]
+    fn long_gradients_are_shortened_to_the_limit_and_short_ones_are_not() {
+        let (parameters, variable) = network();
+        // With betas of 0 the moments are the clipped gradient itself.
+        let settings =
+            AdamSettings { beta1: 0.0, beta2: 0.0, max_norm: 2.0, ..AdamSettings::default() };
+        let mut adam = Adam::new(&parameters, settings);
+        let long = sloped(&variable, [3.0, 4.0, 0.0], &parameters);
+        assert_eq!(adam.step(&parameters, long, 0.1).unwrap(), Step::Taken { norm: 5.0 });
+        assert!((adam.first[0] - 1.2).abs() < 1e-6 && (adam.first[1] - 1.6).abs() < 1e-6);
+        let short = sloped(&variable, [0.3, 0.4, 0.0], &parameters);
+        adam.step(&parameters, short, 0.1).unwrap();
+        assert_eq!(adam.first, [0.3, 0.4, 0.0]);
+    }
+
+    #[test]
+    fn a_step_that_is_not_finite_changes_nothing_and_is_counted() {
+        let (parameters, variable) = network();
+        let settings = AdamSettings { patience: 3, ..AdamSettings::default() };
+        let mut adam = Adam::new(&parameters, settings);
+        let (good, bad) = ([1.0, 1.0, 1.0], [1.0, f32::NAN, 1.0]);
+        adam.step(&parameters, sloped(&variable, good, &parameters), 0.1).unwrap();
+        let (values, moments) = (parameters.to_flat().unwrap(), adam.first.clone());
+        for _ in 0..2 {
+            let step = adam.step(&parameters, sloped(&variable, bad, &parameters), 0.1).unwrap();
+            assert_eq!(step, Step::Skipped);
+        }
+        assert_eq!((parameters.to_flat().unwrap(), &adam.first), (values, &moments));
+        // A good step in between: the count in a row begins again.
+        adam.step(&parameters, sloped(&variable, good, &parameters), 0.1).unwrap();
+        for _ in 0..2 {
+            adam.step(&parameters, sloped(&variable, bad, &parameters), 0.1).unwrap();
+        }
+        let third = adam.step(&parameters, sloped(&variable, bad, &parameters), 0.1);
+        assert!(matches!(third, Err(AdamError::Diverged(3))));
+        assert_eq!((adam.steps(), adam.skipped()), (2, 5));
+    }
+
+    #[test]
+    fn decay_pulls_towards_zero_apart_from_the_gradient() {
+        let (parameters, variable) = network();
+        let settings = AdamSettings { decay: 0.5, ..AdamSettings::default() };
+        let mut adam = Adam::new(&parameters, settings);
+        adam.step(&parameters, sloped(&variable, [0.0; 3], &parameters), 0.1).unwrap();
+        assert_eq!(parameters.to_flat().unwrap(), [0.95; 3]);
+    }
+
+    #[test]
+    fn wrong_rates_and_other_networks_are_refused() {
+        let (parameters, variable) = network();
+        let mut adam = Adam::new(&parameters, AdamSettings::default());
+        for rate in [-0.1, f64::NAN, f64::INFINITY] {
+            let step = adam.step(&parameters, sloped(&variable, [1.0; 3], &parameters), rate);
+            assert!(matches!(step, Err(AdamError::Rate(_))));
+        }
+        let other = sloped(&variable, [1.0; 3], &parameters);
+        let step = adam.step(&Parameters::new(), other, 0.1);
+        assert!(matches!(step, Err(AdamError::Sizes { own: 3, network: 0, given: 3 })));
+    }
+}

@@ -175,7 +175,9 @@ fn orthogonal(rows: usize, columns: usize, gain: f64, seed: Seed) -> Vec<f32> {
             vector.iter_mut().zip(other).for_each(|(a, b)| *a -= along * b);
         }
         let norm = vector.iter().map(|a| a * a).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
-        vector.iter_mut().for_each(|a| *a /= norm);
+        for a in &mut vector {
+            *a /= norm;
+        }
         basis.push(vector);
     }
     let entry = |row: usize, column: usize| {

@@ -242,3 +242,135 @@ pub fn sha256(bytes: &[u8]) -> String {
         text
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::check::{loss_of, numbers};
+    use crate::nn::{Activation, Gradients, Grn, GrnSizes, Initial};
+    use crate::seed::Seed;
+
+    fn network(width: usize, seed: u64) -> (Parameters, Grn) {
+        let mut parameters = Parameters::new();
+        let mut scope = Initial::new(&mut parameters, Seed::root(seed));
+        let sizes = GrnSizes { hidden: width, ..GrnSizes::all(3) };
+        let grn = Grn::new(&mut scope.child("grn"), sizes, Activation::Silu).unwrap();
+        (parameters, grn)
+    }
+
+    fn trained(parameters: &Parameters, grn: &Grn, adam: &mut Adam, steps: std::ops::Range<u64>) {
+        for step in steps {
+            let loss = loss_of(&grn.forward(&numbers(step, &[4, 3]), None).unwrap());
+            adam.step(parameters, Gradients::of(&loss, parameters).unwrap(), 0.01).unwrap();
+        }
+    }
+
+    fn origin() -> BTreeMap<String, String> {
+        BTreeMap::from(["seed", "data", "commit"].map(|name| (name.to_owned(), "1".to_owned())))
+    }
+
+    #[test]
+    fn training_goes_on_as_if_it_had_not_stopped() {
+        let settings = AdamSettings::default();
+        let (parameters, grn) = network(4, 1);
+        let mut adam = Adam::new(&parameters, settings);
+        trained(&parameters, &grn, &mut adam, 0..3);
+        let saved = Weights::of(&parameters).unwrap().with_optimiser(&adam).to_bytes().unwrap();
+        trained(&parameters, &grn, &mut adam, 3..6);
+
+        let (resumed, grn) = network(4, 2);
+        let weights = Weights::from_bytes(&saved).unwrap();
+        weights.load_into(&resumed).unwrap();
+        let mut again = weights.optimiser(&resumed, settings).unwrap();
+        trained(&resumed, &grn, &mut again, 3..6);
+        let bits = |parameters: &Parameters| {
+            parameters.to_flat().unwrap().iter().map(|value| value.to_bits()).collect::<Vec<_>>()
+        };
+        assert_eq!(bits(&parameters), bits(&resumed));
+        assert_eq!(adam, again);
+    }
+
+    #[test]
+    fn the_same_weights_are_the_same_bytes_and_tell_their_origin() {
+        let (parameters, _) = network(4, 1);
+        let bytes = || Weights::of(&parameters).unwrap().with_origin(origin()).to_bytes().unwrap();
+        let first = bytes();
+        for _ in 0..5 {
+            assert_eq!(sha256(&first), sha256(&bytes()));
+        }
+        let read = Weights::from_bytes(&first).unwrap();
+        assert_eq!((read.origin(), read.to_bytes().unwrap()), (&origin(), first));
+        assert!(matches!(
+            read.optimiser(&parameters, AdamSettings::default()),
+            Err(WeightsError::NoOptimiser(_))
+        ));
+    }
+
+    #[test]
+    fn weights_of_another_network_are_refused_and_nothing_is_set() {
+        let (parameters, _) = network(4, 1);
+        let weights = Weights::of(&parameters).unwrap();
+        let (wider, _) = network(5, 1);
+        let before = wider.to_flat().unwrap();
+        assert!(matches!(weights.load_into(&wider), Err(WeightsError::Shape { .. })));
+        assert_eq!(wider.to_flat().unwrap(), before);
+
+        let (mut more, _) = network(4, 1);
+        Initial::new(&mut more, Seed::root(1))
+            .variable("new", &[1], crate::nn::Start::Zeros)
+            .unwrap();
+        assert!(
+            matches!(weights.load_into(&more), Err(WeightsError::Missing(name)) if name == "new")
+        );
+        let weights = Weights::of(&more).unwrap();
+        assert!(
+            matches!(weights.load_into(&parameters), Err(WeightsError::Unknown(name)) if name == "new")
+        );
+    }
+
+    #[test]
+    fn bytes_that_are_not_weights_give_one_sentence() {
+        let (parameters, _) = network(4, 1);
+        let bytes = Weights::of(&parameters).unwrap().to_bytes().unwrap();
+        for end in [0, 4, 8, 40, bytes.len() - 1] {
+            let error = Weights::from_bytes(&bytes[..end]).unwrap_err();
+            assert!(matches!(error, WeightsError::Format(_)), "{end}: {error}");
+            assert!(!error.to_string().contains('\n'));
+        }
+        let mut longer = bytes.clone();
+        longer.push(0);
+        assert!(Weights::from_bytes(&longer).is_err());
+        assert!(Weights::from_bytes(b"time,rps\n2026-01-01T00:00:00Z,12.5\n").is_err());
+
+        let view = TensorView::new(Dtype::F32, vec![1], &[0; 4]).unwrap();
+        let foreign = safetensors::serialize([("a", view)], None).unwrap();
+        assert!(matches!(Weights::from_bytes(&foreign), Err(WeightsError::Foreign(_))));
+
+        let header = HashMap::from([(HEADER.to_owned(), r#"{"origin":{}}"#.to_owned())]);
+        let view = TensorView::new(Dtype::F64, vec![1], &[0; 8]).unwrap();
+        let wide = safetensors::serialize([("a", view)], Some(header)).unwrap();
+        assert!(matches!(Weights::from_bytes(&wide), Err(WeightsError::Type { .. })));
+    }
+
+    #[test]
+    fn numbers_that_are_not_finite_are_neither_written_nor_read() {
+        let (parameters, _) = network(4, 1);
+        let bytes = Weights::of(&parameters).unwrap().to_bytes().unwrap();
+        let mut corrupt = bytes.clone();
+        let end = corrupt.len();
+        corrupt[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+        assert!(matches!(Weights::from_bytes(&corrupt), Err(WeightsError::NotFinite { .. })));
+
+        parameters.set_flat(&vec![f32::INFINITY; parameters.count()]).unwrap();
+        let written = Weights::of(&parameters).unwrap().to_bytes();
+        assert!(matches!(written, Err(WeightsError::NotFinite { .. })));
+    }
+
+    #[test]
+    fn hashes_are_those_of_every_other_tool() {
+        assert_eq!(
+            sha256(b"abc"),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+    }
+}

@@ -53,8 +53,11 @@ pub(super) trait Kernel: Send + Sync + 'static {
     fn backward(&self, inputs: &[Input<'_>], result: &[f32], gradient: &[f32]) -> Vec<Vec<f32>>;
 }
 
-/// Applies a kernel to one, two or three tensors.
+/// Applies a kernel to one, two or three tensors, none of them empty.
 pub(super) fn apply(kernel: impl Kernel, inputs: &[&Tensor]) -> Result<Tensor> {
+    if inputs.iter().any(|input| input.elem_count() == 0) {
+        bail!("a layer was given a tensor without values");
+    }
     let fused = Fused(kernel);
     match inputs {
         [one] => one.contiguous()?.apply_op1(fused),
@@ -217,7 +220,7 @@ fn exp(x: f32) -> f32 {
     let x = x.clamp(-87.0, 88.0);
     let shifted = x * std::f32::consts::LOG2_E + ROUND;
     let whole = shifted - ROUND;
-    let rest = (x - whole * 0.693_359_375) + whole * 2.121_944_4e-4;
+    let rest = (x - whole * (355.0 / 512.0)) + whole * 2.121_944_4e-4;
     let series = 1.0 / 720.0 + rest * (1.0 / 5040.0);
     let series = 1.0 / 24.0 + rest * (1.0 / 120.0 + rest * series);
     let series = 1.0 + rest * (1.0 + rest * (0.5 + rest * (1.0 / 6.0 + rest * series)));

@@ -92,9 +92,12 @@ impl Kernel for Recurrent {
 fn activate(gates: &mut [f32], width: usize) {
     let (front, output) = gates.split_at_mut(3 * width);
     let (gates, candidate) = front.split_at_mut(2 * width);
-    gates.iter_mut().for_each(|gate| *gate = sigmoid(*gate));
-    candidate.iter_mut().for_each(|gate| *gate = tanh(*gate));
-    output.iter_mut().for_each(|gate| *gate = sigmoid(*gate));
+    for gate in gates.iter_mut().chain(output) {
+        *gate = sigmoid(*gate);
+    }
+    for value in candidate {
+        *value = tanh(*value);
+    }
 }
 
 /// One step back: fills the gradients before the activations of the gates, and moves that of the cell to

@@ -29,7 +29,9 @@ impl Kernel for Soft {
                 *x = if below < SMALLEST { 0.0 } else { exp(below) };
             }
             let sum: f32 = row.iter().sum();
-            row.iter_mut().for_each(|x| *x /= sum);
+            for x in row {
+                *x /= sum;
+            }
         }
         (out, inputs[0].shape.to_vec())
     }

@@ -24,7 +24,6 @@ impl Activation {
     #[inline]
     pub(super) fn at(self, x: f32) -> f32 {
         match self {
-            Self::None => x,
             Self::Silu => x * sigmoid(x),
             Self::Elu if x > 0.0 => x,
             Self::Elu => exp(x) - 1.0,
@@ -32,7 +31,7 @@ impl Activation {
             Self::Tanh => tanh(x),
             // Not `max`: it would hide what is not a number.
             Self::Relu if x < 0.0 => 0.0,
-            Self::Relu => x,
+            Self::Relu | Self::None => x,
         }
     }
 
@@ -40,7 +39,6 @@ impl Activation {
     #[inline]
     pub(super) fn slope(self, x: f32) -> f32 {
         match self {
-            Self::None => 1.0,
             Self::Silu => {
                 let gate = sigmoid(x);
                 gate * (1.0 + x * (1.0 - gate))
@@ -53,7 +51,7 @@ impl Activation {
             }
             Self::Tanh => 1.0 - tanh(x).powi(2),
             Self::Relu if x < 0.0 => 0.0,
-            Self::Relu => 1.0,
+            Self::Relu | Self::None => 1.0,
         }
     }
 }
@@ -98,7 +96,7 @@ impl Kernel for Biased {
                 match self.0 {
                     Activation::None => to_x.extend_from_slice(gradient),
                     Activation::Silu => {
-                        to_x.extend(sums.map(|(x, g)| g * Activation::Silu.slope(x)))
+                        to_x.extend(sums.map(|(x, g)| g * Activation::Silu.slope(x)));
                     }
                     other => to_x.extend(sums.map(|(x, g)| g * other.slope(x))),
                 }
