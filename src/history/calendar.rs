@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use jiff::civil::{Date, DateTime};
+use jiff::fmt::temporal::{DateTimeParser, DateTimePrinter};
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use serde_saphyr::Spanned;
@@ -85,7 +86,9 @@ fn parse(text: &str) -> Result<Calendar, Fault> {
     };
     let zone = match &document.timezone {
         None => TimeZone::UTC,
-        Some(name) => TimeZone::get(&name.value)
+        // A name, or a POSIX rule such as "CET-1CEST,M3.5.0,M10.5.0/3".
+        Some(name) => DateTimeParser::new()
+            .parse_time_zone(&name.value)
             .map_err(|_| Fault::at(name, format!("{:?} is not a time zone", name.value)))?,
     };
     let paydays = document.paydays.iter().map(|day| match day.value {
@@ -93,7 +96,9 @@ fn parse(text: &str) -> Result<Calendar, Fault> {
         other => Err(Fault::at(day, format!("{other} is not a day of a month"))),
     });
     let holidays = document.holidays.iter().map(|day| {
-        day.value.parse::<Date>().map_err(|_| Fault::at(day, format!("{:?} is not a date", day.value)))
+        day.value
+            .parse::<Date>()
+            .map_err(|_| Fault::at(day, format!("{:?} is not a date", day.value)))
     });
     let of = |kind: EventKind, entries: &[Entry]| -> Result<Vec<Event>, Fault> {
         entries.iter().map(|entry| entry.event(kind, &zone)).collect()
@@ -118,7 +123,8 @@ impl Entry {
         if let Some(factor) = &self.factor
             && !(factor.value > 0.0 && factor.value <= MAX_FACTOR)
         {
-            let what = format!("a factor of {} is not above 0 and at most {MAX_FACTOR}", factor.value);
+            let what =
+                format!("a factor of {} is not above 0 and at most {MAX_FACTOR}", factor.value);
             return Err(Fault::at(factor, what));
         }
         Ok(Event {
@@ -168,7 +174,8 @@ struct WrittenEvent<'a> {
 
 /// The text of a calendar file. The error is one sentence.
 fn text(calendar: &Calendar) -> Result<String, String> {
-    let zone = calendar.zone.iana_name().ok_or("its time zone has no name")?;
+    let zone = DateTimePrinter::new().time_zone_to_string(&calendar.zone);
+    let zone = zone.map_err(|_| "its time zone has no name")?;
     let local = |minute: Minute| {
         let instant = jiff::Timestamp::from_second(minute.saturating_mul(60));
         let instant = instant.map_err(|_| format!("minute {minute} is out of range"))?;
@@ -185,7 +192,7 @@ fn text(calendar: &Calendar) -> Result<String, String> {
         written.collect()
     };
     let written = Written {
-        timezone: zone,
+        timezone: &zone,
         paydays: &calendar.paydays,
         holidays: calendar.holidays.iter().map(Date::to_string).collect(),
         promotions: of(EventKind::Promotion)?,
@@ -209,7 +216,10 @@ mod tests {
         assert_eq!(calendar.paydays, [10, 27]);
         assert_eq!(calendar.holidays[0], jiff::civil::date(2026, 12, 25));
         let sale = &calendar.events[0];
-        assert_eq!((sale.start, sale.end), (at("2026-11-27T07:00:00Z"), at("2026-11-27T23:00:00Z")));
+        assert_eq!(
+            (sale.start, sale.end),
+            (at("2026-11-27T07:00:00Z"), at("2026-11-27T23:00:00Z"))
+        );
         assert_eq!((sale.kind, sale.factor), (EventKind::Promotion, Some(3.5)));
         assert_eq!(sale.domains, ["payments", "cart"]);
         assert_eq!(calendar.events.last().unwrap().kind, EventKind::Deployment);
@@ -249,10 +259,18 @@ mod tests {
         for (text, line, sentence) in [
             ("timezone: Europe/Atlantis\n".to_owned(), 1, "\"Europe/Atlantis\" is not a time zone"),
             ("paydays:\n- 10\n- 32\n".to_owned(), 3, "32 is not a day of a month"),
-            ("holidays: [2026-12-25,\n 2026-02-30]\n".to_owned(), 2, "\"2026-02-30\" is not a date"),
+            (
+                "holidays: [2026-12-25,\n 2026-02-30]\n".to_owned(),
+                2,
+                "\"2026-02-30\" is not a date",
+            ),
             (event("2026-01-02", "2026-01-02", ""), 4, "\"sale\" ends at 2026-01-02, not after"),
             (event("soon", "2026-01-02", ""), 3, "\"soon\" is neither a time nor a date"),
-            (event("2026-01-01", "2026-01-02", "  factor: -2\n"), 5, "a factor of -2 is not above 0"),
+            (
+                event("2026-01-01", "2026-01-02", "  factor: -2\n"),
+                5,
+                "a factor of -2 is not above 0",
+            ),
             (event("2026-01-01", "2026-01-02", "  factor: .nan\n"), 5, "a factor of NaN"),
             (event("2026-01-01", "2026-01-02", "  colour: red\n"), 5, "colour"),
             ("holiday: [2026-12-25]\n".to_owned(), 1, "holiday"),
