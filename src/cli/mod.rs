@@ -8,6 +8,7 @@ mod connect;
 mod crd;
 mod demo;
 mod evaluate;
+mod forecast;
 mod jobs;
 mod lint;
 mod logging;
@@ -51,6 +52,8 @@ enum Verb {
     Certs(certs::Args),
     /// Run policies through scenarios of a cluster in memory, and compare them
     Evaluate(evaluate::Args),
+    /// Make traffic history to learn from
+    Forecast(forecast::Args),
     /// Run one policy through one scenario of a cluster in memory
     Simulate(simulate::Args),
     /// Train what is learned, and write its weights
@@ -77,6 +80,7 @@ pub fn main() -> ExitCode {
         Verb::Adopt(args) => adopt::run(&args),
         Verb::Certs(args) => certs::run(&args),
         Verb::Evaluate(args) => evaluate::run(&args),
+        Verb::Forecast(args) => forecast::run(&args),
         Verb::Simulate(args) => simulate::run(&args),
         Verb::Train(args) => train::run(&args),
         Verb::Tune(args) => tune::run(&args),

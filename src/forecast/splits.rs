@@ -5,7 +5,7 @@ use std::ops::Range;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use super::history::{DAY, Minute};
+use super::history::Minute;
 
 /// What a minute is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -101,7 +101,7 @@ impl Split {
         let second = minute.checked_mul(60)?;
         let date = jiff::Timestamp::from_second(second).ok()?.to_zoned(TimeZone::UTC).date();
         let (first, days) = (minute_of(date.first_of_month())?, date.days_in_month());
-        let end = |day: i8| first + Minute::from(day) * DAY_MINUTES;
+        let end = |day: i8| first + Minute::from(day) * DAY;
         let (held_out, validation) = (days - self.held_out, days - self.held_out - self.validation);
         Some(match date.day() {
             day if day > held_out => (Part::HeldOut, end(held_out)..end(days)),
@@ -111,7 +111,8 @@ impl Split {
     }
 }
 
-const DAY_MINUTES: Minute = DAY as Minute;
+/// Minutes of a day.
+const DAY: Minute = 1440;
 
 fn minute_of(date: Date) -> Option<Minute> {
     Some(date.to_zoned(TimeZone::UTC).ok()?.timestamp().as_second().div_euclid(60))

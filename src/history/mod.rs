@@ -4,6 +4,7 @@
 //! they are. What had to be mended on the way is counted in [`Mended`], never hidden. The format on
 //! disk and the calendar file are described in `README.md` beside this file.
 
+pub mod calendar;
 pub mod csv;
 mod mended;
 mod minutes;

@@ -30,7 +30,8 @@ const PAYDAYS: [&[i8]; 6] = [&[25], &[1], &[15, 31], &[28], &[10, 25], &[31]];
 ///
 /// Campaigns, salaries and deployments stand in the calendar as a company would know them: mostly right,
 /// sometimes with another factor, some minutes early or late, or not at all. Fraud checks are a share of
-/// the payments with a lag of 10 to 30 s. No value is negative or infinite; gaps are NaN.
+/// the payments with a lag of 10 to 30 s; in some banks a part is checked again when it settles, 8 to 40
+/// minutes later. No value is negative or infinite; gaps are NaN.
 #[must_use]
 pub fn bank(seed: Seed, start: Minute, days: usize) -> (History, Calendar) {
     let mut calendar = calendar(seed.child("calendar"), start, days);

@@ -146,12 +146,16 @@ fn fraud(
     payments: &[f32],
 ) -> Vec<f32> {
     let late = chance.uniform(10.0, 30.0) / 60.0;
-    let share = chance.uniform(0.5, 1.1);
+    let share = chance.log_uniform(0.2, 1.1);
+    // In some banks a part is looked at once more when it settles.
+    let again = if chance.yes(0.5) { chance.uniform(0.05, 0.35) } else { 0.0 };
+    let settled = settled(payments, chance.uniform(8.0, 40.0) as usize);
     let mut before = payments.first().copied().map_or(0.0, f64::from);
     let mut course = Course::flat(local.minutes(), 0.0);
-    for (rate, now) in course.rate.iter_mut().zip(payments) {
+    for ((rate, now), settled) in course.rate.iter_mut().zip(payments).zip(settled) {
         let now = f64::from(*now);
-        *rate = share * (before * late + now * (1.0 - late));
+        let once = before * late + now * (1.0 - late);
+        *rate = share * (once * (1.0 - again) + settled * again);
         before = now;
     }
     let heat = heat(chance);
@@ -165,9 +169,25 @@ fn fraud(
     for (index, rate) in course.rate.iter_mut().enumerate() {
         *rate += part * own[local.of_day(index)];
     }
-    let noise = Noise { burst: chance.log_uniform(0.003, 0.03), ..noise(chance) };
+    let noise = Noise { burst: chance.log_uniform(0.01, 0.08), ..noise(chance) };
     course.observed(chance, local, &heat, noise)
 }
+
+/// Payments of some minutes ago, as the mean of [`SETTLING`] minutes.
+fn settled(payments: &[f32], ago: usize) -> Vec<f64> {
+    let at = |index: usize| payments.get(index).copied().map_or(0.0, f64::from);
+    let mut sum = at(0) * SETTLING as f64;
+    (0..payments.len())
+        .map(|index| {
+            let newest = index.saturating_sub(ago);
+            sum += at(newest) - at(newest.saturating_sub(SETTLING));
+            (sum / SETTLING as f64).max(0.0)
+        })
+        .collect()
+}
+
+/// Minutes over which a payment settles.
+const SETTLING: usize = 5;
 
 fn merchant(
     chance: &mut Chance,

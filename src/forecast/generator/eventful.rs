@@ -13,7 +13,7 @@ pub(super) fn values(chance: &mut Chance, local: &Local) -> Vec<f32> {
     let mut course = Course::flat(local.minutes(), chance.log_uniform(2.0, 2000.0));
     let mut shape = shape::any(chance);
     let power = chance.uniform(0.3, 1.0);
-    shape.iter_mut().for_each(|value| *value = value.powf(power));
+    shape::bend(&mut shape, power);
     course.daily(local, &shape, 0);
     course.grow(chance.log_uniform(0.7, 8.0));
     let (walk, apart) = (chance.log_uniform(0.02, 0.15), chance.log_uniform(0.02, 0.25));
@@ -34,7 +34,7 @@ pub(super) fn values(chance: &mut Chance, local: &Local) -> Vec<f32> {
         if !chance.yes(often) {
             continue;
         }
-        for hour in &hours[..1 + chance.below(hours.len())] {
+        for hour in &hours[..=chance.below(hours.len())] {
             let start = local.at(day, hour * 60.0 + chance.uniform(-5.0, 5.0));
             let factor = 1.0 + (height - 1.0) * chance.log_uniform(0.3, 1.8);
             contest(chance, &mut course, start, factor);

@@ -203,7 +203,9 @@ fn bursty(chance: &mut Chance, local: &Local) -> Vec<f32> {
     let mut course = Course::flat(local.minutes(), chance.log_uniform(2.0, 2000.0));
     course.daily(local, &shape::any(chance), 0);
     let mut heat = unrest(chance, local, &mut course, 1.5);
-    heat.iter_mut().for_each(|value| *value = value.min(1.5));
+    for value in &mut heat {
+        *value = value.min(1.5);
+    }
     let noise = Noise {
         counts: true,
         burst: chance.log_uniform(0.05, 0.5),
@@ -269,7 +271,7 @@ fn averaged(chance: &mut Chance, local: &Local) -> Vec<f32> {
     let mut course = Course::flat(local.minutes(), chance.log_uniform(0.1, 1000.0));
     let mut shape = shape::any(chance);
     let power = chance.uniform(0.1, 0.7);
-    shape.iter_mut().for_each(|value| *value = value.powf(power));
+    shape::bend(&mut shape, power);
     course.daily(local, &shape, 0);
     let (weekend, spread) = (chance.log_uniform(0.8, 1.1), chance.uniform(0.0, 0.04));
     turn(chance, local, &mut course, weekend, spread);

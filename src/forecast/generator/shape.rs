@@ -23,7 +23,9 @@ fn bump(minute: usize, hour: f64, width: f64) -> f64 {
 fn of(value: impl Fn(usize) -> f64) -> Daily {
     let mut shape: Daily = (0..DAY).map(value).collect();
     let mean = shape.iter().sum::<f64>() / DAY as f64;
-    shape.iter_mut().for_each(|value| *value = (*value / mean).max(1e-3));
+    for value in &mut shape {
+        *value = (*value / mean).max(1e-3);
+    }
     shape
 }
 
@@ -91,8 +93,8 @@ fn ragged(chance: &mut Chance, around: f64) -> Daily {
         // A steep side and a flat one.
         let lean = chance.uniform(0.1, 1.0);
         for (minute, value) in shape.iter_mut().enumerate() {
-            let side = if away(minute, hour) < 0.0 { width * lean } else { width };
-            *value *= 1.0 + size * bump(minute, hour, side);
+            let lean = if away(minute, hour) < 0.0 { lean } else { 1.0 };
+            *value *= 1.0 + size * bump(minute, hour, width * lean);
         }
     }
     of(|minute| shape[minute])
@@ -125,13 +127,20 @@ pub(super) fn any(chance: &mut Chance) -> Daily {
     };
     // Flatter or sharper: averaged values hardly move from night to day.
     let power = if chance.yes(0.25) { chance.uniform(0.08, 0.5) } else { chance.uniform(0.5, 1.2) };
-    shape.iter_mut().for_each(|value| *value = value.powf(power));
+    bend(&mut shape, power);
     let size = chance.log_uniform(0.002, 0.03);
     fine(chance, &mut shape, size);
     if chance.yes(0.35) {
         jobs(chance, &mut shape);
     }
     shape
+}
+
+/// Flattens a pattern, or sharpens it with a power above 1.
+pub(super) fn bend(shape: &mut [f64], power: f64) {
+    for value in shape {
+        *value = value.powf(power);
+    }
 }
 
 /// A fine pattern that repeats each day on top: jobs and habits at fixed minutes.
@@ -150,6 +159,8 @@ pub(super) fn fine(chance: &mut Chance, shape: &mut [f64], size: f64) {
 pub(super) fn week(chance: &mut Chance, weekend: f64, spread: f64) -> [f64; 7] {
     let sunday = weekend * chance.log_uniform(0.8, 1.15);
     let mut factors = [1.0, 1.0, 1.0, 1.0, 1.0, weekend, sunday];
-    factors.iter_mut().for_each(|factor| *factor *= (spread * chance.normal()).exp());
+    for factor in &mut factors {
+        *factor *= (spread * chance.normal()).exp();
+    }
     factors
 }
