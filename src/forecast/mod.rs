@@ -3,16 +3,23 @@
 //! [`SeasonalProfile`] is the forecaster that always works, and the one that a learned one must
 //! beat: the present level over what is usual now, times what is usual then.
 
+pub mod accuracy;
+mod baseline;
 mod calendar;
+pub mod calibration;
 mod history;
 mod profile;
 mod quantiles;
+mod regime;
 mod slice;
 mod usual;
 
+pub use baseline::Baseline;
 pub use calendar::{Calendar, Event, EventKind, Flags};
+pub use calibration::{Calibration, Coverage, Group, Quantiles};
 pub use history::{DAY, History, Minute, Series};
 pub use profile::{Profile, SeasonalProfile};
 pub use quantiles::ErrorQuantiles;
+pub use regime::regime;
 pub use slice::{Regime, Slice};
 pub use usual::usual;
