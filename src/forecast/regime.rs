@@ -110,8 +110,8 @@ fn median(values: &mut [f64]) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{DAY, usual};
     use super::*;
+    use crate::forecast::{DAY, usual};
     use crate::seed::Seed;
 
     /// Three days of a daily rhythm with 2 % of noise.
