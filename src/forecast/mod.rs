@@ -3,23 +3,30 @@
 //! [`SeasonalProfile`] is the forecaster that always works, and the one that a learned one must
 //! beat: the present level over what is usual now, times what is usual then.
 
+pub mod accuracy;
+mod baseline;
 mod calendar;
+pub mod calibration;
 pub mod generator;
 mod history;
 mod network;
 mod profile;
 mod quantiles;
+mod regime;
 mod slice;
 mod splits;
 mod training;
 mod usual;
 mod window;
 
+pub use baseline::Baseline;
 pub use calendar::{Calendar, Event, EventKind, Flags};
+pub use calibration::{Calibration, Coverage, Group, Quantiles};
 pub use history::{DAY, History, Minute, Series};
-pub use network::{Attention, Batch, Kind, Model, ModelError, Network, Output, Quantiles, Targets};
+pub use network::{Attention, Batch, Kind, Model, ModelError, Network, Output, Targets};
 pub use profile::{Profile, SeasonalProfile};
 pub use quantiles::ErrorQuantiles;
+pub use regime::regime;
 pub use slice::{Regime, Slice};
 pub use splits::{Part, Split};
 pub use training::{Material, Sample, Schedule, Validation, Verdict};

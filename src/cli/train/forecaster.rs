@@ -120,7 +120,7 @@ fn made_up(args: &Args) -> Data {
 }
 
 fn recorded(args: &Args) -> anyhow::Result<Data> {
-    let calendar = None::<Calendar>;
+    let calendar = args.calendar.as_deref().map(history::calendar::read).transpose()?;
     let calendar = calendar.unwrap_or_default();
     let (mut histories, mut origin) = (Vec::new(), Vec::new());
     for path in &args.data {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::super::calibration::Quantiles;
 use super::super::window::{Refusal, Window, features_hash};
 use super::{Batch, Kind, Network};
 use crate::cluster::Forecast;
@@ -40,9 +41,6 @@ pub enum ModelError {
     #[error("the network cannot be built or asked: {0}")]
     Tensors(#[from] candle_core::Error),
 }
-
-/// What one window is answered with.
-pub type Quantiles = [[f64; Forecast::QUANTILES.len()]; 3];
 
 impl Model {
     /// Keys in the origin of weights that this program needs.
