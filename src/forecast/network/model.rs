@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use super::super::calibration::Quantiles;
 use super::super::window::{Refusal, Window, features_hash};
 use super::{Batch, Kind, Network};
-use crate::cluster::Forecast;
 use crate::nn::{Weights, WeightsError};
 use crate::seed::Seed;
 
