@@ -52,7 +52,7 @@ enum Verb {
     Certs(certs::Args),
     /// Run policies through scenarios of a cluster in memory, and compare them
     Evaluate(evaluate::Args),
-    /// Make traffic history to learn from
+    /// Traffic history, and how good forecasts of it are
     Forecast(forecast::Args),
     /// Run one policy through one scenario of a cluster in memory
     Simulate(simulate::Args),

@@ -1,12 +1,13 @@
 //! `hirl forecast`: traffic history, and forecasts of it.
 
+mod evaluate;
 mod generate;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Makes traffic history to learn from.
+/// Works with traffic history and forecasts of it.
 #[derive(Debug, Parser)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -15,6 +16,8 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Say how good forecasts are on traffic of your own, walked through strictly from the past
+    Evaluate(evaluate::Args),
     /// Make up traffic history: five domains of a bank, or services of many kinds
     Generate(generate::Args),
 }
@@ -22,6 +25,7 @@ enum Verb {
 /// Runs the verb.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.verb {
+        Verb::Evaluate(args) => evaluate::run(args),
         Verb::Generate(args) => generate::run(args),
     }
 }

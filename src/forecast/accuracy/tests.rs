@@ -98,7 +98,7 @@ fn p80_verdict(walk: &Walk) -> Verdict {
 /// that were not sure enough.
 #[test]
 fn a_perfect_aggregate_does_not_hide_bad_mornings_and_nights() {
-    let history = history(36, |_| 0.05);
+    let history = history(22, |_| 0.05);
     // Above p80 + d widths: 37 % at 0.4 of the width, 7 % at 1.75.
     let widths = |hour: usize| match hour {
         6..12 => 0.4,
@@ -124,7 +124,7 @@ fn a_perfect_aggregate_does_not_hide_bad_mornings_and_nights() {
 
 #[test]
 fn calibration_mends_the_same_forecaster_in_every_slice() {
-    let history = history(36, |_| 0.05);
+    let history = history(22, |_| 0.05);
     let widths = |hour: usize| if (6..12).contains(&hour) { 0.4 } else { 1.75 };
     let mut told = Told("the original", off_by(widths));
     let walk = walked(&history, Correction::Online, &mut told);
@@ -230,7 +230,7 @@ fn what_makes_no_figure_is_refused_with_the_reason() {
 
 #[test]
 fn the_strong_baseline_is_calibrated_in_every_slice_of_noise_that_differs() {
-    let history = history(36, |hour| if hour < 8 { 0.02 } else { 0.08 });
+    let history = history(22, |hour| if hour < 8 { 0.02 } else { 0.08 });
     let prepared = Prepared::new(&history, &Calendar::default());
     let baseline = Baseline::LevelTimesProfile;
     let mut strong = BaselineForecaster { baseline, prepared: &prepared };
