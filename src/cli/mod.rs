@@ -8,6 +8,7 @@ mod connect;
 mod crd;
 mod demo;
 mod evaluate;
+mod forecast;
 mod jobs;
 mod lint;
 mod logging;
@@ -50,6 +51,8 @@ enum Verb {
     Certs(certs::Args),
     /// Run policies through scenarios of a cluster in memory, and compare them
     Evaluate(evaluate::Args),
+    /// Import traffic of the past for forecasts, and check their calendar
+    Forecast(forecast::Args),
     /// Run one policy through one scenario of a cluster in memory
     Simulate(simulate::Args),
     /// Search the constants of a baseline on training scenarios
@@ -74,6 +77,7 @@ pub fn main() -> ExitCode {
         Verb::Adopt(args) => adopt::run(&args),
         Verb::Certs(args) => certs::run(&args),
         Verb::Evaluate(args) => evaluate::run(&args),
+        Verb::Forecast(args) => forecast::run(&args),
         Verb::Simulate(args) => simulate::run(&args),
         Verb::Tune(args) => tune::run(&args),
         Verb::Why(args) => why::run(&args),
