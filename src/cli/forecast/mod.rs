@@ -1,7 +1,9 @@
 //! `hirl forecast`: traffic history, and forecasts of it.
 
+mod calendar;
 mod evaluate;
 mod generate;
+mod import;
 
 use std::process::ExitCode;
 
@@ -16,6 +18,10 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Bring traffic from CSV files or from Prometheus into one file
+    Import(import::Args),
+    /// Check a calendar of holidays, promotions and deployments, or print an example
+    Calendar(calendar::Args),
     /// Say how good forecasts are on traffic of your own, walked through strictly from the past
     Evaluate(evaluate::Args),
     /// Make up traffic history: five domains of a bank, or services of many kinds
@@ -25,6 +31,8 @@ enum Verb {
 /// Runs the verb.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.verb {
+        Verb::Import(args) => import::run(args),
+        Verb::Calendar(args) => calendar::run(args),
         Verb::Evaluate(args) => evaluate::run(args),
         Verb::Generate(args) => generate::run(args),
     }
