@@ -4,15 +4,26 @@
 //! beat: the present level over what is usual now, times what is usual then.
 
 mod calendar;
+mod calibration;
+mod forecaster;
 mod history;
+mod observed;
 mod profile;
 mod quantiles;
+mod regime;
 mod slice;
 mod usual;
 
 pub use calendar::{Calendar, Event, EventKind, Flags};
+pub use calibration::{
+    Calibration, Coverage, Exceedance, Group, HORIZONS, LONGEST, QUANTILES, Quantiles,
+    horizon_minutes,
+};
+pub use forecaster::{Answers, Covered, Forecaster, QuantileModel, Question, Refusal, State};
 pub use history::{DAY, History, Minute, Series};
+pub use observed::observed;
 pub use profile::{Profile, SeasonalProfile};
 pub use quantiles::ErrorQuantiles;
+pub use regime::regime;
 pub use slice::{Regime, Slice};
 pub use usual::usual;

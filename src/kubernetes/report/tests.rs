@@ -101,6 +101,7 @@ fn report(at: i64, apps: usize) -> Decision {
         reserve_share: 0.1,
         pool_reserves: Vec::new(),
         warm_cores: 0.0,
+        forecasts: Vec::new(),
     }
 }
 
