@@ -109,7 +109,7 @@ fn what_a_broken_model_says_is_refused_with_the_reason_and_the_profile_stands_in
         (with(|it| it[0] = [f64::INFINITY; 4]), "5m ahead are not numbers"),
         (with(|it| it[2] = [80.0; 4]), "30m ahead have collapsed into one number"),
         (with(|it| it[0].reverse()), "5m ahead do not rise"),
-        (with(|it| it[0][0] = -1.0), "less than no traffic"),
+        (with(|it| it[0][0] = -1.0), "less than no traffic 5m ahead"),
         (Err(Refusal("the level moved a hundredfold".into())), "the level moved a hundredfold"),
     ];
     for (answer, reason) in cases {
@@ -197,23 +197,32 @@ fn gaps_are_gaps_and_many_of_them_are_no_input() {
 }
 
 #[test]
-fn a_model_that_is_wrong_for_long_steps_down_and_comes_back_an_hour_after_it_is_right() {
-    // Right but for 13 hours, in which it says twice too much; calibrated, that soon is right again, so it
-    // alternates.
-    let wrong = |minute: Minute| minute < START + 13 * 60;
-    let mut made = forecaster(2.5, 1, move |_, origin| {
-        let factor = if wrong(origin) { 3.0_f64.powi((origin / 41 % 3) as i32 - 1) } else { 1.0 };
-        vec![Ok(truth(origin).map(|horizon| horizon.map(|value| value * factor)))]
-    });
-    let mut used = Vec::new();
-    for minute in START..START + 20 * 60 {
-        let outlook = made.forecast(instant(minute, 3)).remove(0);
-        used.push((minute - START, outlook.source, outlook.why));
-        made.observe(instant(minute, 50), &[Some((instant(minute, 45), rhythm(minute)))]);
+fn a_source_that_is_wrong_for_long_steps_down_and_comes_back_an_hour_after_it_is_right() {
+    // Far beyond what a correction can mend for 14 hours, then right.
+    let right_from = START + 14 * 60;
+    let mut track = Track::default();
+    let mut doubts = Vec::new();
+    let steady = crate::forecast::slice::Regime::Steady;
+    for minute in START..START + 3 * DAY as Minute {
+        let factor = if minute < right_from { 1e-3 } else { 1.0 };
+        let raw = truth(minute).map(|horizon| horizon.map(|value| value * factor));
+        track.teach(&[rhythm(minute) as f32], minute);
+        let slice = Slice::of(minute.rem_euclid(DAY as Minute) as u16);
+        let (_, doubt) = track.issue(0, &raw, minute, (slice, steady));
+        doubts.push(doubt);
+        // The others are scored apart.
+        let (_, doubt) = track.issue(1, &truth(minute), minute, (slice, steady));
+        assert_eq!(doubt, None);
     }
-    let first = used.iter().find(|(_, source, _)| *source != ForecastSource::Model).unwrap();
-    let back = used.iter().rev().find(|(_, source, _)| *source != ForecastSource::Model).unwrap();
-    println!("{first:?} {back:?}");
+    let first = doubts.iter().position(Option::is_some).unwrap();
+    let last = doubts.iter().rposition(Option::is_some).unwrap();
+    // Half a day of forecasts is needed to conclude anything, and an hour of it.
+    assert!((720..=14 * 60).contains(&first), "{first}");
+    assert!(doubts[first].as_ref().unwrap().contains("miscalibrated in this domain for 60 min"));
+    assert!(doubts[last].as_ref().unwrap().contains("less than an hour ago"), "{last}");
+    let healing = doubts.iter().flatten().filter(|doubt| doubt.contains("less than an hour ago"));
+    assert!(healing.count() >= 60);
+    assert!(last < doubts.len() - 1);
 }
 
 #[test]
