@@ -3,9 +3,10 @@
 //! [`SeasonalProfile`] is the forecaster that always works, and the one that a learned one must
 //! beat: the present level over what is usual now, times what is usual then.
 
+pub mod accuracy;
+mod baseline;
 mod calendar;
-mod calibration;
-mod forecaster;
+pub mod calibration;
 mod history;
 mod observed;
 mod profile;
@@ -14,12 +15,9 @@ mod regime;
 mod slice;
 mod usual;
 
+pub use baseline::Baseline;
 pub use calendar::{Calendar, Event, EventKind, Flags};
-pub use calibration::{
-    Calibration, Coverage, Exceedance, Group, HORIZONS, LONGEST, QUANTILES, Quantiles,
-    horizon_minutes,
-};
-pub use forecaster::{Answers, Covered, Forecaster, QuantileModel, Question, Refusal, State};
+pub use calibration::{Calibration, Coverage, Group, Quantiles};
 pub use history::{DAY, History, Minute, Series};
 pub use observed::observed;
 pub use profile::{Profile, SeasonalProfile};

@@ -118,8 +118,7 @@ mod tests {
     fn days() -> Vec<f32> {
         let seed = Seed::root(1);
         let rhythm = |minute: usize| (minute as f64 / DAY as f64 * std::f64::consts::TAU).sin();
-        let value =
-            |m: usize| 100.0 * (2.0 + rhythm(m)) * (1.0 + 0.02 * seed.draw(m as u64).gauss());
+        let value = |m: usize| 100.0 * (2.0 + rhythm(m)) * (1.0 + 0.02 * seed.draw(m as u64).gauss());
         (0..3 * DAY).map(|minute| value(minute) as f32).collect()
     }
 
@@ -131,8 +130,7 @@ mod tests {
     fn a_usual_day_is_steady() {
         let rps = days();
         let usual = usual(&rps);
-        let spikes =
-            (2 * DAY..3 * DAY).filter(|at| regime(&rps, &usual, &[], *at) == Regime::Spike);
+        let spikes = (2 * DAY..3 * DAY).filter(|at| regime(&rps, &usual, &[], *at) == Regime::Spike);
         assert!(spikes.count() < DAY / 100);
     }
 
