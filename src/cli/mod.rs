@@ -8,6 +8,7 @@ mod connect;
 mod crd;
 mod demo;
 mod evaluate;
+mod forecasting;
 mod jobs;
 mod lint;
 mod logging;
