@@ -47,6 +47,9 @@ pub enum Unreadable {
     /// Not an instant vector.
     #[error("it is a {0} instead of a vector")]
     NotAVector(String),
+    /// Not a range of values.
+    #[error("it is a {0} instead of a matrix")]
+    NotAMatrix(String),
     /// The query failed.
     #[error("{}: {}", .0.kind, .0.message)]
     Refused(Refused),
@@ -65,11 +68,10 @@ impl<'a> Answer<'a> {
         if let Some(refused) = envelope.refused() {
             return Err(Unreadable::Refused(refused));
         }
-        let kind = envelope.data.map_or(Cow::Borrowed("nothing"), |data| data.kind.0);
-        if kind != "vector" {
-            return Err(Unreadable::NotAVector(kind.into_owned()));
+        if envelope.kind() != "vector" {
+            return Err(Unreadable::NotAVector(envelope.kind().to_owned()));
         }
-        let incomplete = !envelope.warnings.is_empty();
+        let incomplete = envelope.incomplete();
         let Vector { data: VectorData { result: series } } =
             serde_json::from_slice::<Vector<'a>>(body)?;
         let mut workloads = HashMap::<_, Raw>::with_capacity(series.len() / 2);
@@ -123,7 +125,7 @@ pub fn refusal(body: &[u8]) -> Option<Refused> {
 /// ever and say nothing about missing data.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Envelope<'a> {
+pub(super) struct Envelope<'a> {
     #[serde(borrow)]
     status: Text<'a>,
     #[serde(borrow)]
@@ -137,7 +139,17 @@ struct Envelope<'a> {
 }
 
 impl Envelope<'_> {
-    fn refused(&self) -> Option<Refused> {
+    /// The shape of the result, such as `vector`.
+    pub(super) fn kind(&self) -> &str {
+        self.data.as_ref().map_or("nothing", |data| &data.kind.0)
+    }
+
+    /// Whether the source said that something is missing.
+    pub(super) fn incomplete(&self) -> bool {
+        !self.warnings.is_empty()
+    }
+
+    pub(super) fn refused(&self) -> Option<Refused> {
         (self.status.0 != "success").then(|| Refused {
             kind: self.error_type.0.clone().into_owned(),
             message: self.error.0.clone().into_owned(),
@@ -174,7 +186,7 @@ struct Series<'a> {
 
 /// A string that is borrowed unless it holds an escape.
 #[derive(Default, Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
 /// The labels of a series as they come: three, so that a list beats a map.
 struct Labels<'a>(Vec<(Text<'a>, Text<'a>)>);

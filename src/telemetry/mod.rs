@@ -8,6 +8,7 @@
 pub mod answer;
 mod breaker;
 mod connection;
+pub mod matrix;
 mod prometheus;
 pub mod queries;
 pub mod screening;

@@ -61,6 +61,15 @@ pub fn render(settings: &Settings, kind: SignalKind, namespaces: &[&str]) -> Str
     )
 }
 
+/// The query of all requests per second to the workloads of `namespaces`, one series without labels.
+#[must_use]
+pub fn total_rps(settings: &Settings, namespaces: &[&str]) -> String {
+    let window = settings.windows.rps;
+    let query = template(settings, SignalKind::Rps).query;
+    let query = query.replace("{namespaces}", &matcher(namespaces, settings.max_namespaces));
+    format!("sum({})", query.replace("{window}", &format!("{window}s")))
+}
+
 /// A regular expression of `namespaces`, escaped for a `PromQL` string in double quotes.
 fn matcher(namespaces: &[&str], max: usize) -> String {
     if namespaces.len() > max {
@@ -248,6 +257,14 @@ mod tests {
     #[test]
     fn the_queries_of_every_preset_are_what_was_reviewed() {
         insta::assert_snapshot!(all_queries(&["pay", "fraud-eu"]));
+    }
+
+    #[test]
+    fn the_traffic_of_a_whole_domain_is_one_series() {
+        insta::assert_snapshot!(
+            total_rps(&Settings::default(), &["pay", "fraud-eu"]),
+            @r#"sum(sum by (destination_workload_namespace, destination_workload) (rate(istio_requests_total{reporter="destination",destination_workload_namespace=~"pay|fraud-eu"}[60s])))"#
+        );
     }
 
     #[test]

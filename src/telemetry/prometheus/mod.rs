@@ -112,16 +112,22 @@ pub struct Reply {
 pub struct Prometheus {
     connection: Connection,
     endpoint: Uri,
+    /// Where series over time are asked for.
+    ranges: Uri,
     timeout: Duration,
 }
 
 impl Prometheus {
     /// Reads the files that `settings` name; connects later.
     pub fn new(settings: &Settings) -> Result<Self, ConnectionError> {
-        let endpoint = format!("{}/api/v1/query", settings.url.trim_end_matches('/'));
-        let endpoint = endpoint.parse().map_err(|_| ConnectionError::Url(settings.url.clone()))?;
+        let root = settings.url.trim_end_matches('/');
+        let uri = |path: &str| {
+            let uri = format!("{root}/api/v1/{path}").parse();
+            uri.map_err(|_| ConnectionError::Url(settings.url.clone()))
+        };
+        let (endpoint, ranges) = (uri("query")?, uri("query_range")?);
         let connection = Connection::new(settings)?;
-        Ok(Self { connection, endpoint, timeout: settings.timeout() })
+        Ok(Self { connection, endpoint, ranges, timeout: settings.timeout() })
     }
 
     /// Takes in a changed token, CA or client certificate. Broken files leave the old ones in use.
@@ -132,10 +138,24 @@ impl Prometheus {
     /// Evaluates `promql` at `now`, which is our present time.
     pub async fn query(&self, promql: &str, now: Timestamp) -> Result<Reply, QueryError> {
         let asked = Instant::now();
-        let answer = tokio::time::timeout(self.timeout, self.post(promql, now)).await;
-        let (headers, body) = answer.map_err(|_| self.timed_out())??;
+        let time = format!("{:.3}", now.as_seconds());
+        let (headers, body) =
+            self.post(&self.endpoint, &[("query", promql), ("time", &time)]).await?;
         let here = now.as_seconds() + asked.elapsed().as_secs_f64();
         Ok(Reply { body, skew: date(&headers).map(|there| there - here) })
+    }
+
+    /// Evaluates `promql` at `first`, at `last`, and every `step` seconds between, in Unix seconds:
+    /// the body of a matrix. Prometheus gives at most 11,000 points per series.
+    pub async fn range(
+        &self,
+        promql: &str,
+        (first, last): (i64, i64),
+        step: u32,
+    ) -> Result<Bytes, QueryError> {
+        let (first, last, step) = (first.to_string(), last.to_string(), step.to_string());
+        let fields = [("query", promql), ("start", &first), ("end", &last), ("step", &step)];
+        Ok(self.post(&self.ranges, &fields).await?.1)
     }
 
     /// Whether the endpoint answers at all.
@@ -149,20 +169,33 @@ impl Prometheus {
     /// The error of a query that got no time of its own, because the pass had used it up.
     #[must_use]
     pub fn timed_out(&self) -> QueryError {
-        let seconds = self.timeout.as_secs_f64();
-        QueryError::Timeout { url: self.endpoint.clone(), seconds }
+        self.timed_out_at(&self.endpoint)
     }
 
-    async fn post(&self, promql: &str, now: Timestamp) -> Result<(HeaderMap, Bytes), QueryError> {
+    fn timed_out_at(&self, url: &Uri) -> QueryError {
+        QueryError::Timeout { url: url.clone(), seconds: self.timeout.as_secs_f64() }
+    }
+
+    async fn post(
+        &self,
+        url: &Uri,
+        fields: &[(&str, &str)],
+    ) -> Result<(HeaderMap, Bytes), QueryError> {
+        let answer = tokio::time::timeout(self.timeout, self.exchange(url, fields)).await;
+        answer.map_err(|_| self.timed_out_at(url))?
+    }
+
+    async fn exchange(
+        &self,
+        url: &Uri,
+        fields: &[(&str, &str)],
+    ) -> Result<(HeaderMap, Bytes), QueryError> {
         // As a body, because a list of namespaces may be longer than a URL may be.
-        let form = form(&[
-            ("query", promql),
-            ("time", &format!("{:.3}", now.as_seconds())),
-            ("timeout", &format!("{}ms", self.timeout.as_millis())),
-        ]);
-        let mut request = Request::new(Full::new(Bytes::from(form)));
+        let timeout = format!("{}ms", self.timeout.as_millis());
+        let fields = [fields, &[("timeout", timeout.as_str())]].concat();
+        let mut request = Request::new(Full::new(Bytes::from(form(&fields))));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.endpoint.clone();
+        *request.uri_mut() = url.clone();
         let headers = request.headers_mut();
         headers.insert(
             CONTENT_TYPE,
@@ -172,14 +205,14 @@ impl Prometheus {
             headers.insert(AUTHORIZATION, authorization);
         }
         let response = self.connection.client().request(request).await.map_err(|error| {
-            QueryError::Unreachable { url: self.endpoint.clone(), reason: tls::chain(&error) }
+            QueryError::Unreachable { url: url.clone(), reason: tls::chain(&error) }
         })?;
         let (parts, body) = response.into_parts();
         let body = Limited::new(body, MAX_BODY).collect().await.map_err(|error| {
             if error.is::<LengthLimitError>() {
                 QueryError::TooLarge
             } else {
-                QueryError::Unreachable { url: self.endpoint.clone(), reason: tls::chain(&*error) }
+                QueryError::Unreachable { url: url.clone(), reason: tls::chain(&*error) }
             }
         })?;
         let body = body.to_bytes();
@@ -189,7 +222,7 @@ impl Prometheus {
         Err(match refusal(&body) {
             Some(refused) => QueryError::Refused(shortened(refused)),
             None => {
-                QueryError::Status { url: self.endpoint.clone(), status: parts.status.as_u16() }
+                QueryError::Status { url: url.clone(), status: parts.status.as_u16() }
             }
         })
     }
