@@ -150,8 +150,8 @@ const _: () = assert!(LONGEST as usize + AROUND < DAY);
 
 #[cfg(test)]
 mod tests {
-    use super::super::usual;
     use super::*;
+    use crate::forecast::usual;
 
     /// Nine days that grow by one a minute.
     fn ramp() -> Vec<f32> {
@@ -191,7 +191,7 @@ mod tests {
             let usual = usual(&rps);
             let here = baseline.points(&rps, &usual, origin);
             assert!(here.is_some());
-            assert_eq!(here, baseline.points(&other, &super::super::usual(&other), origin));
+            assert_eq!(here, baseline.points(&other, &crate::forecast::usual(&other), origin));
         }
     }
 

@@ -110,15 +110,16 @@ fn median(values: &mut [f64]) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{DAY, usual};
     use super::*;
+    use crate::forecast::{DAY, usual};
     use crate::seed::Seed;
 
     /// Three days of a daily rhythm with 2 % of noise.
     fn days() -> Vec<f32> {
         let seed = Seed::root(1);
         let rhythm = |minute: usize| (minute as f64 / DAY as f64 * std::f64::consts::TAU).sin();
-        let value = |m: usize| 100.0 * (2.0 + rhythm(m)) * (1.0 + 0.02 * seed.draw(m as u64).gauss());
+        let value =
+            |m: usize| 100.0 * (2.0 + rhythm(m)) * (1.0 + 0.02 * seed.draw(m as u64).gauss());
         (0..3 * DAY).map(|minute| value(minute) as f32).collect()
     }
 
@@ -130,7 +131,8 @@ mod tests {
     fn a_usual_day_is_steady() {
         let rps = days();
         let usual = usual(&rps);
-        let spikes = (2 * DAY..3 * DAY).filter(|at| regime(&rps, &usual, &[], *at) == Regime::Spike);
+        let spikes =
+            (2 * DAY..3 * DAY).filter(|at| regime(&rps, &usual, &[], *at) == Regime::Spike);
         assert!(spikes.count() < DAY / 100);
     }
 

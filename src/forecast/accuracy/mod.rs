@@ -1,1 +1,19 @@
-//! How good forecasts are.
+//! How good forecasts are: walked forward through the past, strictly from what was known, and judged by
+//! slice. An aggregate alone hides mornings that are too sure of themselves behind nights that are not.
+
+mod measures;
+mod prepared;
+mod skill;
+mod verdict;
+mod walk;
+
+pub use measures::{Counted, Measures, exceedances, measures};
+pub use prepared::{Ineligible, Prepared, eligible};
+pub use skill::{Skill, skill};
+pub use verdict::{AGGREGATE, Finding, Judgement, SLICE, SPIKES, Verdict, verdict};
+pub use walk::{
+    BaselineForecaster, Correction, Forecasts, Origin, Plan, QuantileForecaster, Walk, walk,
+};
+
+#[cfg(test)]
+mod tests;

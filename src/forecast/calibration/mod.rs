@@ -155,7 +155,9 @@ impl Calibration {
         self.observed = Some(minute);
         for horizon in 0..HORIZONS {
             let made = minute - horizon_minutes(horizon);
-            let Some(place) = self.open.iter().position(|open| open.minute == made) else { continue };
+            let Some(place) = self.open.iter().position(|open| open.minute == made) else {
+                continue;
+            };
             let open = self.open[place].clone();
             self.learn(&open, horizon, rps);
         }

@@ -6,6 +6,12 @@ use super::QUANTILES;
 use crate::cluster::Forecast;
 use crate::forecast::history::Minute;
 
+// The constants below were chosen with level times profile on 15 of the series that come with the project (five of
+// 208 days, the World Cup site, nine of 11 to 14 days). They trade sharpness for coverage: a rate of 0.05 has 1.5 %
+// less pinball loss 5 minutes ahead on the long series, and leaves four instead of none of the nine short ones
+// with a slice outside 15-25 %; a rate of 0.4 costs 3 %. All long series end within 1.5 points of 20 % in each
+// slice whatever the constants.
+
 /// Step per independent score, in spreads.
 const RATE: f64 = 0.15;
 
@@ -28,7 +34,7 @@ const MOST_SPREADS: f64 = 8.0;
 
 /// The I term at its most, in spreads, and the surplus of exceedances (in independent scores) at which it
 /// is at tanh(1) of that. The surplus is forgotten over so many independent scores.
-const INTEGRAL: f64 = 0.25;
+const INTEGRAL: f64 = 0.5;
 const SATURATION: f64 = 5.0;
 const MEMORY: f64 = 50.0;
 
