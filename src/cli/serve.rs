@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
 
-use super::forecasting;
 use super::connect::{ClusterArgs, connect, connect_multiplexed};
+use super::forecasting;
 use super::logging::{LogArgs, Logging};
 use crate::config::Config;
 use crate::control::{Controller, Forecasting, LiveWorld, peer};

@@ -32,11 +32,7 @@ pub struct LiveWorld {
 impl LiveWorld {
     /// Joins watched objects with telemetry, and with what is expected where somebody forecasts.
     #[must_use]
-    pub fn new(
-        watches: Watches,
-        telemetry: Telemetry,
-        forecasting: Option<Forecasting>,
-    ) -> Self {
+    pub fn new(watches: Watches, telemetry: Telemetry, forecasting: Option<Forecasting>) -> Self {
         Self { watches, telemetry, forecasting, awaited: None }
     }
 }

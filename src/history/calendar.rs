@@ -93,7 +93,9 @@ fn parse(text: &str) -> Result<Calendar, Fault> {
         other => Err(Fault::at(day, format!("{other} is not a day of a month"))),
     });
     let holidays = document.holidays.iter().map(|day| {
-        day.value.parse::<Date>().map_err(|_| Fault::at(day, format!("{:?} is not a date", day.value)))
+        day.value
+            .parse::<Date>()
+            .map_err(|_| Fault::at(day, format!("{:?} is not a date", day.value)))
     });
     let of = |kind: EventKind, entries: &[Entry]| -> Result<Vec<Event>, Fault> {
         entries.iter().map(|entry| entry.event(kind, &zone)).collect()
@@ -118,7 +120,8 @@ impl Entry {
         if let Some(factor) = &self.factor
             && !(factor.value > 0.0 && factor.value <= MAX_FACTOR)
         {
-            let what = format!("a factor of {} is not above 0 and at most {MAX_FACTOR}", factor.value);
+            let what =
+                format!("a factor of {} is not above 0 and at most {MAX_FACTOR}", factor.value);
             return Err(Fault::at(factor, what));
         }
         Ok(Event {
@@ -209,7 +212,10 @@ mod tests {
         assert_eq!(calendar.paydays, [10, 27]);
         assert_eq!(calendar.holidays[0], jiff::civil::date(2026, 12, 25));
         let sale = &calendar.events[0];
-        assert_eq!((sale.start, sale.end), (at("2026-11-27T07:00:00Z"), at("2026-11-27T23:00:00Z")));
+        assert_eq!(
+            (sale.start, sale.end),
+            (at("2026-11-27T07:00:00Z"), at("2026-11-27T23:00:00Z"))
+        );
         assert_eq!((sale.kind, sale.factor), (EventKind::Promotion, Some(3.5)));
         assert_eq!(sale.domains, ["payments", "cart"]);
         assert_eq!(calendar.events.last().unwrap().kind, EventKind::Deployment);
@@ -249,10 +255,18 @@ mod tests {
         for (text, line, sentence) in [
             ("timezone: Europe/Atlantis\n".to_owned(), 1, "\"Europe/Atlantis\" is not a time zone"),
             ("paydays:\n- 10\n- 32\n".to_owned(), 3, "32 is not a day of a month"),
-            ("holidays: [2026-12-25,\n 2026-02-30]\n".to_owned(), 2, "\"2026-02-30\" is not a date"),
+            (
+                "holidays: [2026-12-25,\n 2026-02-30]\n".to_owned(),
+                2,
+                "\"2026-02-30\" is not a date",
+            ),
             (event("2026-01-02", "2026-01-02", ""), 4, "\"sale\" ends at 2026-01-02, not after"),
             (event("soon", "2026-01-02", ""), 3, "\"soon\" is neither a time nor a date"),
-            (event("2026-01-01", "2026-01-02", "  factor: -2\n"), 5, "a factor of -2 is not above 0"),
+            (
+                event("2026-01-01", "2026-01-02", "  factor: -2\n"),
+                5,
+                "a factor of -2 is not above 0",
+            ),
             (event("2026-01-01", "2026-01-02", "  factor: .nan\n"), 5, "a factor of NaN"),
             (event("2026-01-01", "2026-01-02", "  colour: red\n"), 5, "colour"),
             ("holiday: [2026-12-25]\n".to_owned(), 1, "holiday"),

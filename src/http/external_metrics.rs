@@ -13,8 +13,8 @@ use hyper::{HeaderMap, Method, StatusCode};
 use serde::Serialize;
 
 use super::board::{Board, Found, Laid};
-use super::forecasts;
 use super::discovery::{KIND, RESOURCE};
+use super::forecasts;
 use super::identity::Identity;
 use super::negotiate;
 use super::route::{self, GROUP};

@@ -158,7 +158,10 @@ impl Task {
                 self.import_in = None;
             }
             Err(error) => {
-                warn!(error, "The traffic of the past cannot be had: forecasts grow better with time");
+                warn!(
+                    error,
+                    "The traffic of the past cannot be had: forecasts grow better with time"
+                );
             }
         }
     }

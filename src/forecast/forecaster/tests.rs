@@ -203,15 +203,23 @@ fn a_source_that_is_wrong_for_long_steps_down_and_comes_back_an_hour_after_it_is
     let mut track = Track::default();
     let mut doubts = Vec::new();
     let steady = crate::forecast::slice::Regime::Steady;
+    let seed = crate::seed::Seed::root(5);
+    let deviations = [-1.2816, 0.0, 0.8416, 1.2816];
+    let honest = |minute: Minute, factor: f64| -> Quantiles {
+        std::array::from_fn(|horizon| {
+            let expected = factor * rhythm(minute + horizon_minutes(horizon));
+            deviations.map(|deviation| expected * (1.0 + 0.05 * deviation))
+        })
+    };
     for minute in START..START + 3 * DAY as Minute {
         let factor = if minute < right_from { 1e-3 } else { 1.0 };
-        let raw = truth(minute).map(|horizon| horizon.map(|value| value * factor));
-        track.teach(&[rhythm(minute) as f32], minute);
+        let came = rhythm(minute) * (1.0 + 0.05 * seed.draw(minute as u64).gauss());
+        track.teach(&[came as f32], minute);
         let slice = Slice::of(minute.rem_euclid(DAY as Minute) as u16);
-        let (_, doubt) = track.issue(0, &raw, minute, (slice, steady));
+        let (_, doubt) = track.issue(0, &honest(minute, factor), minute, (slice, steady));
         doubts.push(doubt);
         // The others are scored apart.
-        let (_, doubt) = track.issue(1, &truth(minute), minute, (slice, steady));
+        let (_, doubt) = track.issue(1, &honest(minute, 1.0), minute, (slice, steady));
         assert_eq!(doubt, None);
     }
     let first = doubts.iter().position(Option::is_some).unwrap();

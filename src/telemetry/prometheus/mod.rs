@@ -221,9 +221,7 @@ impl Prometheus {
         }
         Err(match refusal(&body) {
             Some(refused) => QueryError::Refused(shortened(refused)),
-            None => {
-                QueryError::Status { url: url.clone(), status: parts.status.as_u16() }
-            }
+            None => QueryError::Status { url: url.clone(), status: parts.status.as_u16() },
         })
     }
 }
