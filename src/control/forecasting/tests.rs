@@ -111,35 +111,46 @@ async fn the_past_is_imported_and_the_model_forecasts_beside_the_loop() {
 }
 
 #[tokio::test]
-async fn a_model_that_panics_or_is_late_costs_a_fallback_and_nothing_else() {
+async fn a_model_that_panics_costs_a_fallback_and_nothing_else() {
+    let parts = parts(|minute| match minute - START {
+        // As a panic, without the page that the hook would print.
+        0 => std::panic::resume_unwind(Box::new("as the test wants it")),
+        _ => sound(minute),
+    });
+    let stop = CancellationToken::new();
+    let mut forecasting = Forecasting::start(parts, &TaskTracker::new(), stop.clone());
+    let first = after(&mut forecasting, START).await;
+    assert_eq!(first.source, ForecastSource::Model);
+    let broken = after(&mut forecasting, START + 1).await;
+    assert_eq!(broken.source, ForecastSource::SeasonalProfile);
+    assert!(broken.why.unwrap().ends_with("it broke off"));
+    let mended = after(&mut forecasting, START + 2).await;
+    assert_eq!((mended.source, mended.why), (ForecastSource::Model, None));
+    stop.cancel();
+}
+
+#[tokio::test]
+async fn a_model_that_is_late_costs_a_fallback_and_is_not_asked_twice() {
     let (release, gate) = channel::channel::<()>();
     let gate = Mutex::new(gate);
-    let model = move |minute: Minute| {
-        match minute - START {
-            0 => panic!("a model that panics, as the test wants it"),
-            // Until somebody lets it go on.
-            1 => drop(gate.lock().unwrap().recv()),
-            _ => {}
-        }
+    let mut parts = parts(move |minute| {
+        // Until somebody lets it go on.
+        drop(gate.lock().unwrap().recv());
         sound(minute)
-    };
-    let mut parts = parts(model);
+    });
     parts.settings.limit_seconds = 0.2;
     let stop = CancellationToken::new();
     let mut forecasting = Forecasting::start(parts, &TaskTracker::new(), stop.clone());
-    forecasting.look(&mut snapshot(instant(START, 3)));
-    tokio::time::timeout(SOON, forecasting.newest.changed()).await.unwrap().unwrap();
     for (minute, reason) in [
-        (1, "it broke off"),
-        (2, "it did not answer within 0.2 s"),
-        (3, "it has not answered an earlier question yet"),
+        (0, "it did not answer within 0.2 s"),
+        (1, "it has not answered an earlier question yet"),
+        (2, "it has not answered an earlier question yet"),
     ] {
         let outlook = after(&mut forecasting, START + minute).await;
         assert_eq!(outlook.source, ForecastSource::SeasonalProfile, "{reason}");
         let why = outlook.why.unwrap();
         assert!(why.contains(reason), "{why}");
     }
-    release.send(()).unwrap();
     drop(release);
     stop.cancel();
 }
