@@ -29,6 +29,8 @@ pub struct Config {
     pub policy: policy::rules::Settings,
     /// The hard limits.
     pub safety: safety::Settings,
+    /// What forecasts are made from, and what is kept of them.
+    pub forecast: control::forecasting::Settings,
     /// The rhythm of decisions, and the other replica.
     pub control: control::Settings,
     /// The HTTPS server.
@@ -98,6 +100,7 @@ impl Config {
         self.observation.validate()?;
         self.policy.validate()?;
         self.safety.validate()?;
+        self.forecast.validate()?;
         self.control.validate()?;
         self.http.validate()?;
         self.placement.validate()?;
@@ -138,6 +141,7 @@ mod tests {
             ("safety: {upFactor: 0.5}", "safety.upFactor"),
             ("policy: {reserveShare: 2}", "policy.reserveShare"),
             ("control: {maxAgeSeconds: 1}", "control.maxAgeSeconds"),
+            ("forecast: {limitSeconds: 0}", "forecast.limitSeconds"),
             ("placement: {names: 0}", "placement.names"),
             ("extender: {enabled: true}", "extender.clientCaFile"),
             ("observation: {leadSeconds: .nan}", "observation.leadSeconds"),

@@ -40,6 +40,37 @@ pub struct DomainNameLabel {
     pub name: &'static str,
 }
 
+/// Labels of a domain and where its forecast comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct SourceLabel {
+    /// Name of the domain.
+    pub domain: String,
+    /// `model`, `seasonal_profile`, `smoothing` or `none`.
+    pub source: &'static str,
+}
+
+/// Labels of one number of a forecast.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct QuantileLabel {
+    /// Name of the domain.
+    pub domain: String,
+    /// `5m`, `15m` or `30m`.
+    pub horizon: &'static str,
+    /// `p10`, `p50`, `p80` or `p90`.
+    pub quantile: &'static str,
+}
+
+/// Labels of how often a quantile held.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CoverageLabel {
+    /// Name of the domain.
+    pub domain: String,
+    /// Hours of the local day (`06-09h`), `spike`, or `all`.
+    pub slice: String,
+    /// `p10`, `p50`, `p80` or `p90`.
+    pub quantile: &'static str,
+}
+
 /// Labels of a signal that was read for a domain.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct SignalLabel {
@@ -321,6 +352,16 @@ pub struct Instruments {
     pub shield_interventions: Family<DomainNameLabel, Counter>,
     /// Numbers that the HPA's tolerance ignores.
     pub lost_to_tolerance: Family<AppLabel, Counter>,
+    /// Requests per second that are expected of each domain.
+    pub forecast_rps: Family<QuantileLabel, RealGauge>,
+    /// Age of the newest forecast per domain.
+    pub forecast_age: Family<DomainLabel, RealGauge>,
+    /// Where the forecast of each domain comes from: 1 for the source in use.
+    pub forecast_source: Family<SourceLabel, Gauge>,
+    /// Share of outcomes at or below a quantile of the source in use.
+    pub forecast_coverage: Family<CoverageLabel, RealGauge>,
+    /// Time to make the forecasts of all domains.
+    pub forecast_duration: Histogram,
     /// Age of the newest sample per domain and signal.
     pub telemetry_age: Family<SignalLabel, RealGauge>,
     /// Values not used as they came.
@@ -369,6 +410,8 @@ const VERB_BUCKETS: [f64; 13] =
     [5e-5, 1e-4, 2e-4, 3e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 5e-2, 0.2, 0.8, 1.0];
 /// Buckets of a decision pass, in seconds.
 const DECISION_BUCKETS: [f64; 9] = [1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 2e-2, 5e-2, 1e-1, 1.0];
+/// Buckets of a forecast of all domains, in seconds.
+const FORECAST_BUCKETS: [f64; 9] = [1e-3, 5e-3, 1e-2, 3e-2, 1e-1, 0.3, 1.0, 5.0, 20.0];
 /// Buckets of a number's age, in seconds.
 const AGE_BUCKETS: [f64; 8] = [1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0];
 
@@ -390,6 +433,11 @@ impl Default for Instruments {
             mode: Family::default(),
             shield_interventions: Family::default(),
             lost_to_tolerance: Family::default(),
+            forecast_rps: Family::default(),
+            forecast_age: Family::default(),
+            forecast_source: Family::default(),
+            forecast_coverage: Family::default(),
+            forecast_duration: histogram(&FORECAST_BUCKETS),
             telemetry_age: Family::default(),
             telemetry_faults: Family::default(),
             telemetry_queries: Family::default(),
@@ -475,6 +523,33 @@ impl Instruments {
             "lost_to_tolerance",
             "Decisions that the HPA's tolerance ignores",
             self.lost_to_tolerance.clone(),
+        );
+        registry.register(
+            "forecast_rps",
+            "Requests per second expected per domain, horizon and quantile",
+            self.forecast_rps.clone(),
+        );
+        registry.register_with_unit(
+            "forecast_age",
+            "Age of the newest forecast per domain",
+            Unit::Seconds,
+            self.forecast_age.clone(),
+        );
+        registry.register(
+            "forecast_source",
+            "1 for the source that the forecast of a domain comes from",
+            self.forecast_source.clone(),
+        );
+        registry.register(
+            "forecast_coverage_ratio",
+            "Share of outcomes at or below a quantile, per domain and slice of the day, over all horizons",
+            self.forecast_coverage.clone(),
+        );
+        registry.register_with_unit(
+            "forecast_duration",
+            "Time to make the forecasts of all domains",
+            Unit::Seconds,
+            self.forecast_duration.clone(),
         );
         registry.register_with_unit(
             "telemetry_age",

@@ -34,7 +34,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("kubernetes", &["cluster", "clock", "safety", "placement", "tls", "instruments"]),
     (
         "control",
-        &["cluster", "clock", "safety", "pilot", "tls", "instruments", "telemetry", "kubernetes"],
+        &[
+            "cluster",
+            "forecast",
+            "clock",
+            "safety",
+            "pilot",
+            "tls",
+            "instruments",
+            "telemetry",
+            "kubernetes",
+        ],
     ),
     ("https", &["tls", "instruments"]),
     (

@@ -9,6 +9,7 @@ mod crd;
 mod demo;
 mod evaluate;
 mod forecast;
+mod forecasting;
 mod jobs;
 mod lint;
 mod logging;

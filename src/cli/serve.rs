@@ -14,9 +14,10 @@ use tokio_util::task::TaskTracker;
 use tracing::info;
 
 use super::connect::{ClusterArgs, connect, connect_multiplexed};
+use super::forecasting;
 use super::logging::{LogArgs, Logging};
 use crate::config::Config;
-use crate::control::{Controller, LiveWorld, peer};
+use crate::control::{Controller, Forecasting, LiveWorld, peer};
 use crate::extender;
 use crate::http;
 use crate::instruments::Instruments;
@@ -161,6 +162,13 @@ async fn serve(args: &Args, config: Config, logging: Logging) -> anyhow::Result<
         None => None,
     };
 
+    let forecasting = config
+        .forecast
+        .enabled
+        .then(|| forecasting::parts(&config, &instruments))
+        .transpose()?
+        .map(|parts| Forecasting::start(parts, &tasks, stop.clone()));
+
     // 2. The loop.
     let freshness = config.telemetry.freshness;
     let (observation, policy, safety) =
@@ -189,7 +197,8 @@ async fn serve(args: &Args, config: Config, logging: Logging) -> anyhow::Result<
         }),
         instruments,
     };
-    tasks.spawn(controller.run(LiveWorld::new(watches, telemetry), stop.clone()));
+    let world = LiveWorld::new(watches, telemetry, forecasting);
+    tasks.spawn(controller.run(world, stop.clone()));
 
     // 3. The servers, until somebody says stop.
     if let Some(extender) = extender {

@@ -1,5 +1,7 @@
 //! Traffic that is expected of a domain.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::Timestamp;
@@ -15,12 +17,90 @@ pub struct Forecast {
     pub ahead: [[f64; Forecast::QUANTILES.len()]; Forecast::HORIZONS.len()],
 }
 
+/// Where a forecast comes from, best first.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum ForecastSource {
+    /// The learned network.
+    Model,
+    /// The present level times what is usual then.
+    SeasonalProfile,
+    /// The present level, smoothed.
+    Smoothing,
+    /// Nowhere: there is none.
+    #[default]
+    None,
+}
+
+impl ForecastSource {
+    /// Every source, best first.
+    pub const ALL: [Self; 4] = [Self::Model, Self::SeasonalProfile, Self::Smoothing, Self::None];
+
+    /// The name in logs and metric labels.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::SeasonalProfile => "seasonal_profile",
+            Self::Smoothing => "smoothing",
+            Self::None => "none",
+        }
+    }
+
+    /// The name as the reason of a condition.
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Model => "Model",
+            Self::SeasonalProfile => "SeasonalProfile",
+            Self::Smoothing => "Smoothing",
+            Self::None => "None",
+        }
+    }
+}
+
+impl fmt::Display for ForecastSource {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.as_str())
+    }
+}
+
+/// What is known of one domain's future, and from where.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Outlook {
+    /// What is expected; `None` exactly when `source` is [`ForecastSource::None`].
+    pub forecast: Option<Forecast>,
+    /// Who says so.
+    pub source: ForecastSource,
+    /// Why no better source that is configured says it, in one sentence; `None` when the best does.
+    pub why: Option<String>,
+}
+
+impl Outlook {
+    /// The forecast, unless it is too old to be used at `now`.
+    #[must_use]
+    pub fn fresh(&self, now: Timestamp) -> Option<Forecast> {
+        self.forecast.filter(|it| now.seconds_since(it.at).abs() <= Forecast::MAX_AGE)
+    }
+}
+
 impl Forecast {
     /// How far ahead it looks, in seconds: 5, 15 and 30 min (`system.md` 2.3).
     pub const HORIZONS: [f64; 3] = [300.0, 900.0, 1800.0];
 
     /// Which quantiles it gives: p10, p50, p80, p90.
     pub const QUANTILES: [f64; 4] = [0.1, 0.5, 0.8, 0.9];
+
+    /// A forecast older than this is not used, in seconds: three of its periods.
+    pub const MAX_AGE: f64 = 180.0;
+
+    /// The names of [`Self::HORIZONS`] in metric labels.
+    pub const HORIZON_NAMES: [&str; 3] = ["5m", "15m", "30m"];
+
+    /// The names of [`Self::QUANTILES`] in metric labels.
+    pub const QUANTILE_NAMES: [&str; 4] = ["p10", "p50", "p80", "p90"];
 
     /// The highest p80 from its making to `lead_seconds` later, over the level: above 1 where
     /// traffic is expected to grow, never below. Lines join the horizons. `None` without a level.

@@ -16,7 +16,7 @@ pub use app::{App, AppId, AppState, METRIC, Refusal};
 pub use domain::{
     BudgetByHand, Class, DEFAULT_DOMAIN, Declaration, Domain, Mode, Slo, UnknownName,
 };
-pub use forecast::Forecast;
+pub use forecast::{Forecast, ForecastSource, Outlook};
 pub use per_app::PerApp;
 pub use signal::{Fault, Freshness, Reading, Signal, SignalKind, Signals};
 pub use snapshot::{Catalog, Pool, Snapshot};

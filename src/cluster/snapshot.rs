@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{App, AppState, Domain, Forecast, Timestamp};
+use super::{App, AppState, Domain, Outlook, Timestamp};
 
 /// Who is who: the apps and domains, shared by every snapshot until somebody edits an object.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -44,7 +44,7 @@ pub struct Snapshot {
     /// What is expected of each domain, in the order of [`Catalog::domains`]; empty without a
     /// forecaster.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub forecasts: Vec<Option<Forecast>>,
+    pub forecasts: Vec<Outlook>,
 }
 
 impl Snapshot {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use crate::cluster::{Forecast, ForecastSource, Outlook};
 use crate::instruments::{AppLabel, DomainLabel, DomainNameLabel, Instruments};
+use crate::instruments::{QuantileLabel, SourceLabel};
 use crate::safety::{AppDecision, Decision, Rung};
 
 /// Exports `decision`, which follows `before`.
@@ -33,6 +35,12 @@ pub(super) fn set(
             instruments.apps.get_or_create(&named(rung.as_str())).set(i64::from(count));
         }
         instruments.mode.get_or_create(&named(domain.mode.as_str())).set(1);
+        if let Some(outlook) = decision.forecasts.get(index) {
+            let age = |forecast: &Forecast| {
+                (decision.at.seconds_since(forecast.at) + age.as_secs_f64()).max(0.0)
+            };
+            set_outlook(instruments, &label, outlook, outlook.forecast.as_ref().map(age));
+        }
     }
     for (index, (app, decided)) in decision.catalog.apps.iter().zip(&decision.apps).enumerate() {
         let label =
@@ -75,6 +83,41 @@ fn set_app(instruments: &Instruments, label: &AppLabel, decided: &AppDecision) {
     }
 }
 
+fn set_outlook(
+    instruments: &Instruments,
+    label: &DomainLabel,
+    outlook: &Outlook,
+    age: Option<f64>,
+) {
+    match age {
+        Some(age) => {
+            instruments.forecast_age.get_or_create(label).set(age);
+        }
+        None => {
+            instruments.forecast_age.remove(label);
+        }
+    }
+    for source in ForecastSource::ALL {
+        let label = SourceLabel { domain: label.domain.clone(), source: source.as_str() };
+        let used = i64::from(source == outlook.source);
+        instruments.forecast_source.get_or_create(&label).set(used);
+    }
+    let usable = outlook.forecast.filter(|_| age.is_some_and(|age| age <= Forecast::MAX_AGE));
+    for (place, horizon) in Forecast::HORIZON_NAMES.into_iter().enumerate() {
+        for (at, quantile) in Forecast::QUANTILE_NAMES.into_iter().enumerate() {
+            let label = QuantileLabel { domain: label.domain.clone(), horizon, quantile };
+            match usable {
+                Some(forecast) => {
+                    instruments.forecast_rps.get_or_create(&label).set(forecast.ahead[place][at]);
+                }
+                None => {
+                    instruments.forecast_rps.remove(&label);
+                }
+            }
+        }
+    }
+}
+
 /// Apps or domains changed: series of those that are gone must not stay.
 fn forget(instruments: &Instruments) {
     instruments.desired_replicas.clear();
@@ -85,4 +128,7 @@ fn forget(instruments: &Instruments) {
     instruments.domain_budget.clear();
     instruments.domain_used.clear();
     instruments.decision_age.clear();
+    instruments.forecast_rps.clear();
+    instruments.forecast_age.clear();
+    instruments.forecast_source.clear();
 }

@@ -4,6 +4,7 @@
 //! Serving never depends on this loop. When it stands still the last decision ages until its
 //! limit, and reads are then answered with an error.
 
+pub mod forecasting;
 mod gauges;
 pub mod peer;
 mod published;
@@ -23,6 +24,7 @@ use crate::kubernetes::{Leadership, LeaseGuard};
 use crate::pilot::Pilot;
 use crate::safety::Decision;
 
+pub use forecasting::Forecasting;
 pub use published::{Entry, Published};
 pub use world::{LiveWorld, World};
 

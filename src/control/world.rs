@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tracing::info;
 
+use super::Forecasting;
 use crate::clock;
 use crate::cluster::{Snapshot, Timestamp};
 use crate::kubernetes::Watches;
@@ -24,14 +25,15 @@ pub trait World: Send {
 pub struct LiveWorld {
     watches: Watches,
     telemetry: Telemetry,
+    forecasting: Option<Forecasting>,
     awaited: Option<String>,
 }
 
 impl LiveWorld {
-    /// Joins watched objects with telemetry.
+    /// Joins watched objects with telemetry, and with what is expected where somebody forecasts.
     #[must_use]
-    pub fn new(watches: Watches, telemetry: Telemetry) -> Self {
-        Self { watches, telemetry, awaited: None }
+    pub fn new(watches: Watches, telemetry: Telemetry, forecasting: Option<Forecasting>) -> Self {
+        Self { watches, telemetry, forecasting, awaited: None }
     }
 }
 
@@ -56,6 +58,9 @@ impl World for LiveWorld {
         let collected = self.telemetry.collect(&mut snapshot, clock::now());
         // A look cut short leaves the signals as they are; their ages tell.
         let _ = tokio::time::timeout(LOOK_LIMIT, collected).await;
+        if let Some(forecasting) = &mut self.forecasting {
+            forecasting.look(&mut snapshot);
+        }
         Some(snapshot)
     }
 }

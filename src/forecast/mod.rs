@@ -7,9 +7,11 @@ pub mod accuracy;
 mod baseline;
 mod calendar;
 pub mod calibration;
-pub mod generator;
+mod forecaster;
 mod history;
 mod network;
+mod observed;
+pub mod generator;
 mod profile;
 mod quantiles;
 mod regime;
@@ -22,8 +24,10 @@ mod window;
 pub use baseline::Baseline;
 pub use calendar::{Calendar, Event, EventKind, Flags};
 pub use calibration::{Calibration, Coverage, Group, Quantiles};
+pub use forecaster::{Answers, Covered, Forecaster, QuantileModel, Question, Refusal, State};
 pub use history::{DAY, History, Minute, Series};
 pub use network::{Attention, Batch, Kind, Model, ModelError, Network, Output, Targets};
+pub use observed::observed;
 pub use profile::{Profile, SeasonalProfile};
 pub use quantiles::ErrorQuantiles;
 pub use regime::regime;
@@ -32,5 +36,5 @@ pub use splits::{Part, Split};
 pub use training::{Material, Sample, Schedule, Validation, Verdict};
 pub use usual::usual;
 pub use window::{
-    FUTURE, Feature, HORIZONS, PAST, Prepared, Refusal, STATIC, TOKENS, Window, features_hash,
+    FUTURE, Feature, HORIZONS, NoWindow, PAST, Prepared, STATIC, TOKENS, Window, features_hash,
 };

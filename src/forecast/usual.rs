@@ -12,15 +12,16 @@ const DAYS: usize = 7;
 /// few per cent (`learning.md` 2.2). It looks back at least a day, so it is known a day ahead.
 #[must_use]
 pub fn usual(rps: &[f32]) -> Vec<f32> {
-    (0..rps.len() + DAY)
-        .map(|minute| {
-            let days = (1..=DAYS).map_while(|day| minute.checked_sub(day * DAY));
-            let (sum, count) = days
-                .filter_map(|minute| rps.get(minute).filter(|value| value.is_finite()))
-                .fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
-            sum / count
-        })
-        .collect()
+    (0..rps.len() + DAY).map(|minute| usual_at(rps, minute)).collect()
+}
+
+/// The same of one minute, at most a day after the end.
+pub(super) fn usual_at(rps: &[f32], minute: usize) -> f32 {
+    let days = (1..=DAYS).map_while(|day| minute.checked_sub(day * DAY));
+    let (sum, count) = days
+        .filter_map(|minute| rps.get(minute).filter(|value| value.is_finite()))
+        .fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
+    sum / count
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::board::{Board, Found, Laid};
 use super::discovery::{KIND, RESOURCE};
+use super::forecasts;
 use super::identity::Identity;
 use super::negotiate;
 use super::route::{self, GROUP};
@@ -34,6 +35,10 @@ pub const READ_INTERVAL_METRIC: &str = "hirl-hpa-read-interval";
 /// nodes, in cores. The HPA divides it by its `averageValue`, what one balloon pod requests.
 pub const WARM_METRIC: &str = "hirl-warm-cores";
 
+/// A metric for plain predictive scaling: requests per second that are expected of a domain. Its labels
+/// `domain`, `horizon` and `quantile` must name one number, because an HPA adds items up.
+pub const FORECAST_METRIC: &str = "hirl-forecast-rps";
+
 const API_VERSION: &str = "external.metrics.k8s.io/v1beta1";
 
 /// The metrics that we answer ourselves.
@@ -45,6 +50,7 @@ enum Metric {
     DesiredReplicas,
     ReadInterval,
     WarmCores,
+    Forecast,
 }
 
 impl Metric {
@@ -53,6 +59,7 @@ impl Metric {
             METRIC => Some(Self::DesiredReplicas),
             READ_INTERVAL_METRIC => Some(Self::ReadInterval),
             WARM_METRIC => Some(Self::WarmCores),
+            FORECAST_METRIC => Some(Self::Forecast),
             _ => None,
         }
     }
@@ -96,19 +103,20 @@ struct Empty {}
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Item<'a> {
-    metric_name: &'static str,
-    metric_labels: Labels<'a>,
-    timestamp: String,
+pub(super) struct Item<'a> {
+    pub(super) metric_name: &'static str,
+    pub(super) metric_labels: Labels<'a>,
+    pub(super) timestamp: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    window: Option<u64>,
-    value: String,
+    pub(super) window: Option<u64>,
+    pub(super) value: String,
 }
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Labels<'a> {
+pub(super) enum Labels<'a> {
     App { target: &'a str, kind: &'a str, hpa: &'a str, domain: &'a str },
+    Forecast { domain: &'a str, horizon: &'a str, quantile: &'a str },
     None {},
 }
 
@@ -123,14 +131,14 @@ impl<'a> Labels<'a> {
     }
 }
 
-fn list(items: Vec<Item<'_>>) -> Bytes {
+pub(super) fn list(items: Vec<Item<'_>>) -> Bytes {
     let list = List { kind: KIND, api_version: API_VERSION, metadata: Empty {}, items };
     // Strings and numbers always serialise.
     serde_json::to_vec(&list).unwrap_or_default().into()
 }
 
 /// RFC 3339 to the second, which is all that `metav1.Time` carries.
-fn to_the_second(at: Timestamp) -> String {
+pub(super) fn to_the_second(at: Timestamp) -> String {
     Timestamp::from_millis(at.as_millis().div_euclid(1000) * 1000).to_string()
 }
 
@@ -181,6 +189,7 @@ pub(super) fn read(
         }
         Metric::ReadInterval => read_intervals(board, &laid, read, &selector)?,
         Metric::WarmCores => warm_cores(&laid, window)?,
+        Metric::Forecast => forecasts::read(&laid, &selector)?,
     };
     Ok(answer(StatusCode::OK, JSON, body))
 }
@@ -248,7 +257,7 @@ fn number(laid: &Laid, entry: Entry<'_>, age: Duration) -> Result<u32, ApiError>
 }
 
 /// Says that the newest decision is too old, if it is.
-fn stale(laid: &Laid, age: Duration) -> Option<String> {
+pub(super) fn stale(laid: &Laid, age: Duration) -> Option<String> {
     let limit = laid.published.max_age();
     (age > limit).then(|| {
         let (age, limit) = (age.as_secs_f64(), limit.as_secs_f64());

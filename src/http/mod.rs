@@ -12,6 +12,7 @@ mod decision;
 mod discovery;
 mod document;
 mod external_metrics;
+mod forecasts;
 mod identity;
 mod negotiate;
 mod openapi;
@@ -30,7 +31,7 @@ mod trust;
 mod tests;
 
 pub use audit::TARGET as AUDIT_TARGET;
-pub use external_metrics::{METRIC, READ_INTERVAL_METRIC, WARM_METRIC};
+pub use external_metrics::{FORECAST_METRIC, METRIC, READ_INTERVAL_METRIC, WARM_METRIC};
 pub use probes::LogLevel;
 pub use route::{GROUP, VERSION};
 pub use server::{Server, StartError};

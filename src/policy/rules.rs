@@ -10,9 +10,6 @@ use super::{AppProposal, Policy, Proposal, Reason, Reasons, Stabiliser};
 use crate::cluster::{App, AppState, PerApp, Snapshot, Timestamp};
 use crate::observation::{AppObservation, Observation};
 
-/// A forecast older than this changes nothing, in seconds: three of its periods.
-const FORECAST_AGE: f64 = 180.0;
-
 /// The rule's constants.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
@@ -227,9 +224,9 @@ impl Policy for Rules {
 fn growth(settings: &Settings, snapshot: &Snapshot, now: Timestamp) -> Vec<f64> {
     let mut growth = vec![1.0; snapshot.catalog.domains.len()];
     if settings.forecast_lead_seconds > 0.0 {
-        for (growth, forecast) in growth.iter_mut().zip(&snapshot.forecasts) {
-            let fresh = forecast.filter(|it| now.seconds_since(it.at).abs() <= FORECAST_AGE);
-            let expected = fresh.and_then(|it| it.growth(settings.forecast_lead_seconds));
+        for (growth, outlook) in growth.iter_mut().zip(&snapshot.forecasts) {
+            let expected =
+                outlook.fresh(now).and_then(|it| it.growth(settings.forecast_lead_seconds));
             *growth = expected.unwrap_or(1.0).clamp(1.0, settings.forecast_limit);
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::{Catalog, Fault, SignalKind, Timestamp};
+use crate::cluster::{Catalog, Fault, Outlook, SignalKind, Timestamp};
 use crate::policy::Reasons;
 
 /// Where an app's number comes from, best first. Lost evidence moves an app down this ladder.
@@ -140,6 +140,10 @@ pub struct Decision {
     /// CPU of the shared pools that balloon pods keep free on real nodes, in cores.
     #[serde(default)]
     pub warm_cores: f64,
+    /// What is expected of each domain, in the order of [`Catalog::domains`], as the snapshot had it:
+    /// passed on, so that every replica can tell. Empty without a forecaster.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forecasts: Vec<Outlook>,
 }
 
 impl Decision {

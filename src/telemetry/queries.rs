@@ -70,6 +70,16 @@ pub fn total_rps(settings: &Settings, namespaces: &[&str]) -> String {
     format!("sum({})", query.replace("{window}", &format!("{window}s")))
 }
 
+/// The value of one signal that adds up over all workloads of `namespaces`, as one series. For traffic of the
+/// past: it has neither ages nor copies.
+#[must_use]
+pub fn total(settings: &Settings, kind: SignalKind, namespaces: &[&str]) -> String {
+    let matcher = matcher(namespaces, settings.max_namespaces);
+    let window = settings.windows.of(kind).map_or_else(String::new, |window| format!("{window}s"));
+    let query = template(settings, kind).query;
+    format!("sum({})", query.replace("{namespaces}", &matcher).replace("{window}", &window))
+}
+
 /// A regular expression of `namespaces`, escaped for a `PromQL` string in double quotes.
 fn matcher(namespaces: &[&str], max: usize) -> String {
     if namespaces.len() > max {

@@ -12,6 +12,7 @@ mod failover;
 mod fidelity;
 mod fixed_footprint;
 mod following;
+mod forecasts;
 mod hpa_answers;
 mod install;
 mod placement;

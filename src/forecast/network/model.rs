@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::super::calibration::Quantiles;
-use super::super::window::{Refusal, Window, features_hash};
+use super::super::calendar::Calendar;
+use super::super::forecaster::{QuantileModel, Refusal};
+use super::super::history::{History, Minute};
+use super::super::window::{NoWindow, Prepared, Window, features_hash};
 use super::{Batch, Kind, Network};
 use crate::nn::{Weights, WeightsError};
 use crate::seed::Seed;
@@ -104,18 +107,37 @@ impl Model {
         Ok(all)
     }
 
-    /// The same for windows that may have been refused.
+    /// The same for windows that may be missing.
     pub fn answers(
         &self,
-        windows: Vec<Result<Window, Refusal>>,
-    ) -> Result<Vec<Result<Quantiles, Refusal>>, ModelError> {
+        windows: Vec<Result<Window, NoWindow>>,
+    ) -> Result<Vec<Result<Quantiles, NoWindow>>, ModelError> {
         let good: Vec<&Window> = windows.iter().filter_map(|it| it.as_ref().ok()).collect();
         let mut answers = self.quantiles(&good)?.into_iter();
-        let none = Refusal::ShortHistory { days: 0.0 };
-        let answer = |window: Result<Window, Refusal>| {
-            window.and_then(|_| answers.next().ok_or_else(|| none.clone()))
+        let answer = |window: &Result<Window, NoWindow>| match window {
+            // There are as many answers as good windows.
+            Ok(_) => Ok(answers.next().unwrap_or_default()),
+            Err(why) => Err(why.clone()),
         };
-        Ok(windows.into_iter().map(answer).collect())
+        Ok(windows.iter().map(answer).collect())
+    }
+}
+
+impl QuantileModel for Model {
+    fn quantiles(
+        &self,
+        history: &History,
+        calendar: &Calendar,
+        origin: Minute,
+    ) -> Vec<Result<Quantiles, Refusal>> {
+        let windows = Prepared::new(history, calendar).windows(origin);
+        let count = windows.len();
+        match self.answers(windows) {
+            Ok(answers) => {
+                answers.into_iter().map(|it| it.map_err(|why| Refusal(why.to_string()))).collect()
+            }
+            Err(error) => vec![Err(Refusal(error.to_string())); count],
+        }
     }
 }
 

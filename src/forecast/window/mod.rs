@@ -51,7 +51,7 @@ pub struct Window {
 
 /// Why there is no window, and so no learned forecast.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum Refusal {
+pub enum NoWindow {
     /// Less than two days.
     #[error("{days:.1} days of history are known, 2 are needed")]
     ShortHistory {
@@ -130,18 +130,18 @@ impl<'a> Prepared<'a> {
     /// What is seen of each series when `origin` is the last minute that is known. Nothing after it is
     /// read but the calendar.
     #[must_use]
-    pub fn windows(&self, origin: Minute) -> Vec<Result<Window, Refusal>> {
+    pub fn windows(&self, origin: Minute) -> Vec<Result<Window, NoWindow>> {
         let place = origin - self.history.start;
         let here = usize::try_from(place).ok().filter(|place| *place < self.history.minutes());
         let series = 0..self.history.series.len();
         let Some(here) = here.filter(|here| *here >= 2 * DAY) else {
             let days = place.max(0) as f64 / DAY as f64;
-            return series.map(|_| Err(Refusal::ShortHistory { days })).collect();
+            return series.map(|_| Err(NoWindow::ShortHistory { days })).collect();
         };
         let mut signals: Vec<_> = series.map(|series| self.signals(series, here)).collect();
         (0..signals.len())
             .map(|index| {
-                let refused = Err(Refusal::ShortHistory { days: 0.0 });
+                let refused = Err(NoWindow::ShortHistory { days: 0.0 });
                 let own = std::mem::replace(&mut signals[index], refused)?;
                 let others: Vec<&Signals> =
                     signals.iter().filter_map(|it| it.as_ref().ok()).collect();
@@ -159,7 +159,7 @@ impl<'a> Prepared<'a> {
         Builder { own, others, flags: &flags }.window(series.class, here)
     }
 
-    fn signals(&self, series: usize, here: usize) -> Result<Signals, Refusal> {
+    fn signals(&self, series: usize, here: usize) -> Result<Signals, NoWindow> {
         Signals::new(&self.history.series[series].rps[..=here], &self.usual[series])
     }
 }

@@ -2,7 +2,7 @@
 
 use super::super::history::DAY;
 use super::{
-    FURTHEST, HORIZONS, LEVEL, LEVEL_LEAST, MOST_SHIFT, Refusal, TOKENS, mean, minutes_of,
+    FURTHEST, HORIZONS, LEVEL, LEVEL_LEAST, MOST_SHIFT, NoWindow, TOKENS, mean, minutes_of,
 };
 
 /// Added before logarithms, as a share of the day's mean.
@@ -54,16 +54,16 @@ pub(super) struct Signals {
 
 impl Signals {
     /// `rps` ends with the newest minute; `usual` begins where it does and goes on.
-    pub(super) fn new(rps: &[f32], usual: &[f32]) -> Result<Self, Refusal> {
+    pub(super) fn new(rps: &[f32], usual: &[f32]) -> Result<Self, NoWindow> {
         let end = rps.len();
         if end < 2 * DAY {
-            return Err(Refusal::ShortHistory { days: end as f64 / DAY as f64 });
+            return Err(NoWindow::ShortHistory { days: end as f64 / DAY as f64 });
         }
         let (today, usual_here) = (&rps[end - DAY..], &usual[end - DAY..end + FURTHEST]);
-        let average = mean(today).ok_or(Refusal::Gaps { missing: 1.0 })?;
+        let average = mean(today).ok_or(NoWindow::Gaps { missing: 1.0 })?;
         let missing = today.iter().filter(|it| it.is_nan()).count() as f32 / DAY as f32;
         if missing > 0.5 {
-            return Err(Refusal::Gaps { missing });
+            return Err(NoWindow::Gaps { missing });
         }
         flat(today, average)?;
         let floor = FLOOR * average;
@@ -75,16 +75,16 @@ impl Signals {
         let level = levels.last().copied().unwrap_or(f32::NAN);
         if !level.is_finite() {
             let known = today[DAY - LEVEL..].iter().filter(|it| it.is_finite()).count();
-            return Err(Refusal::NoLevel { known });
+            return Err(NoWindow::NoLevel { known });
         }
         if !(1.0 / MOST_SHIFT..=MOST_SHIFT).contains(&level) && average > 0.0 {
-            return Err(Refusal::Shift { times: level });
+            return Err(NoWindow::Shift { times: level });
         }
         let mut anchor = [0.0; 3];
         for (anchor, minutes) in anchor.iter_mut().zip(HORIZONS) {
             *anchor = (level * usual_here[DAY - 1 + minutes] + floor).ln();
             if !anchor.is_finite() {
-                return Err(Refusal::NothingUsual { minutes });
+                return Err(NoWindow::NothingUsual { minutes });
             }
         }
         let errors = HORIZONS.map(|minutes| {
@@ -259,14 +259,14 @@ fn quarters(rps: &[f32], floor: f32, ago: usize) -> [f32; 4] {
     })
 }
 
-fn flat(today: &[f32], average: f32) -> Result<(), Refusal> {
+fn flat(today: &[f32], average: f32) -> Result<(), NoWindow> {
     if average <= 0.0 {
-        return Err(Refusal::Flat { what: "no" });
+        return Err(NoWindow::Flat { what: "no" });
     }
     let known = || today.iter().copied().filter(|it| it.is_finite());
     let (least, most) = (known().fold(f32::INFINITY, f32::min), known().fold(0.0, f32::max));
     if most - least <= 1e-6 * average {
-        return Err(Refusal::Flat { what: "constant" });
+        return Err(NoWindow::Flat { what: "constant" });
     }
     Ok(())
 }

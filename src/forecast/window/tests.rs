@@ -26,11 +26,11 @@ fn history(series: Vec<Vec<f32>>) -> History {
     History { start: 28_000_000, series: series.collect() }
 }
 
-fn first(prepared: &Prepared<'_>, origin: Minute) -> Result<Window, Refusal> {
+fn first(prepared: &Prepared<'_>, origin: Minute) -> Result<Window, NoWindow> {
     prepared.windows(origin).remove(0)
 }
 
-fn window(history: &History, at: usize) -> Result<Window, Refusal> {
+fn window(history: &History, at: usize) -> Result<Window, NoWindow> {
     let calendar = Calendar::default();
     first(&Prepared::new(history, &calendar), history.start + at as Minute)
 }

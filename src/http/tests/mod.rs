@@ -384,6 +384,7 @@ fn decision(apps: Vec<(App, AppDecision)>) -> Decision {
         reserve_share: 0.1,
         pool_reserves: Vec::new(),
         warm_cores: 12.5,
+        forecasts: Vec::new(),
     }
 }
 

@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::http::external_metrics::{METRIC, READ_INTERVAL_METRIC, WARM_METRIC};
+use crate::cluster::{Forecast, ForecastSource, Outlook};
+use crate::http::external_metrics::{FORECAST_METRIC, METRIC, READ_INTERVAL_METRIC, WARM_METRIC};
 
 fn selected(selector: &str) -> String {
     format!("{READ}?labelSelector={selector}")
@@ -194,6 +195,84 @@ async fn warm_capacity_is_one_item_without_labels_and_never_an_old_one() {
     rig.published.send_replace(Some(published_with_age(apps(), 61)));
     let old = rig.read(&target).await.status(503, "ServiceUnavailable");
     assert!(old.contains("no number for hirl-warm-cores: the last decision is 61."), "{old}");
+}
+
+/// A decision whose only domain, `bank`, has this outlook, as the other replica gets it.
+fn foreseen(outlook: Outlook, age: u64) -> Arc<Published> {
+    let mut decision = decision(apps());
+    decision.forecasts = vec![outlook];
+    let sent = serde_json::to_string(&decision).unwrap();
+    let decision = serde_json::from_str(&sent).unwrap();
+    let age = Duration::from_secs(age);
+    Arc::new(Published::new(Arc::new(decision), age, Duration::from_mins(1)))
+}
+
+/// Made 130 s before the decision.
+fn outlook() -> Outlook {
+    let row = |base: f64| [base, base + 0.0001, base + 0.8, base + 1.0];
+    let forecast = Forecast {
+        at: Timestamp::from_millis(1_763_769_205_678),
+        level: 90.0,
+        ahead: [row(100.0), row(200.0), row(300.0)],
+    };
+    Outlook { forecast: Some(forecast), source: ForecastSource::Model, why: None }
+}
+
+#[tokio::test]
+async fn a_forecast_is_one_item_that_the_labels_name() {
+    let rig = Rig::new();
+    let target = |selector: &str| selected(selector).replace(METRIC, FORECAST_METRIC);
+    rig.published.send_replace(Some(foreseen(outlook(), 0)));
+    let read = async |selector: &str| rig.read(&target(selector)).await;
+    let complete = "domain%3Dbank,horizon%3D15m,quantile%3Dp80";
+    let items = read(complete).await.json()["items"].clone();
+    assert_eq!(items.as_array().unwrap().len(), 1, "{items}");
+    assert_eq!(
+        (&items[0]["value"], &items[0]["metricName"]),
+        (&"200800m".into(), &FORECAST_METRIC.into())
+    );
+    let labels = serde_json::json!({"domain": "bank", "horizon": "15m", "quantile": "p80"});
+    assert_eq!(items[0]["metricLabels"], labels);
+    assert_eq!(items[0]["timestamp"], "2025-11-21T23:53:25Z");
+    // Up to the next thousandth, as a quantity rounds.
+    let up = read("horizon%3D5m,quantile%3Dp50").await.json()["items"][0]["value"].clone();
+    assert_eq!(up, "100001m");
+
+    let open = read("domain%3Dbank,quantile%3Dp80").await.status(400, "BadRequest");
+    assert!(
+        open.contains(
+            "exactly one forecast, and it matches 3: it leaves open horizon (15m, 30m, 5m)"
+        ),
+        "{open}"
+    );
+    let all = read("").await.status(400, "BadRequest");
+    assert!(
+        all.contains("horizon (") && all.contains(" and quantile (p10, p50, p80, p90)"),
+        "{all}"
+    );
+    let none = read("domain%3Dshop,horizon%3D15m,quantile%3Dp80").await.status(404, "NotFound");
+    assert!(none.contains("domain is one of bank, horizon of 5m, 15m, 30m"), "{none}");
+}
+
+#[tokio::test]
+async fn a_forecast_that_is_old_or_absent_is_an_error_with_the_reason_and_never_a_zero() {
+    let rig = Rig::new();
+    let target = selected("horizon%3D15m,quantile%3Dp80").replace(METRIC, FORECAST_METRIC);
+    let refused = async |published: Arc<Published>| {
+        rig.published.send_replace(Some(published));
+        rig.read(&target).await.status(503, "ServiceUnavailable")
+    };
+    let off = refused(published(apps())).await;
+    assert!(off.contains("nothing has been forecast yet, or forecast.enabled is false"), "{off}");
+    let old = refused(foreseen(outlook(), 51)).await;
+    assert!(old.contains("the last forecast is 181 s old, the limit is 180 s"), "{old}");
+    let older = refused(foreseen(outlook(), 61)).await;
+    assert!(older.contains("the last decision is 61."), "{older}");
+    let why = Some("no traffic has been measured in the last 3 minutes".to_owned());
+    let silent = refused(foreseen(Outlook { why, ..Outlook::default() }, 0)).await;
+    assert!(silent.contains("domain bank: no traffic has been measured"), "{silent}");
+    rig.published.send_replace(Some(foreseen(outlook(), 49)));
+    assert_eq!(rig.read(&target).await.code, 200);
 }
 
 #[tokio::test]

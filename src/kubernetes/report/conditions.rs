@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::cluster::AppId;
+use crate::cluster::ForecastSource;
 use crate::cluster::{BudgetByHand, Declaration};
 use crate::kubernetes::DomainObject;
 use crate::placement::Refusal;
@@ -17,6 +18,8 @@ pub(super) const POLICY_HEALTHY: &str = "PolicyHealthy";
 pub(super) const BUDGET_SUFFICIENT: &str = "BudgetSufficient";
 pub(super) const NAMESPACES_UNAMBIGUOUS: &str = "NamespacesUnambiguous";
 pub(super) const HPA_SYNC_TIMELY: &str = "HpaSyncTimely";
+
+pub(super) const FORECAST_READY: &str = "ForecastReady";
 
 pub(super) const PLACEMENT_OPEN: &str = "PlacementOpen";
 
@@ -144,8 +147,32 @@ pub(super) fn find(
         namespaces(object),
         sync(decision, index, intervals),
     ];
+    findings.extend(forecast(decision, index));
     findings.extend(refused.map(|refused| placement(object, refused)));
     findings
+}
+
+/// Whether its traffic is forecast by the best source that is configured; nothing where nobody forecasts.
+fn forecast(decision: &Decision, index: usize) -> Option<Finding> {
+    let outlook = decision.forecasts.get(index)?;
+    let source = outlook.source;
+    let best = match source {
+        ForecastSource::Model => "Its traffic is forecast by the learned model",
+        ForecastSource::SeasonalProfile => {
+            "Its traffic is forecast by its level and what is usual: no learned model is configured"
+        }
+        ForecastSource::Smoothing => "Its traffic is forecast by its level alone",
+        ForecastSource::None => "Its traffic is not forecast",
+    };
+    let stands_in = match source {
+        ForecastSource::None => best,
+        _ => "A simpler forecast stands in",
+    };
+    let message = match &outlook.why {
+        Some(why) => format!("{stands_in}: {why}"),
+        None => best.to_owned(),
+    };
+    Some(Finding::new(FORECAST_READY, Some(outlook.why.is_none()), source.reason(), message))
 }
 
 /// Whether its pods find budget when they are placed. The sentence has no numbers: they change

@@ -21,6 +21,7 @@ use crate::cluster::Slo;
 use crate::cluster::Snapshot;
 use crate::cluster::Timestamp;
 use crate::cluster::{BudgetByHand, Declaration};
+use crate::cluster::{ForecastSource, Outlook};
 use crate::kubernetes::Condition;
 use crate::kubernetes::DomainObject;
 use crate::kubernetes::DomainStatus;
@@ -101,6 +102,7 @@ fn report(at: i64, apps: usize) -> Decision {
         reserve_share: 0.1,
         pool_reserves: Vec::new(),
         warm_cores: 0.0,
+        forecasts: Vec::new(),
     }
 }
 
@@ -289,6 +291,34 @@ fn each_trouble_has_its_condition() {
         assert_eq!(condition(written, "Ready").reason, ready);
         assert_eq!(notes, [reason]);
     }
+}
+
+#[test]
+fn who_forecasts_is_told_and_nothing_where_nobody_does() {
+    let outlook =
+        |source, why: Option<&str>| Outlook { forecast: None, source, why: why.map(str::to_owned) };
+    let told = |planner: &mut Planner, at: i64, outlooks: Vec<Outlook>| {
+        let report = changed(report(at, 3), |decision| decision.forecasts.clone_from(&outlooks));
+        let writes = planner.plan(&report, &known(vec![shop()]));
+        let (written, notes) = status(&writes)?;
+        let found = written.conditions.iter().find(|one| one.type_ == "ForecastReady").cloned();
+        Some((found, condition(written, "Ready").status.clone(), notes))
+    };
+    assert_eq!(told(&mut Planner::default(), 0, Vec::new()).unwrap().0, None);
+
+    let mut planner = Planner::default();
+    let (found, ..) = told(&mut planner, 0, vec![outlook(ForecastSource::Model, None)]).unwrap();
+    let found = found.unwrap();
+    assert_eq!((&*found.status, &*found.reason), ("True", "Model"));
+
+    let why = Some("the learned model is not used: it broke off");
+    let fallen = vec![outlook(ForecastSource::SeasonalProfile, why)];
+    assert!(told(&mut planner, 10, fallen.clone()).is_none(), "it may pass");
+    let (found, ready, notes) = told(&mut planner, 30, fallen).unwrap();
+    let found = found.unwrap();
+    assert_eq!((&*found.status, &*found.reason), ("False", "SeasonalProfile"));
+    assert!(found.message.contains("it broke off"), "{}", found.message);
+    assert_eq!((&*ready, notes), ("True", vec!["SeasonalProfile"]));
 }
 
 #[test]

@@ -176,6 +176,7 @@ impl Shield {
                 .collect(),
             // Not a number is no wish, and nobody may ask for a second cluster.
             warm_cores: proposal.warm_cores.max(0.0).min(snapshot.shared_cpu()),
+            forecasts: snapshot.forecasts.clone(),
         }
     }
 }

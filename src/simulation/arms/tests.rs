@@ -108,7 +108,7 @@ fn a_forecast_knows_what_is_announced_and_nothing_else() {
             Simulation::new(Arc::clone(scenario), &arm.actuation, Seed::root(2)).unwrap();
         let mut growth = None;
         while simulation.seconds() < 2400.0 {
-            growth = simulation.snapshot().forecasts.first().copied().flatten();
+            growth = simulation.snapshot().forecasts.first().and_then(|outlook| outlook.forecast);
             simulation.step();
         }
         growth.and_then(|forecast| forecast.growth(1200.0)).unwrap()

@@ -5,7 +5,7 @@ use super::nodes::Nodes;
 use super::provisioning::Provisioning;
 use super::reference::Reference;
 use super::scheduler::Queue;
-use crate::cluster::{Amount, Class, Forecast, Slo};
+use crate::cluster::{Amount, Class, Outlook, Slo};
 use crate::simulation::Reversals;
 use crate::simulation::counts::{
     AppTick, Counter, Definitions, DomainTick, PoolTick, Tick, Use, Waves,
@@ -50,7 +50,7 @@ pub(super) struct Scene<'a> {
     pub shares: &'a [f64],
     pub reserve: f64,
     /// The forecast per domain that policies see; empty where none asked for it.
-    pub forecasts: &'a [Option<Forecast>],
+    pub forecasts: &'a [Outlook],
     pub shared_cores: f64,
 }
 
@@ -370,7 +370,7 @@ impl Course {
             }
             one.share = scene.shares.get(index).copied().unwrap_or(0.0);
             one.budget_cores = scene.shares.get(index).map(|share| share * scene.shared_cores);
-            let forecast = scene.forecasts.get(index).copied().flatten();
+            let forecast = scene.forecasts.get(index).and_then(|outlook| outlook.forecast);
             one.forecast = forecast.map(|forecast| forecast.ahead[1]);
         }
         for (pool, one) in row.pools.iter_mut().enumerate() {

@@ -1,16 +1,13 @@
 //! The forecaster that stands beside every policy. It knows what history and the calendar would
 //! have taught: the patterns and the announced events, never the others.
 
-use crate::cluster::{Forecast, SignalKind, Snapshot, Timestamp};
-use crate::forecast::{Profile, SeasonalProfile};
+use crate::cluster::{Forecast, ForecastSource, Outlook, Snapshot, Timestamp};
+use crate::forecast::{Profile, SeasonalProfile, observed};
 use crate::simulation::Traffic;
 use crate::simulation::scenario::Scenario;
 
 /// Time between two forecasts, and between two values of the profile, in seconds.
 const EVERY: f64 = 60.0;
-
-/// A domain is observed while at least this share of its apps has an answer without a fault.
-const OBSERVED_SHARE: f64 = 0.5;
 
 /// The forecaster and when it is asked next.
 #[derive(Debug, Clone)]
@@ -48,39 +45,12 @@ impl Forecasting {
         self.next = seconds + EVERY;
         let made = self.forecaster.forecast(&observed(snapshot), now);
         // Without a new one the last one stands and grows old.
-        snapshot.forecasts.resize(made.len(), None);
+        snapshot.forecasts.resize(made.len(), Outlook::default());
         for (known, made) in snapshot.forecasts.iter_mut().zip(made) {
-            *known = made.or(*known);
-        }
-    }
-}
-
-/// Traffic per domain as telemetry shows it, and its mean age; an answer that is missing counts
-/// with the one before.
-fn observed(snapshot: &Snapshot) -> Vec<Option<(Timestamp, f64)>> {
-    #[derive(Clone, Default)]
-    struct Sum {
-        apps: f64,
-        whole: f64,
-        rps: f64,
-        seconds: f64,
-    }
-    let mut sums = vec![Sum::default(); snapshot.catalog.domains.len()];
-    for (app, state) in snapshot.catalog.apps.iter().zip(&snapshot.apps) {
-        let (sum, signal) = (&mut sums[app.domain], &state.signals[SignalKind::Rps]);
-        sum.apps += 1.0;
-        if let Some(reading) = signal.reading {
-            sum.rps += reading.value;
-            if signal.fault.is_none() {
-                sum.whole += 1.0;
-                sum.seconds += reading.at.as_seconds();
+            if made.is_some() {
+                let source = ForecastSource::SeasonalProfile;
+                *known = Outlook { forecast: made, source, why: None };
             }
         }
     }
-    sums.into_iter()
-        .map(|sum| {
-            let seen = sum.whole > 0.0 && sum.whole >= OBSERVED_SHARE * sum.apps;
-            seen.then(|| (Timestamp::from_seconds(sum.seconds / sum.whole), sum.rps))
-        })
-        .collect()
 }
