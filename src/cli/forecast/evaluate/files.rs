@@ -65,5 +65,5 @@ fn csv(report: &Report) -> anyhow::Result<String> {
             }
         }
     }
-    Ok(String::from_utf8(out.into_inner().map_err(|error| error.into_error())?)?)
+    Ok(String::from_utf8(out.into_inner().map_err(csv::IntoInnerError::into_error)?)?)
 }

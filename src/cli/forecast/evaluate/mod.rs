@@ -1,5 +1,7 @@
 //! `hirl forecast evaluate`: how good forecasts are on the series of some files.
 
+#![expect(clippy::cast_possible_wrap, reason = "minutes and days of a series are far below 2^63")]
+
 mod files;
 mod page;
 mod reader;
@@ -134,7 +136,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn read(path: &Path) -> anyhow::Result<History> {
-    let (history, _) = history::open(path).context("no history")?;
+    let (history, ()) = history::open(path).context("no history")?;
     Ok(history)
 }
 

@@ -1,6 +1,8 @@
 //! A CSV file of one series: a stand-in until `history::open` reads files. Time in the first column, a value
 //! in the second.
 
+#![expect(clippy::cast_possible_wrap, reason = "minutes and days of a series are far below 2^63")]
+
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
