@@ -8,10 +8,10 @@ mod baseline;
 mod calendar;
 pub mod calibration;
 mod forecaster;
+pub mod generator;
 mod history;
 mod network;
 mod observed;
-pub mod generator;
 mod profile;
 mod quantiles;
 mod regime;
@@ -19,14 +19,16 @@ mod slice;
 mod splits;
 mod training;
 mod usual;
-mod window;
+pub mod window;
 
 pub use baseline::Baseline;
 pub use calendar::{Calendar, Event, EventKind, Flags};
 pub use calibration::{Calibration, Coverage, Group, Quantiles};
 pub use forecaster::{Answers, Covered, Forecaster, QuantileModel, Question, Refusal, State};
 pub use history::{DAY, History, Minute, Series};
-pub use network::{Attention, Batch, Kind, Model, ModelError, Network, Output, Targets};
+pub use network::{
+    Attention, Batch, Kind, Model, ModelError, ModelForecaster, Network, Output, Targets,
+};
 pub use observed::observed;
 pub use profile::{Profile, SeasonalProfile};
 pub use quantiles::ErrorQuantiles;

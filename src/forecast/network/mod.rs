@@ -15,7 +15,7 @@ use candle_core::{Result, Tensor};
 pub use batch::Batch;
 pub use loss::Targets;
 use mixer::Mixer;
-pub use model::{Model, ModelError};
+pub use model::{Model, ModelError, ModelForecaster};
 use tft::Tft;
 
 use crate::nn::{Initial, Parameters};

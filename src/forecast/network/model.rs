@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::super::calibration::Quantiles;
+use super::super::accuracy::QuantileForecaster;
 use super::super::calendar::Calendar;
+use super::super::calibration::Quantiles;
 use super::super::forecaster::{QuantileModel, Refusal};
 use super::super::history::{History, Minute};
 use super::super::window::{NoWindow, Prepared, Window, features_hash};
@@ -120,6 +121,31 @@ impl Model {
             Err(why) => Err(why.clone()),
         };
         Ok(windows.iter().map(answer).collect())
+    }
+}
+
+/// A model over a history, judged as any other forecaster.
+#[derive(Debug)]
+pub struct ModelForecaster<'a> {
+    /// The model.
+    pub model: &'a Model,
+    /// What it sees.
+    pub prepared: &'a Prepared<'a>,
+}
+
+impl QuantileForecaster for ModelForecaster<'_> {
+    fn name(&self) -> &str {
+        self.model.network.kind().as_str()
+    }
+
+    fn quantiles(&mut self, series: usize, origins: &[Minute]) -> Vec<Option<Quantiles>> {
+        let window = |origin: &Minute| self.prepared.window(series, *origin);
+        let answers = self.model.answers(origins.iter().map(window).collect());
+        // Without numbers of the network no forecast is made; it cannot fail for one window alone.
+        answers.map_or_else(
+            |_| vec![None; origins.len()],
+            |answers| answers.into_iter().map(Result::ok).collect(),
+        )
     }
 }
 

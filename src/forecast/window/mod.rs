@@ -152,6 +152,14 @@ impl<'a> Prepared<'a> {
             .collect()
     }
 
+    /// What is seen of one of them.
+    pub fn window(&self, series: usize, origin: Minute) -> Result<Window, NoWindow> {
+        self.windows(origin)
+            .into_iter()
+            .nth(series)
+            .unwrap_or(Err(NoWindow::ShortHistory { days: 0.0 }))
+    }
+
     fn window_of(&self, index: usize, here: usize, own: &Signals, others: &[&Signals]) -> Window {
         let series = &self.history.series[index];
         let first = self.history.start + (here + 1 - DAY) as Minute;

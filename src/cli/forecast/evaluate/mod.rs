@@ -4,7 +4,6 @@
 
 mod files;
 mod page;
-mod reader;
 mod table;
 
 use std::path::{Path, PathBuf};
@@ -13,13 +12,14 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use serde::Serialize;
 
-use self::reader as history;
+use crate::cli::jobs::{self, Done};
 use crate::cli::{note, print};
 use crate::forecast::accuracy::{
     Assessment, BaselineForecaster, Correction, Origin, Plan, Prepared, QuantileForecaster, Walk,
     assess, eligible, walk,
 };
-use crate::forecast::{Baseline, Calendar, DAY, History};
+use crate::forecast::{Baseline, DAY, History, Model, ModelForecaster, window};
+use crate::history;
 use crate::seed::{Seed, Space};
 
 #[derive(Debug, clap::Args)]
@@ -32,9 +32,9 @@ pub(super) struct Args {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 
-    /// Weights of a learned forecaster; without them the baselines are judged
-    #[arg(long, value_name = "FILE")]
-    weights: Option<PathBuf>,
+    /// Weights of learned forecasters, the first of which is judged; without them the strongest baseline is
+    #[arg(long, num_args = 1.., value_name = "FILE")]
+    weights: Vec<PathBuf>,
 
     /// Paydays, holidays and announced events
     #[arg(long, value_name = "FILE")]
@@ -92,32 +92,33 @@ struct Place {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let plan = Plan { every: args.every as usize, from_day: args.from as usize };
-    if args.weights.is_some() {
-        bail!("learned forecasters cannot be read yet: leave --weights out to judge the baselines");
-    }
-    if args.calendar.is_some() {
-        bail!("calendar files cannot be read yet: leave --calendar out");
-    }
-    let calendar = Calendar::default();
+    let calendar = args.calendar.as_deref().map(history::calendar::read).transpose()?;
+    let calendar = calendar.unwrap_or_default();
+    let models = args.weights.iter().map(|path| model(path)).collect::<anyhow::Result<Vec<_>>>()?;
     let histories = args.data.iter().map(|path| read(path)).collect::<anyhow::Result<Vec<_>>>()?;
     let (places, ineligible) = listed(&args.data, &histories, plan);
     announce(&places, &ineligible, plan);
     if places.is_empty() {
         bail!("none of the series is long and full enough; `--from 2` needs the least, two days");
     }
-    let mut series = Vec::new();
-    for (file, history) in histories.iter().enumerate() {
-        let prepared = Prepared::new(history, &calendar);
-        for place in places.iter().filter(|place| place.file == file) {
-            let walk = walked(&prepared, place.series, plan);
-            series.push(SeriesReport {
-                name: place.name.clone(),
-                days: history.minutes() as f64 / DAY as f64,
-                assessment: assess(&walk, Seed::of(Space::Forecaster, 0).child("accuracy")),
-                excerpt: Excerpt::of(&walk),
-            });
-        }
-    }
+    let prepared: Vec<_> =
+        histories.iter().map(|history| Prepared::new(history, &calendar)).collect();
+    let seen: Vec<_> =
+        histories.iter().map(|history| window::Prepared::new(history, &calendar)).collect();
+    let judge = |(index, place): &(usize, Place)| -> anyhow::Result<_> {
+        let walk = walked(&prepared[place.file], &seen[place.file], &models, place.series, plan);
+        let report = SeriesReport {
+            name: place.name.clone(),
+            days: histories[place.file].minutes() as f64 / DAY as f64,
+            assessment: assess(&walk, Seed::of(Space::Forecaster, 0).child("accuracy")),
+            excerpt: Excerpt::of(&walk),
+        };
+        Ok(Done { what: (*index, report), reused: false })
+    };
+    let places: Vec<_> = places.into_iter().enumerate().collect();
+    let mut series = jobs::all(&places, None, judge)?;
+    series.sort_by_key(|(index, _)| *index);
+    let series = series.into_iter().map(|(_, report)| report).collect();
     let report = Report {
         version: env!("CARGO_PKG_VERSION"),
         command: crate::cli::provenance::command(),
@@ -136,8 +137,15 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn read(path: &Path) -> anyhow::Result<History> {
-    let (history, ()) = history::open(path).context("no history")?;
+    let (history, mended) = history::open(path)?;
+    note(&format!("{}: {mended}", path.display()));
     Ok(history)
+}
+
+/// Weights and the name of the network in them.
+fn model(path: &Path) -> anyhow::Result<Model> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Model::from_bytes(&bytes).with_context(|| path.display().to_string())
 }
 
 /// Which series make figures and which do not: known before the first forecast is made.
@@ -175,7 +183,15 @@ fn announce(places: &[Place], refused: &[Refused], plan: Plan) {
 }
 
 /// The forecasters of a run; the first is the one that is compared with the others.
-fn walked(prepared: &Prepared<'_>, series: usize, plan: Plan) -> Walk {
+fn walked(
+    prepared: &Prepared<'_>,
+    seen: &window::Prepared<'_>,
+    models: &[Model],
+    series: usize,
+    plan: Plan,
+) -> Walk {
+    let mut learned: Vec<_> =
+        models.iter().map(|model| ModelForecaster { model, prepared: seen }).collect();
     let strong = Baseline::LevelTimesProfile;
     let others = Baseline::ALL.into_iter().filter(|baseline| *baseline != strong);
     let mut baselines: Vec<BaselineForecaster<'_>> = [strong]
@@ -184,7 +200,8 @@ fn walked(prepared: &Prepared<'_>, series: usize, plan: Plan) -> Walk {
         .map(|baseline| BaselineForecaster { baseline, prepared })
         .collect();
     let mut all: Vec<&mut dyn QuantileForecaster> =
-        baselines.iter_mut().map(|it| it as &mut dyn QuantileForecaster).collect();
+        learned.iter_mut().map(|it| it as &mut dyn QuantileForecaster).collect();
+    all.extend(baselines.iter_mut().map(|it| it as &mut dyn QuantileForecaster));
     walk(prepared, series, plan, Correction::Online, &mut all)
 }
 
