@@ -6,6 +6,7 @@ use hirl_scale::history::parquet::{self, Origin};
 use hirl_scale::history::{self, Mended};
 
 /// A recorded file; `None`, with a message, where recordings are not at hand.
+#[expect(clippy::print_stdout, reason = "who runs the tests is told what was left out")]
 fn recorded(name: &str) -> Option<PathBuf> {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
     let path = std::env::var_os("HIRL_DATA").map_or_else(beside, PathBuf::from).join(name);
