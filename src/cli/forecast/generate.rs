@@ -96,7 +96,7 @@ mod tests {
         for seed in 0..6 {
             let args = args(folder.path(), &["--days", "3", "--seed", &seed.to_string()]);
             run(&args).unwrap();
-            let start = 20_454 * DAY as i64;
+            let start = 20_454 * 1440;
             let (history, known) = generator::bank(Seed::of(Space::Forecaster, seed), start, 3);
             let kept = parquet::read(&args.out).unwrap().history;
             assert_eq!((kept.start, kept.minutes()), (start, history.minutes()));
