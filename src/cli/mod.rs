@@ -8,7 +8,11 @@ mod connect;
 mod crd;
 mod demo;
 mod evaluate;
+<<<<<<< HEAD
 mod forecasting;
+=======
+mod forecast;
+>>>>>>> f-accuracy
 mod jobs;
 mod lint;
 mod logging;
@@ -51,6 +55,8 @@ enum Verb {
     Certs(certs::Args),
     /// Run policies through scenarios of a cluster in memory, and compare them
     Evaluate(evaluate::Args),
+    /// Forecasts of traffic: how good they are
+    Forecast(forecast::Args),
     /// Run one policy through one scenario of a cluster in memory
     Simulate(simulate::Args),
     /// Search the constants of a baseline on training scenarios
@@ -75,6 +81,7 @@ pub fn main() -> ExitCode {
         Verb::Adopt(args) => adopt::run(&args),
         Verb::Certs(args) => certs::run(&args),
         Verb::Evaluate(args) => evaluate::run(&args),
+        Verb::Forecast(args) => forecast::run(&args),
         Verb::Simulate(args) => simulate::run(&args),
         Verb::Tune(args) => tune::run(&args),
         Verb::Why(args) => why::run(&args),

@@ -63,9 +63,11 @@ fn far_and_rising(rps: &[f32], usual: &[f32], origin: usize) -> Option<bool> {
     let now = deviation(origin)?;
     let window = || (1..=WINDOW).filter_map(|step| origin.checked_sub(step * STEP));
     let far = || {
-        let before = deviation(origin.checked_sub(LEVEL)?)?;
+        if now <= deviation(origin.checked_sub(LEVEL)?)? {
+            return Some(false);
+        }
         let typical = median(&mut window().filter_map(deviation).collect::<Vec<_>>())?;
-        Some(now > FAR_ABOVE * typical && now > before)
+        Some(now > FAR_ABOVE * typical)
     };
     let fast = || {
         let change = |minute: usize| {

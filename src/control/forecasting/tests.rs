@@ -135,7 +135,7 @@ async fn a_model_that_is_late_costs_a_fallback_and_is_not_asked_twice() {
     let gate = Mutex::new(gate);
     let mut parts = parts(move |minute| {
         // Until somebody lets it go on.
-        drop(gate.lock().unwrap().recv());
+        let _ = gate.lock().unwrap().recv();
         sound(minute)
     });
     parts.settings.limit_seconds = 0.2;

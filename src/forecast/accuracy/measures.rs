@@ -149,10 +149,11 @@ impl Counted {
 #[must_use]
 pub fn exceedances(walk: &Walk, forecaster: usize) -> [[Counted; HORIZONS]; Group::COUNT] {
     let mut groups = [[Counted::default(); HORIZONS]; Group::COUNT];
-    for horizon in 0..HORIZONS {
-        for (origin, quantiles) in walk.judged(forecaster, horizon) {
-            groups[origin.group.index()][horizon].add(&quantiles, origin.came[horizon]);
-        }
+    let horizons = (0..HORIZONS).flat_map(|horizon| {
+        walk.judged(forecaster, horizon).map(move |(origin, row)| (horizon, origin, row))
+    });
+    for (horizon, origin, quantiles) in horizons {
+        groups[origin.group.index()][horizon].add(&quantiles, origin.came[horizon]);
     }
     groups
 }

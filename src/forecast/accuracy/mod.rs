@@ -1,12 +1,14 @@
 //! How good forecasts are: walked forward through the past, strictly from what was known, and judged by
 //! slice. An aggregate alone hides mornings that are too sure of themselves behind nights that are not.
 
+mod assessment;
 mod measures;
 mod prepared;
 mod skill;
 mod verdict;
 mod walk;
 
+pub use assessment::{Assessment, Compared, GroupCoverage, Judged, assess};
 pub use measures::{Counted, Measures, exceedances, measures};
 pub use prepared::{Ineligible, Prepared, eligible};
 pub use skill::{Skill, skill};

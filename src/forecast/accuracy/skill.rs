@@ -1,5 +1,7 @@
 //! Who forecasts better, and how sure that is.
 
+#![expect(clippy::cast_possible_wrap, reason = "minutes and days of a series are far below 2^63")]
+
 use serde::Serialize;
 
 use super::Walk;

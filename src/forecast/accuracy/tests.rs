@@ -1,3 +1,5 @@
+#![expect(clippy::cast_possible_wrap, reason = "minutes and days of a series are far below 2^63")]
+
 use super::*;
 use crate::forecast::{Baseline, Calendar, DAY, Group, History, Minute, Quantiles, Series, Slice};
 use crate::seed::Seed;
@@ -56,9 +58,9 @@ fn measures_are_those_worked_by_hand() {
     near(five.mean_pinball, 1.05 / 4.0);
     near(five.wql, 2.0 * 1.05 / 4.0 / 2.0);
     near(five.wape, 0.5);
-    near(five.masked_mape, (1.0 + 1.0 / 3.0) / 2.0);
+    near(five.masked_mape, 2.0 / 3.0);
     near(five.masked, 0.0);
-    near(five.poisson_floor, (0.103_0 + 0.059_5) / 2.0);
+    near(five.poisson_floor, 0.081);
     near(five.sharpness, 1.0);
     for (share, expected) in five.exceedance.into_iter().zip([0.5, 0.5, 0.5, 0.0]) {
         near(share, expected);
@@ -98,7 +100,7 @@ fn p80_verdict(walk: &Walk) -> Verdict {
 /// that were not sure enough.
 #[test]
 fn a_perfect_aggregate_does_not_hide_bad_mornings_and_nights() {
-    let history = history(36, |_| 0.05);
+    let history = history(22, |_| 0.05);
     // Above p80 + d widths: 37 % at 0.4 of the width, 7 % at 1.75.
     let widths = |hour: usize| match hour {
         6..12 => 0.4,
@@ -124,7 +126,7 @@ fn a_perfect_aggregate_does_not_hide_bad_mornings_and_nights() {
 
 #[test]
 fn calibration_mends_the_same_forecaster_in_every_slice() {
-    let history = history(36, |_| 0.05);
+    let history = history(22, |_| 0.05);
     let widths = |hour: usize| if (6..12).contains(&hour) { 0.4 } else { 1.75 };
     let mut told = Told("the original", off_by(widths));
     let walk = walked(&history, Correction::Online, &mut told);
@@ -217,8 +219,8 @@ fn what_makes_no_figure_is_refused_with_the_reason() {
     assert_eq!(reason(&good[..2 * DAY]), "it spans 2.0 days, and figures from day 8 on need 8");
     assert_eq!(eligible(&good[..2 * DAY], 2), Ok(()));
     assert!(reason(&[]).contains("0.0 days"));
-    assert!(reason(&[f32::NAN; 9 * DAY]).contains("0.0 days"));
-    assert!(reason(&[7.0; 9 * DAY]).contains("the same"));
+    assert!(reason(&vec![f32::NAN; 9 * DAY]).contains("0.0 days"));
+    assert!(reason(&vec![7.0; 9 * DAY]).contains("the same"));
     let mut mostly_zero = vec![0.0; 9 * DAY];
     mostly_zero[5] = 1.0;
     assert!(reason(&mostly_zero).contains("median is 0"));
@@ -230,7 +232,7 @@ fn what_makes_no_figure_is_refused_with_the_reason() {
 
 #[test]
 fn the_strong_baseline_is_calibrated_in_every_slice_of_noise_that_differs() {
-    let history = history(36, |hour| if hour < 8 { 0.02 } else { 0.08 });
+    let history = history(22, |hour| if hour < 8 { 0.02 } else { 0.08 });
     let prepared = Prepared::new(&history, &Calendar::default());
     let baseline = Baseline::LevelTimesProfile;
     let mut strong = BaselineForecaster { baseline, prepared: &prepared };

@@ -1,5 +1,7 @@
 //! Forecasts of the past, each made from what was known at its time.
 
+#![expect(clippy::cast_possible_wrap, reason = "minutes and days of a series are far below 2^63")]
+
 use super::Prepared;
 use crate::forecast::baseline::Baseline;
 use crate::forecast::calibration::{

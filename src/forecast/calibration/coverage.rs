@@ -52,13 +52,13 @@ struct Rolling {
 
 impl Rolling {
     /// A forecast stands for the minutes since the last one, up to its horizon.
-    fn count(&mut self, made: Minute, horizon: Minute, above: &[bool; QUANTILES]) {
+    fn count(&mut self, made: Minute, horizon: Minute, above: [bool; QUANTILES]) {
         let gap = self.last.map_or(1, |last| made.saturating_sub(last).clamp(0, horizon)) as f64;
         self.last = Some(made);
         let keep = (-gap / MEMORY).exp();
         self.minutes = self.minutes * keep + gap;
         for (sum, above) in self.above.iter_mut().zip(above) {
-            *sum = *sum * keep + gap * f64::from(u8::from(*above));
+            *sum = *sum * keep + gap * f64::from(u8::from(above));
         }
     }
 
@@ -102,7 +102,7 @@ impl Coverage {
         group: usize,
         horizon: usize,
         made: Minute,
-        above: &[bool; QUANTILES],
+        above: [bool; QUANTILES],
     ) {
         let minutes = horizon_minutes(horizon);
         self.groups[group][horizon].count(made, minutes, above);

@@ -185,7 +185,7 @@ impl Calibration {
             self.steady[horizon].learn(open.minute, length, raw, adjusted, rps);
         }
         let above = adjusted.map(|quantile| rps > quantile);
-        self.coverage.count(group, horizon, open.minute, &above);
+        self.coverage.count(group, horizon, open.minute, above);
     }
 
     fn tracker(&self, group: Group, horizon: usize) -> Tracker {
@@ -197,9 +197,9 @@ impl Calibration {
     /// before it more than any other; spikes wider than that.
     fn start(&self, group: usize, horizon: usize) -> Option<Tracker> {
         let known = self.groups[group][horizon].has_learned();
-        (!known).then(|| match group == Group::Spike.index() {
-            true => self.steady[horizon].for_spikes(),
-            false => self.steady[horizon].for_slice(),
+        let steady = &self.steady[horizon];
+        (!known).then(|| {
+            if group == Group::Spike.index() { steady.for_spikes() } else { steady.for_slice() }
         })
     }
 }

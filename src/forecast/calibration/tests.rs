@@ -1,3 +1,5 @@
+#![expect(clippy::cast_possible_wrap, reason = "minutes and days of a series are far below 2^63")]
+
 use super::*;
 use crate::forecast::DAY;
 use crate::seed::Seed;

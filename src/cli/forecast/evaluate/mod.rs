@@ -1,0 +1,220 @@
+//! `hirl forecast evaluate`: how good forecasts are on the series of some files.
+
+#![expect(clippy::cast_possible_wrap, reason = "minutes and days of a series are far below 2^63")]
+
+mod files;
+mod page;
+mod reader;
+mod table;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use serde::Serialize;
+
+use self::reader as history;
+use crate::cli::{note, print};
+use crate::forecast::accuracy::{
+    Assessment, BaselineForecaster, Correction, Origin, Plan, Prepared, QuantileForecaster, Walk,
+    assess, eligible, walk,
+};
+use crate::forecast::{Baseline, Calendar, DAY, History};
+use crate::seed::{Seed, Space};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// CSV or Parquet files of traffic; may be given more than once
+    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+    data: Vec<PathBuf>,
+
+    /// Where accuracy.csv, accuracy.json and report.html go
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+
+    /// Weights of a learned forecaster; without them the baselines are judged
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+
+    /// Paydays, holidays and announced events
+    #[arg(long, value_name = "FILE")]
+    calendar: Option<PathBuf>,
+
+    /// Minutes from one forecast to the next
+    #[arg(long, default_value_t = 5, value_name = "MINUTES", value_parser = clap::value_parser!(u32).range(1..=1440))]
+    every: u32,
+
+    /// The first day that counts, 1 for the first of a series; the days before it are learned from
+    #[arg(long, default_value_t = 8, value_name = "DAY", value_parser = clap::value_parser!(u32).range(2..=3660))]
+    from: u32,
+}
+
+/// What is written to accuracy.json.
+#[derive(Debug, Serialize)]
+struct Report {
+    version: &'static str,
+    command: String,
+    every_minutes: u32,
+    from_day: u32,
+    /// Quantiles of every forecaster are corrected online on its own errors, as they would be live.
+    calibration: &'static str,
+    series: Vec<SeriesReport>,
+    ineligible: Vec<Refused>,
+}
+
+#[derive(Debug, Serialize)]
+struct SeriesReport {
+    name: String,
+    days: f64,
+    #[serde(flatten)]
+    assessment: Assessment,
+    /// A day to look at.
+    #[serde(skip)]
+    excerpt: Excerpt,
+}
+
+#[derive(Debug, Serialize)]
+struct Refused {
+    name: String,
+    reason: String,
+}
+
+/// Forecasts 15 minutes ahead of the last day: hour of the day (it may exceed 24), p10, p50, p80, p90, and what came.
+#[derive(Debug, Default)]
+struct Excerpt(Vec<[f64; 6]>);
+
+/// A series and where it is.
+struct Place {
+    name: String,
+    file: usize,
+    series: usize,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let plan = Plan { every: args.every as usize, from_day: args.from as usize };
+    if args.weights.is_some() {
+        bail!("learned forecasters cannot be read yet: leave --weights out to judge the baselines");
+    }
+    if args.calendar.is_some() {
+        bail!("calendar files cannot be read yet: leave --calendar out");
+    }
+    let calendar = Calendar::default();
+    let histories = args.data.iter().map(|path| read(path)).collect::<anyhow::Result<Vec<_>>>()?;
+    let (places, ineligible) = listed(&args.data, &histories, plan);
+    announce(&places, &ineligible, plan);
+    if places.is_empty() {
+        bail!("none of the series is long and full enough; `--from 2` needs the least, two days");
+    }
+    let mut series = Vec::new();
+    for (file, history) in histories.iter().enumerate() {
+        let prepared = Prepared::new(history, &calendar);
+        for place in places.iter().filter(|place| place.file == file) {
+            let walk = walked(&prepared, place.series, plan);
+            series.push(SeriesReport {
+                name: place.name.clone(),
+                days: history.minutes() as f64 / DAY as f64,
+                assessment: assess(&walk, Seed::of(Space::Forecaster, 0).child("accuracy")),
+                excerpt: Excerpt::of(&walk),
+            });
+        }
+    }
+    let report = Report {
+        version: env!("CARGO_PKG_VERSION"),
+        command: crate::cli::provenance::command(),
+        every_minutes: args.every,
+        from_day: args.from,
+        calibration: "online",
+        series,
+        ineligible,
+    };
+    print(&table::text(&report));
+    std::fs::create_dir_all(&args.out)
+        .with_context(|| format!("cannot make {}", args.out.display()))?;
+    files::write(&args.out, &report)?;
+    note(&format!("accuracy.csv, accuracy.json and report.html are in {}", args.out.display()));
+    Ok(ExitCode::from(u8::from(!report.is_right())))
+}
+
+fn read(path: &Path) -> anyhow::Result<History> {
+    let (history, ()) = history::open(path).context("no history")?;
+    Ok(history)
+}
+
+/// Which series make figures and which do not: known before the first forecast is made.
+fn listed(paths: &[PathBuf], histories: &[History], plan: Plan) -> (Vec<Place>, Vec<Refused>) {
+    let (mut places, mut refused) = (Vec::new(), Vec::new());
+    for (file, (path, history)) in paths.iter().zip(histories).enumerate() {
+        let file_name = path.file_name().unwrap_or_default().to_string_lossy();
+        let stem = file_name.split('.').next().unwrap_or_default();
+        for (index, series) in history.series.iter().enumerate() {
+            let name = match history.series.len() {
+                1 => stem.to_owned(),
+                _ => format!("{stem}/{}", series.name),
+            };
+            match eligible(&series.rps, plan.from_day) {
+                Ok(()) => places.push(Place { name, file, series: index }),
+                Err(reason) => refused.push(Refused { name, reason: reason.to_string() }),
+            }
+        }
+    }
+    (places, refused)
+}
+
+fn announce(places: &[Place], refused: &[Refused], plan: Plan) {
+    let names: Vec<&str> = places.iter().map(|place| place.name.as_str()).collect();
+    note(&format!(
+        "{} series from day {} on, a forecast every {} min: {}",
+        names.len(),
+        plan.from_day,
+        plan.every,
+        names.join(", ")
+    ));
+    for Refused { name, reason } in refused {
+        note(&format!("{name} is left out: {reason}"));
+    }
+}
+
+/// The forecasters of a run; the first is the one that is compared with the others.
+fn walked(prepared: &Prepared<'_>, series: usize, plan: Plan) -> Walk {
+    let strong = Baseline::LevelTimesProfile;
+    let others = Baseline::ALL.into_iter().filter(|baseline| *baseline != strong);
+    let mut baselines: Vec<BaselineForecaster<'_>> = [strong]
+        .into_iter()
+        .chain(others)
+        .map(|baseline| BaselineForecaster { baseline, prepared })
+        .collect();
+    let mut all: Vec<&mut dyn QuantileForecaster> =
+        baselines.iter_mut().map(|it| it as &mut dyn QuantileForecaster).collect();
+    walk(prepared, series, plan, Correction::Online, &mut all)
+}
+
+impl Report {
+    /// Whether the first forecaster is calibrated everywhere.
+    fn is_right(&self) -> bool {
+        let first = |series: &SeriesReport| {
+            series.assessment.forecasters.first().is_none_or(|it| it.verdict.is_right())
+        };
+        self.series.iter().all(first)
+    }
+}
+
+impl Excerpt {
+    /// The horizon that is shown.
+    const HORIZON: usize = 1;
+
+    fn of(walk: &Walk) -> Self {
+        let Some(last) = walk.origins.last() else { return Self::default() };
+        let start = last.minute - DAY as i64;
+        let midnight = start - start.rem_euclid(DAY as i64);
+        let ahead = crate::forecast::calibration::horizon_minutes(Self::HORIZON);
+        let recent = walk.judged(0, Self::HORIZON).filter(|(origin, _)| origin.minute >= start);
+        let point = |(origin, [p10, p50, p80, p90]): (&Origin, [f64; 4])| {
+            let hour = (origin.minute + ahead - midnight) as f64 / 60.0;
+            [hour, p10, p50, p80, p90, origin.came[Self::HORIZON]]
+        };
+        Self(recent.map(point).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,66 @@
+use clap::Parser as _;
+
+use super::*;
+
+#[derive(Debug, clap::Parser)]
+struct Line {
+    #[command(flatten)]
+    args: Args,
+}
+
+/// A file of so many days of a daily rhythm, one value a minute.
+fn file(folder: &Path, name: &str, days: usize) -> PathBuf {
+    let seed = Seed::root(5);
+    let row = |minute: usize| {
+        let day = minute as f64 / DAY as f64 * std::f64::consts::TAU;
+        let noise = 1.0 + 0.03 * seed.draw(minute as u64).gauss();
+        format!("{},{:.3}\n", 1_491_004_800 + 60 * minute, (20.0 + 10.0 * day.sin()) * noise)
+    };
+    let rows: String = (0..days * DAY).map(row).collect();
+    let path = folder.join(name);
+    std::fs::write(&path, format!("timestamp,value\n{rows}")).unwrap();
+    path
+}
+
+fn evaluated(files: &[&Path], out: &Path, more: &[&str]) -> anyhow::Result<ExitCode> {
+    let mut words = vec!["evaluate".into(), "--out".into(), out.as_os_str().to_owned()];
+    words.extend(more.iter().map(std::ffi::OsString::from));
+    words.push("--data".into());
+    words.extend(files.iter().map(|file| file.as_os_str().to_owned()));
+    run(&Line::parse_from(words).args)
+}
+
+#[test]
+fn a_file_of_traffic_ends_as_figures_and_a_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = file(folder.path(), "shop.csv", 10);
+    let short = file(folder.path(), "new<b>.csv", 3);
+    let out = folder.path().join("out");
+    evaluated(&[&good, &short], &out, &["--every", "15"]).unwrap();
+    let text = |name: &str| std::fs::read_to_string(out.join(name)).unwrap();
+    // One series, five baselines, three horizons and the head.
+    assert_eq!(text("accuracy.csv").lines().count(), 16);
+    let json: serde_json::Value = serde_json::from_str(&text("accuracy.json")).unwrap();
+    assert_eq!(json["series"][0]["name"], "shop");
+    assert_eq!(json["series"][0]["forecasters"][0]["name"], "level-x-profile");
+    assert_eq!(json["series"][0]["forecasters"][0]["coverage"].as_array().unwrap().len(), 27);
+    assert_eq!(json["ineligible"][0]["name"], "new<b>");
+    let page = text("report.html");
+    assert!(page.contains("Against seasonal-week") && page.contains("06-09h"));
+    assert!(!page.contains("new<b>"), "names are escaped");
+}
+
+#[test]
+fn too_little_traffic_is_refused_in_a_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let short = file(folder.path(), "short.csv", 1);
+    let out = folder.path().join("out");
+    for more in [&[][..], &["--from", "2"]] {
+        let error = evaluated(&[&short], &out, more).unwrap_err().to_string();
+        assert!(error.contains("none of the series is long"), "{error}");
+    }
+    let two = file(folder.path(), "two.csv", 2);
+    assert!(evaluated(&[&two], &out, &["--from", "2", "--every", "30"]).is_ok());
+    let missing = folder.path().join("missing.csv");
+    assert!(evaluated(&[&missing], &out, &[]).is_err());
+}
