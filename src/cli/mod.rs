@@ -8,11 +8,8 @@ mod connect;
 mod crd;
 mod demo;
 mod evaluate;
-<<<<<<< HEAD
-mod forecasting;
-=======
 mod forecast;
->>>>>>> f-accuracy
+mod forecasting;
 mod jobs;
 mod lint;
 mod logging;
