@@ -295,3 +295,18 @@ fn there_is_exactly_one_crypto_provider() {
         assert!(!lock.contains(&format!("name = \"{other}\"")), "{other} is in Cargo.lock");
     }
 }
+
+#[test]
+fn no_stock_layer_can_drop_a_gradient() {
+    // candle-nn's layer_norm, rms_norm and softmax_last_dim have no gradient and do not say so: what stands
+    // below them never learns. Its starts cannot be seeded, and its optimiser's state cannot be saved.
+    let base = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for file in ["Cargo.toml", "Cargo.lock"] {
+        let text = fs::read_to_string(base.join(file)).unwrap();
+        assert!(text.contains("candle-core"), "{file} has no candle-core: this test looks in vain");
+        assert!(
+            !text.contains("candle-nn"),
+            "candle-nn is in {file}; networks are built on src/nn"
+        );
+    }
+}

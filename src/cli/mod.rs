@@ -18,6 +18,7 @@ mod provenance;
 mod scenarios;
 mod serve;
 mod simulate;
+mod train;
 mod tune;
 mod why;
 
@@ -52,10 +53,12 @@ enum Verb {
     Certs(certs::Args),
     /// Run policies through scenarios of a cluster in memory, and compare them
     Evaluate(evaluate::Args),
-    /// Forecasts of traffic: how good they are
+    /// Traffic history, and how good forecasts of it are
     Forecast(forecast::Args),
     /// Run one policy through one scenario of a cluster in memory
     Simulate(simulate::Args),
+    /// Train what is learned, and write its weights
+    Train(train::Args),
     /// Search the constants of a baseline on training scenarios
     Tune(tune::Args),
     /// Say why a pod is where it is: domain, budget, use and the last refusal
@@ -80,6 +83,7 @@ pub fn main() -> ExitCode {
         Verb::Evaluate(args) => evaluate::run(&args),
         Verb::Forecast(args) => forecast::run(&args),
         Verb::Simulate(args) => simulate::run(&args),
+        Verb::Train(args) => train::run(&args),
         Verb::Tune(args) => tune::run(&args),
         Verb::Why(args) => why::run(&args),
         Verb::Crd => crd::run(),

@@ -10,11 +10,16 @@ pub mod calibration;
 mod forecaster;
 mod history;
 mod observed;
+pub mod generator;
+mod network;
 mod profile;
 mod quantiles;
 mod regime;
 mod slice;
+mod splits;
+mod training;
 mod usual;
+mod window;
 
 pub use baseline::Baseline;
 pub use calendar::{Calendar, Event, EventKind, Flags};
@@ -22,8 +27,14 @@ pub use calibration::{Calibration, Coverage, Group, Quantiles};
 pub use forecaster::{Answers, Covered, Forecaster, QuantileModel, Question, Refusal, State};
 pub use history::{DAY, History, Minute, Series};
 pub use observed::observed;
+pub use network::{Attention, Batch, Kind, Model, ModelError, Network, Output, Targets};
 pub use profile::{Profile, SeasonalProfile};
 pub use quantiles::ErrorQuantiles;
 pub use regime::regime;
 pub use slice::{Regime, Slice};
+pub use splits::{Part, Split};
+pub use training::{Material, Sample, Schedule, Validation, Verdict};
 pub use usual::usual;
+pub use window::{
+    FUTURE, Feature, HORIZONS, PAST, Prepared, Refusal, STATIC, TOKENS, Window, features_hash,
+};

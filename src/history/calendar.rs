@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use jiff::civil::{Date, DateTime};
+use jiff::fmt::temporal::{DateTimeParser, DateTimePrinter};
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use serde_saphyr::Spanned;
@@ -85,7 +86,9 @@ fn parse(text: &str) -> Result<Calendar, Fault> {
     };
     let zone = match &document.timezone {
         None => TimeZone::UTC,
-        Some(name) => TimeZone::get(&name.value)
+        // A name, or a POSIX rule such as "CET-1CEST,M3.5.0,M10.5.0/3".
+        Some(name) => DateTimeParser::new()
+            .parse_time_zone(&name.value)
             .map_err(|_| Fault::at(name, format!("{:?} is not a time zone", name.value)))?,
     };
     let paydays = document.paydays.iter().map(|day| match day.value {
@@ -171,7 +174,8 @@ struct WrittenEvent<'a> {
 
 /// The text of a calendar file. The error is one sentence.
 fn text(calendar: &Calendar) -> Result<String, String> {
-    let zone = calendar.zone.iana_name().ok_or("its time zone has no name")?;
+    let zone = DateTimePrinter::new().time_zone_to_string(&calendar.zone);
+    let zone = zone.map_err(|_| "its time zone has no name")?;
     let local = |minute: Minute| {
         let instant = jiff::Timestamp::from_second(minute.saturating_mul(60));
         let instant = instant.map_err(|_| format!("minute {minute} is out of range"))?;
@@ -188,7 +192,7 @@ fn text(calendar: &Calendar) -> Result<String, String> {
         written.collect()
     };
     let written = Written {
-        timezone: zone,
+        timezone: &zone,
         paydays: &calendar.paydays,
         holidays: calendar.holidays.iter().map(Date::to_string).collect(),
         promotions: of(EventKind::Promotion)?,

@@ -9,6 +9,7 @@ pub mod csv;
 mod mended;
 mod minutes;
 pub mod parquet;
+pub mod prometheus;
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -63,6 +64,14 @@ pub enum Error {
     /// What was asked for contradicts itself.
     #[error("{0}")]
     Asked(String),
+    /// Prometheus gave no usable answer.
+    #[error("{domain}: {cause}")]
+    Prometheus {
+        /// The domain whose traffic was asked for.
+        domain: String,
+        /// Why.
+        cause: prometheus::Fault,
+    },
 }
 
 impl Error {

@@ -6,5 +6,6 @@ mod hpa_table;
 mod bank;
 mod deciding;
 mod demo;
+mod histories;
 mod hpa_answers;
 mod simulating;

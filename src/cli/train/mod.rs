@@ -1,0 +1,31 @@
+//! `hirl train`: makes the weights.
+
+mod card;
+mod checkpoint;
+mod forecaster;
+mod head;
+mod workers;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Trains what is learned.
+#[derive(Debug, Parser)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Train the forecaster on made-up or recorded history; interrupted runs go on where they were
+    Forecaster(forecaster::Args),
+}
+
+/// Runs the verb.
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    match &args.what {
+        What::Forecaster(args) => forecaster::run(args),
+    }
+}
