@@ -46,6 +46,7 @@ pub enum EventKind {
 
 /// What the calendar says of one domain and minute. Shares and flags are 0 or 1.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an input of its own")]
 pub struct Flags {
     /// Minute of the local day, 0 to 1,439.
     pub minute_of_day: u16,

@@ -33,8 +33,8 @@ pub struct Mended {
 impl Mended {
     /// Of a history that was mended when it was imported: its values and its gaps.
     pub(super) fn of_kept(history: &History) -> Self {
-        let mut mended = Self::default();
-        mended.rows = history.series.iter().map(|series| series.rps.len() as u64).sum();
+        let rows = history.series.iter().map(|series| series.rps.len() as u64).sum();
+        let mut mended = Self { rows, ..Self::default() };
         mended.count_gaps(history);
         mended
     }

@@ -154,18 +154,19 @@ fn step(readings: &[Reading], name: &str) -> Result<i64, String> {
 /// Weighted sums per minute.
 struct Sums {
     start: Minute,
-    sums: Vec<f64>,
+    totals: Vec<f64>,
     weights: Vec<f64>,
 }
 
 impl Sums {
     fn over(start: Minute, span: usize) -> Self {
-        Self { start, sums: vec![0.0; span], weights: vec![0.0; span] }
+        Self { start, totals: vec![0.0; span], weights: vec![0.0; span] }
     }
 
     fn add(&mut self, minute: Minute, value: f64, weight: f64) {
         let index = (minute - self.start) as usize;
-        if let (Some(sum), Some(total)) = (self.sums.get_mut(index), self.weights.get_mut(index)) {
+        if let (Some(sum), Some(total)) = (self.totals.get_mut(index), self.weights.get_mut(index))
+        {
             *sum += value * weight;
             *total += weight;
         }
@@ -177,12 +178,12 @@ impl Sums {
         for (index, reading) in readings.iter().enumerate() {
             let here = minute(reading.at);
             let next = readings.get(index + 1).map(|next| next.at);
-            let until = match next.filter(|next| next - reading.at <= step + step / 2) {
-                Some(next) => minute(next),
-                None => {
-                    let until = here + (step + MINUTE / 2) / MINUTE;
-                    until.min(next.map_or(self.start + self.sums.len() as Minute, minute))
-                }
+            let until = if let Some(next) = next.filter(|next| next - reading.at <= step + step / 2)
+            {
+                minute(next)
+            } else {
+                let end = self.start + self.totals.len() as Minute;
+                (here + (step + MINUTE / 2) / MINUTE).min(next.map_or(end, minute))
             };
             if reading.value.is_nan() {
                 continue;
@@ -220,7 +221,7 @@ impl Sums {
     }
 
     fn means(self) -> Vec<f32> {
-        let means = self.sums.into_iter().zip(self.weights).map(|(sum, weight)| {
+        let means = self.totals.into_iter().zip(self.weights).map(|(sum, weight)| {
             let mean = (sum / weight) as f32;
             // No weight: unknown. What no f32 holds is not known either.
             if mean.is_finite() { mean } else { f32::NAN }

@@ -70,7 +70,7 @@ pub enum Error {
         /// The domain whose traffic was asked for.
         domain: String,
         /// Why.
-        cause: prometheus::Fault,
+        cause: Box<prometheus::Fault>,
     },
 }
 
@@ -129,12 +129,12 @@ fn write_atomically(
     let write = || {
         let folder = folder.unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder)?;
-        let mut file = tempfile::Builder::new()
+        let mut temporary = tempfile::Builder::new()
             .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
             .tempfile_in(folder)?;
-        fill(file.as_file_mut())?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
+        fill(temporary.as_file_mut())?;
+        temporary.as_file().sync_all()?;
+        temporary.persist(path)?;
         Ok(())
     };
     write().map_err(|cause| Error::write(path, cause))

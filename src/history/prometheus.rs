@@ -126,14 +126,13 @@ pub async fn import(
             let path = plan.part(source, from, to);
             let known = kept(&path, from, to);
             progress.kept += usize::from(known.is_some());
-            let values = match known {
-                Some(values) => values,
-                None => {
-                    prometheus.refresh().await;
-                    let values = ask(prometheus, source, plan.pause, from, to).await?;
-                    keep(&path, &values)?;
-                    values
-                }
+            let values = if let Some(values) = known {
+                values
+            } else {
+                prometheus.refresh().await;
+                let values = ask(prometheus, source, plan.pause, from, to).await?;
+                keep(&path, &values)?;
+                values
             };
             rps.extend(values);
             progress.done += 1;
@@ -160,7 +159,7 @@ impl Plan {
 
 impl Source {
     fn failed(&self, cause: Fault) -> Error {
-        Error::Prometheus { domain: self.domain.clone(), cause }
+        Error::Prometheus { domain: self.domain.clone(), cause: Box::new(cause) }
     }
 }
 

@@ -19,7 +19,7 @@ pub(super) struct Args {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Bring traffic from CSV files or from Prometheus into one file
-    Import(import::Args),
+    Import(Box<import::Args>),
     /// Check a calendar of holidays, promotions and deployments, or print an example
     Calendar(calendar::Args),
     /// Say how good forecasts are on traffic of your own, walked through strictly from the past

@@ -113,7 +113,7 @@ impl All {
             Columns::without_header(&row, options)
         };
         let columns = columns.map_err(|what| Error::content(path, what))?;
-        let names = self.names(path, &columns, options)?;
+        let names = names(path, &columns, options)?;
         let mut file = OneFile { path, columns, names, times, latest: HashMap::new() };
         let mut more = !header || next(&mut rows, &mut row, path)?;
         if !more {
@@ -129,29 +129,6 @@ impl All {
         Ok(())
     }
 
-    /// The domain of each value column.
-    fn names(
-        &self,
-        path: &Path,
-        columns: &Columns,
-        options: &Options,
-    ) -> Result<Vec<String>, Error> {
-        let several = columns.values.len() > 1;
-        if several && columns.domain.is_some() {
-            let what =
-                "it has a column with the domain and several value columns: name the one to import";
-            return Err(Error::content(path, what));
-        }
-        if options.name.is_some() && (several || columns.domain.is_some()) {
-            let what = "it has several domains, so none can be given the name asked for";
-            return Err(Error::content(path, what));
-        }
-        if several {
-            return Ok(columns.values.iter().map(|(_, name)| name.clone()).collect());
-        }
-        Ok(vec![options.name.clone().unwrap_or_else(|| stem(path))])
-    }
-
     /// The place of a domain.
     fn place(&mut self, name: &str) -> Option<usize> {
         if let Some(place) = self.places.get(name) {
@@ -164,6 +141,24 @@ impl All {
         self.places.insert(name.to_owned(), self.sources.len() - 1);
         Some(self.sources.len() - 1)
     }
+}
+
+/// The domain of each value column.
+fn names(path: &Path, columns: &Columns, options: &Options) -> Result<Vec<String>, Error> {
+    let several = columns.values.len() > 1;
+    if several && columns.domain.is_some() {
+        let what =
+            "it has a column with the domain and several value columns: name the one to import";
+        return Err(Error::content(path, what));
+    }
+    if options.name.is_some() && (several || columns.domain.is_some()) {
+        let what = "it has several domains, so none can be given the name asked for";
+        return Err(Error::content(path, what));
+    }
+    if several {
+        return Ok(columns.values.iter().map(|(_, name)| name.clone()).collect());
+    }
+    Ok(vec![options.name.clone().unwrap_or_else(|| stem(path))])
 }
 
 /// One file on its way in.

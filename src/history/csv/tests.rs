@@ -1,3 +1,4 @@
+use std::fmt::Write as _;
 use std::io::Write as _;
 
 use super::*;
@@ -125,7 +126,7 @@ fn a_clock_change_neither_loses_nor_doubles_an_hour() {
         for minute in 0..minutes {
             let at = begin + jiff::SignedDuration::from_mins(minute);
             let local = at.to_zoned(zone.clone()).datetime();
-            text += &format!("{},{minute}\n", local.strftime("%Y-%m-%d %H:%M:%S"));
+            let _ = writeln!(text, "{},{minute}", local.strftime("%Y-%m-%d %H:%M:%S"));
         }
         text
     };
