@@ -24,7 +24,7 @@ pub mod window;
 pub use baseline::Baseline;
 pub use calendar::{Calendar, Event, EventKind, Flags};
 pub use calibration::{Calibration, Coverage, Group, Quantiles};
-pub use forecaster::{Answers, Covered, Forecaster, QuantileModel, Question, Refusal, State};
+pub use forecaster::{Answers, Covered, Forecaster, QuantileModel, Question, Refused, State};
 pub use history::{DAY, History, Minute, Series};
 pub use network::{
     Attention, Batch, Kind, Model, ModelError, ModelForecaster, Network, Output, Targets,

@@ -303,8 +303,11 @@ fn hold_in_breach(state: &AppState, seen: &AppObservation, room: bool, asked: &m
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::cluster::AppId;
+    use crate::cluster::{AppId, Catalog, Class, Domain, Mode, Slo};
+    use crate::cluster::{Forecast, ForecastSource, Outlook};
 
     fn ask_once(seen: AppObservation) -> (f64, String) {
         let app = App::fixture(AppId::new("bank", "web"), 0);
@@ -380,6 +383,47 @@ mod tests {
         assert_eq!(held(1.6, false, 3.0), Some(3.0));
         assert_eq!(held(0.9, true, 3.0), Some(3.0));
         assert_eq!(held(1.6, true, 12.0), Some(12.0));
+    }
+
+    #[test]
+    fn a_forecast_may_raise_and_never_lowers_alone() {
+        let now = Timestamp::from_seconds(1e6);
+        let growth_of = |p80: f64, age: f64| {
+            let forecast = Forecast {
+                at: now.seconds_before(age),
+                level: 100.0,
+                ahead: [[p80, p80, p80, p80]; 3],
+            };
+            let source = ForecastSource::Model;
+            let outlook = Outlook { forecast: Some(forecast), source, why: None };
+            let snapshot = Snapshot {
+                at: now,
+                catalog: Arc::new(Catalog { domains: vec![domain()], apps: Vec::new() }),
+                apps: Vec::new(),
+                pools: Vec::new(),
+                forecasts: vec![outlook],
+            };
+            let settings = Settings { forecast_lead_seconds: 900.0, ..Settings::default() };
+            growth(&settings, &snapshot, now)[0]
+        };
+        assert_eq!(growth_of(200.0, 60.0), 2.0);
+        assert_eq!(growth_of(20.0, 60.0), 1.0);
+        assert_eq!(growth_of(9e9, 60.0), Settings::default().forecast_limit);
+        assert_eq!(growth_of(200.0, 181.0), 1.0, "an old one says nothing");
+        assert_eq!(growth_of(f64::NAN, 60.0), 1.0);
+    }
+
+    fn domain() -> Domain {
+        Domain {
+            name: "bank".to_owned(),
+            class: Class::P0,
+            weight: 1.0,
+            slo: Slo { p99_seconds: 0.5, error_ratio: 0.01 },
+            floor_share: 0.0,
+            mode: Mode::Active,
+            budget_by_hand: None,
+            emergency: None,
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::testbed::twin::traffic::Traffic;
 use crate::testbed::wait::until;
 
 /// A forecast is made once a minute, when the minute before it is over.
-const FORECAST_SOON: Duration = Duration::from_secs(180);
+const FORECAST_SOON: Duration = Duration::from_mins(3);
 
 /// Requests per second that one pod is meant to carry.
 const PER_POD: f64 = 10.0;

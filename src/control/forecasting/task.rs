@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use super::{Imported, Newest, Parts, Seen, Span};
 use crate::cluster::{Forecast, ForecastSource, Outlook, Timestamp};
-use crate::forecast::{Answers, Forecaster, History, Minute, Question, Refusal, State};
+use crate::forecast::{Answers, Forecaster, History, Minute, Question, Refused, State};
 use crate::instruments::CoverageLabel;
 
 /// Minutes between two writes of the state.
@@ -29,7 +29,7 @@ const FIRST_WAIT: Duration = Duration::from_secs(20);
 /// Minutes before an import that failed is tried again.
 const IMPORT_AGAIN: Minute = 5;
 
-type Answer = Vec<Result<crate::forecast::Quantiles, Refusal>>;
+type Answer = Vec<Result<crate::forecast::Quantiles, Refused>>;
 
 struct Task {
     parts: Parts,
@@ -173,7 +173,7 @@ impl Task {
             Some(question) => Some(self.ask(question).await),
             None => None,
         };
-        let outlooks = self.forecaster.conclude(now, answers);
+        let outlooks = self.forecaster.conclude(now, answers.as_ref());
         let instruments = &self.parts.instruments;
         instruments.forecast_duration.observe(started.elapsed().as_secs_f64());
         let series = &self.forecaster.history().series;
@@ -189,7 +189,7 @@ impl Task {
         if let Some(asked) = &mut self.asked {
             // Still at work on an earlier minute: a second one would only make it slower.
             if matches!(asked.try_recv(), Err(oneshot::error::TryRecvError::Empty)) {
-                return Err(Refusal("it has not answered an earlier question yet".to_owned()));
+                return Err(Refused("it has not answered an earlier question yet".to_owned()));
             }
         }
         let (answer, mut asked) = oneshot::channel();
@@ -199,15 +199,15 @@ impl Task {
         };
         self.asked = None;
         if let Err(error) = std::thread::Builder::new().name("forecast".to_owned()).spawn(work) {
-            return Err(Refusal(format!("there is no thread for it: {error}")));
+            return Err(Refused(format!("there is no thread for it: {error}")));
         }
         let limit = self.parts.settings.limit_seconds;
         match tokio::time::timeout(Duration::from_secs_f64(limit), &mut asked).await {
             Ok(Ok(answers)) => Ok(answers),
-            Ok(Err(_)) => Err(Refusal("it broke off".to_owned())),
+            Ok(Err(_)) => Err(Refused("it broke off".to_owned())),
             Err(_) => {
                 self.asked = Some(asked);
-                Err(Refusal(format!("it did not answer within {limit} s")))
+                Err(Refused(format!("it did not answer within {limit} s")))
             }
         }
     }

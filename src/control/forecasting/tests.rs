@@ -7,7 +7,7 @@ use crate::cluster::{
     App, AppId, AppState, Catalog, Domain, ForecastSource, Mode, Signal, SignalKind, Slo,
 };
 use crate::forecast::calibration::horizon_minutes;
-use crate::forecast::{DAY, Quantiles, Refusal, Series};
+use crate::forecast::{DAY, Quantiles, Refused, Series};
 
 /// A minute.
 const START: Minute = 29_453_760;
@@ -53,7 +53,7 @@ impl QuantileModel for Played {
         history: &History,
         _: &Calendar,
         origin: Minute,
-    ) -> Vec<Result<Quantiles, Refusal>> {
+    ) -> Vec<Result<Quantiles, Refused>> {
         vec![Ok((self.0)(origin)); history.series.len()]
     }
 }
@@ -65,7 +65,7 @@ fn sound(_: Minute) -> Quantiles {
 }
 
 /// Three days of a rhythm that ends at the start.
-fn past(span: Span) -> Imported {
+fn past(span: &Span) -> Imported {
     assert_eq!((span.start, span.end), (START - 8 * DAY as Minute, START));
     assert_eq!(&*span.domains[0].2[0], "bank");
     let start = START - 3 * DAY as Minute;
@@ -79,7 +79,7 @@ fn parts(model: impl Fn(Minute) -> Quantiles + Send + Sync + 'static) -> Parts {
         settings: Settings { limit_seconds: 20.0, ..Settings::default() },
         calendar: Calendar::default(),
         model: Some(Arc::new(Played(Box::new(model)))),
-        import: Some(Box::new(past)),
+        import: Some(Box::new(|span| past(&span))),
         instruments: Arc::default(),
     }
 }
@@ -135,7 +135,7 @@ async fn a_model_that_is_late_costs_a_fallback_and_is_not_asked_twice() {
     let gate = Mutex::new(gate);
     let mut parts = parts(move |minute| {
         // Until somebody lets it go on.
-        drop(gate.lock().unwrap().recv());
+        let _ = gate.lock().unwrap().recv();
         sound(minute)
     });
     parts.settings.limit_seconds = 0.2;

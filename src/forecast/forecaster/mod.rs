@@ -46,16 +46,16 @@ pub trait QuantileModel: Send + Sync {
         history: &History,
         calendar: &Calendar,
         origin: Minute,
-    ) -> Vec<Result<Quantiles, Refusal>>;
+    ) -> Vec<Result<Quantiles, Refused>>;
 }
 
 /// Why a model does not forecast a series, as the end of a sentence about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Refusal(pub String);
+pub struct Refused(pub String);
 
 /// What a model says: per series; or why it says nothing at all.
-pub type Answers = Result<Vec<Result<Quantiles, Refusal>>, Refusal>;
+pub type Answers = Result<Vec<Result<Quantiles, Refused>>, Refused>;
 
 /// A question to the model, ready to be asked elsewhere.
 #[derive(Clone)]
@@ -69,7 +69,7 @@ pub struct Question {
 impl Question {
     /// Asks it. This is what takes time, and what may panic if the model is broken.
     #[must_use]
-    pub fn ask(&self) -> Vec<Result<Quantiles, Refusal>> {
+    pub fn ask(&self) -> Vec<Result<Quantiles, Refused>> {
         self.model.quantiles(&self.history, &self.calendar, self.origin)
     }
 }
@@ -196,12 +196,12 @@ impl Forecaster {
     pub fn forecast(&mut self, now: Timestamp) -> Vec<Outlook> {
         self.recorder.reach(minute_of(now));
         let answers = self.question(now).map(|question| Ok(question.ask()));
-        self.conclude(now, answers)
+        self.conclude(now, answers.as_ref())
     }
 
     /// What is expected at `now`, given what the model said to [`Self::question`] of the same instant;
     /// `None` when it was not asked. To be called once a minute.
-    pub fn conclude(&mut self, now: Timestamp, answers: Option<Answers>) -> Vec<Outlook> {
+    pub fn conclude(&mut self, now: Timestamp, answers: Option<&Answers>) -> Vec<Outlook> {
         self.recorder.reach(minute_of(now));
         let origin = origin(now);
         let configured = self.model.is_some();
@@ -212,7 +212,7 @@ impl Forecaster {
             let rps = &series.rps[..minutes];
             let view = View::new(&series.name, rps, &self.calendar, origin);
             track.teach(rps, origin);
-            let model = configured.then(|| answer(answers.as_ref(), index, rps));
+            let model = configured.then(|| answer(answers, index, rps));
             outlooks.push(look(now, &view, model, track));
         }
         self.used = outlooks.iter().map(|outlook| outlook.source).collect();

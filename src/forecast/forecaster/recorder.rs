@@ -110,9 +110,10 @@ impl Recorder {
     /// Fills gaps from the past that was kept elsewhere. What was observed here stays.
     pub(super) fn fill(&mut self, past: &History) {
         let known = self.history.minutes() > 0;
-        let (start, end) = match known {
-            true => (self.history.start.min(past.start), self.history.end().max(past.end())),
-            false => (past.start, past.end()),
+        let (start, end) = if known {
+            (self.history.start.min(past.start), self.history.end().max(past.end()))
+        } else {
+            (past.start, past.end())
         };
         let start = start.max(end - KEPT as Minute);
         if past.minutes() == 0 {

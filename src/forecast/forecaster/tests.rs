@@ -31,7 +31,7 @@ fn past(days: f64, count: usize) -> History {
 /// A model that answers what it is told.
 struct Played<F>(F);
 
-impl<F: Fn(&History, Minute) -> Vec<Result<Quantiles, Refusal>> + Send + Sync> QuantileModel
+impl<F: Fn(&History, Minute) -> Vec<Result<Quantiles, Refused>> + Send + Sync> QuantileModel
     for Played<F>
 {
     fn quantiles(
@@ -39,7 +39,7 @@ impl<F: Fn(&History, Minute) -> Vec<Result<Quantiles, Refusal>> + Send + Sync> Q
         history: &History,
         _: &Calendar,
         origin: Minute,
-    ) -> Vec<Result<Quantiles, Refusal>> {
+    ) -> Vec<Result<Quantiles, Refused>> {
         (self.0)(history, origin)
     }
 }
@@ -55,7 +55,7 @@ fn truth(origin: Minute) -> Quantiles {
 
 fn forecaster<F>(days: f64, count: usize, model: F) -> Forecaster
 where
-    F: Fn(&History, Minute) -> Vec<Result<Quantiles, Refusal>> + Send + Sync + 'static,
+    F: Fn(&History, Minute) -> Vec<Result<Quantiles, Refused>> + Send + Sync + 'static,
 {
     let mut made =
         Forecaster::new(&names(count), Calendar::default(), Some(Arc::new(Played(model))));
@@ -64,7 +64,7 @@ where
 }
 
 /// One domain whose model answers `answer`.
-fn answered(answer: Result<Quantiles, Refusal>) -> Outlook {
+fn answered(answer: Result<Quantiles, Refused>) -> Outlook {
     let mut made = forecaster(3.0, 1, move |_, _| vec![answer.clone()]);
     made.forecast(instant(START, 3)).remove(0)
 }
@@ -104,13 +104,13 @@ fn what_a_broken_model_says_is_refused_with_the_reason_and_the_profile_stands_in
         change(&mut quantiles);
         Ok(quantiles)
     };
-    let cases: [(Result<Quantiles, Refusal>, &str); 6] = [
+    let cases: [(Result<Quantiles, Refused>, &str); 6] = [
         (with(|it| it[1][2] = f64::NAN), "15m ahead are not numbers"),
         (with(|it| it[0] = [f64::INFINITY; 4]), "5m ahead are not numbers"),
         (with(|it| it[2] = [80.0; 4]), "30m ahead have collapsed into one number"),
         (with(|it| it[0].reverse()), "5m ahead do not rise"),
         (with(|it| it[0][0] = -1.0), "less than no traffic 5m ahead"),
-        (Err(Refusal("the level moved a hundredfold".into())), "the level moved a hundredfold"),
+        (Err(Refused("the level moved a hundredfold".into())), "the level moved a hundredfold"),
     ];
     for (answer, reason) in cases {
         let outlook = answered(answer);
@@ -142,8 +142,8 @@ fn one_domains_trouble_stays_in_that_domain() {
 #[test]
 fn a_model_that_did_not_answer_at_all_is_replaced_and_its_reason_told() {
     let mut made = forecaster(3.0, 2, |_, origin| vec![Ok(truth(origin)); 2]);
-    let late = Err(Refusal("it did not answer within 10 s".to_owned()));
-    for outlook in made.conclude(instant(START, 3), Some(late)) {
+    let late = Err(Refused("it did not answer within 10 s".to_owned()));
+    for outlook in made.conclude(instant(START, 3), Some(&late)) {
         assert_sane(&outlook);
         assert_eq!(outlook.source, ForecastSource::SeasonalProfile);
         assert!(outlook.why.unwrap().contains("did not answer within 10 s"));

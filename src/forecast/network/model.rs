@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::super::accuracy::QuantileForecaster;
 use super::super::calendar::Calendar;
 use super::super::calibration::Quantiles;
-use super::super::forecaster::{QuantileModel, Refusal};
+use super::super::forecaster::{QuantileModel, Refused};
 use super::super::history::{History, Minute};
 use super::super::window::{NoWindow, Prepared, Window, features_hash};
 use super::{Batch, Kind, Network};
@@ -155,14 +155,14 @@ impl QuantileModel for Model {
         history: &History,
         calendar: &Calendar,
         origin: Minute,
-    ) -> Vec<Result<Quantiles, Refusal>> {
+    ) -> Vec<Result<Quantiles, Refused>> {
         let windows = Prepared::new(history, calendar).windows(origin);
         let count = windows.len();
         match self.answers(windows) {
             Ok(answers) => {
-                answers.into_iter().map(|it| it.map_err(|why| Refusal(why.to_string()))).collect()
+                answers.into_iter().map(|it| it.map_err(|why| Refused(why.to_string()))).collect()
             }
-            Err(error) => vec![Err(Refusal(error.to_string())); count],
+            Err(error) => vec![Err(Refused(error.to_string())); count],
         }
     }
 }
