@@ -35,19 +35,19 @@ pub(super) struct Args {
     #[arg(long, default_value_t = 0)]
     pub(super) seed: u64,
     /// Steps of training
-    #[arg(long, default_value_t = 6000)]
+    #[arg(long, default_value_t = 4000)]
     pub(super) steps: u64,
     /// Minutes per step, each with the windows of all series of one history
-    #[arg(long, default_value_t = 32)]
+    #[arg(long, default_value_t = 16)]
     pub(super) minutes: usize,
     /// The highest learning rate
     #[arg(long, default_value_t = 2e-3)]
     pub(super) rate: f64,
     /// Made-up banks to learn from
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 16)]
     pub(super) banks: u64,
     /// Made-up groups of eleven foreign services to learn from
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, default_value_t = 24)]
     pub(super) services: u64,
     /// Days of made-up history
     #[arg(long, default_value_t = 180)]
@@ -71,9 +71,9 @@ pub(super) struct Args {
 }
 
 /// Steps between two looks at the validation sample.
-const LOOK: u64 = 200;
+const LOOK: u64 = 250;
 /// Minutes of the validation sample.
-const VALIDATION: usize = 600;
+const VALIDATION: usize = 400;
 /// Series in a group of services: every kind once.
 const GROUP: usize = 11;
 /// 2025-01-01T00:00Z: made-up history begins here.

@@ -2,7 +2,7 @@
 
 use candle_core::{Device, Result, Tensor};
 
-use super::super::window::{FUTURE, HORIZONS, PAST, STATIC, TOKENS, Window};
+use crate::forecast::window::{FUTURE, HORIZONS, PAST, STATIC, TOKENS, Window};
 
 /// Inputs of several windows.
 #[derive(Debug, Clone)]

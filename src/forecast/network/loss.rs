@@ -2,8 +2,8 @@
 
 use candle_core::{Device, Result, Tensor};
 
-use super::super::window::Window;
 use crate::cluster::Forecast;
+use crate::forecast::window::Window;
 
 /// An outcome beyond this multiple of the simple forecast counts as this: one lost hour must not teach for
 /// all the others.

@@ -3,9 +3,9 @@
 
 use candle_core::{Result, Tensor};
 
-use super::super::window::{FUTURE, HORIZONS, PAST, STATIC, TOKENS};
 use super::head::Head;
 use super::{Batch, Output};
+use crate::forecast::window::{FUTURE, HORIZONS, PAST, STATIC, TOKENS};
 use crate::nn::{Activation, Grn, GrnSizes, Initial, LayerNorm, Linear};
 
 /// Values per token.

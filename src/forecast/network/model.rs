@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::super::accuracy::QuantileForecaster;
-use super::super::calendar::Calendar;
-use super::super::calibration::Quantiles;
-use super::super::forecaster::{QuantileModel, Refused};
-use super::super::history::{History, Minute};
-use super::super::window::{NoWindow, Prepared, Window, features_hash};
 use super::{Batch, Kind, Network};
+use crate::forecast::accuracy::QuantileForecaster;
+use crate::forecast::calendar::Calendar;
+use crate::forecast::calibration::Quantiles;
+use crate::forecast::forecaster::{QuantileModel, Refused};
+use crate::forecast::history::{History, Minute};
+use crate::forecast::window::{NoWindow, Prepared, Window, features_hash};
 use crate::nn::{Weights, WeightsError};
 use crate::seed::Seed;
 

@@ -7,9 +7,9 @@
 
 use candle_core::{Result, Tensor};
 
-use super::super::window::{FUTURE, HORIZONS, PAST, STATIC};
 use super::head::Head;
 use super::{Attention, Batch, Output};
+use crate::forecast::window::{FUTURE, HORIZONS, PAST, STATIC};
 use crate::nn::{
     Activation, Glu, Grn, GrnSizes, Initial, InterpretableAttention, LayerNorm, Lstm, LstmState,
     VariableSelection,

@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use super::super::calendar::Calendar;
-use super::super::history::{DAY, History, Minute};
-use super::super::splits::{Part, Split};
-use super::super::window::{FURTHEST, HORIZONS, Prepared, Window};
+use crate::forecast::calendar::Calendar;
+use crate::forecast::history::{DAY, History, Minute};
+use crate::forecast::splits::{Part, Split};
+use crate::forecast::window::{FURTHEST, HORIZONS, Prepared, Window};
 use crate::seed::Seed;
 
 /// Histories, and the minutes at whose end forecasts are made.

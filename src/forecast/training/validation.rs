@@ -2,8 +2,8 @@
 
 use candle_core::{Result, Tensor};
 
-use super::super::network::{Batch, Network, Targets};
 use super::Sample;
+use crate::forecast::network::{Batch, Network, Targets};
 
 /// Windows of one pass.
 const PASS: usize = 64;

@@ -1,9 +1,9 @@
 //! One series around one minute: logarithms, deviations from the usual, and how the simple forecast did.
 
-use super::super::history::DAY;
 use super::{
     FURTHEST, HORIZONS, LEVEL, LEVEL_LEAST, MOST_SHIFT, NoWindow, TOKENS, mean, minutes_of,
 };
+use crate::forecast::history::DAY;
 
 /// Added before logarithms, as a share of the day's mean.
 const FLOOR: f32 = 0.01;
