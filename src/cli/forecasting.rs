@@ -8,7 +8,7 @@ use futures::StreamExt as _;
 use crate::cluster::{Class, SignalKind};
 use crate::config::Config;
 use crate::control::forecasting::{Import, Parts, Span};
-use crate::forecast::{Calendar, DAY, History, Minute, QuantileModel, Series};
+use crate::forecast::{Calendar, DAY, History, Minute, Model, QuantileModel, Series};
 use crate::history;
 use crate::instruments::Instruments;
 use crate::telemetry::matrix::Matrix;
@@ -29,7 +29,7 @@ pub(super) fn parts(config: &Config, instruments: &Arc<Instruments>) -> anyhow::
         None => Calendar::default(),
     };
     Ok(Parts {
-        model: model(config),
+        model: model(config)?,
         calendar,
         import: Some(import(&config.telemetry)?),
         instruments: Arc::clone(instruments),
@@ -37,12 +37,18 @@ pub(super) fn parts(config: &Config, instruments: &Arc<Instruments>) -> anyhow::
     })
 }
 
-/// The learned network.
-fn model(config: &Config) -> Option<Arc<dyn QuantileModel>> {
-    // The reader of weights belongs to a room that is not merged yet.
-    let path = config.forecast.weights_file.as_ref()?;
-    tracing::warn!(path = %path.display(), "Weights are not read yet: the seasonal profile forecasts");
-    None
+/// The learned network. Weights that do not fit stop the start: who named a file wants what is in it.
+fn model(config: &Config) -> anyhow::Result<Option<Arc<dyn QuantileModel>>> {
+    let model = match (&config.forecast.weights_file, config.forecast.network.kind()) {
+        (Some(path), _) => {
+            let about = || format!("forecast.weightsFile {}", path.display());
+            let bytes = std::fs::read(path).with_context(about)?;
+            Some(Model::from_bytes(&bytes).with_context(about)?)
+        }
+        (None, Some(kind)) => Some(Model::builtin(kind)?),
+        (None, None) => None,
+    };
+    Ok(model.map(|model| Arc::new(model) as Arc<dyn QuantileModel>))
 }
 
 /// Asks the Prometheus that signals come from. All workloads of a domain's namespaces count.

@@ -126,7 +126,7 @@ fn column<T: DataType, W: std::io::Write + Send>(
     column.close()
 }
 
-/// Reads a file that [`write`] made, here or elsewhere; rows may stand in any order, and minutes
+/// Reads a file that [`write()`] made, here or elsewhere; rows may stand in any order, and minutes
 /// without a row are not known.
 ///
 /// # Errors

@@ -8,6 +8,7 @@ mod testbed;
 mod bank;
 mod cluster;
 mod decision;
+mod forecast;
 mod ledger;
 mod load;
 mod peer;
@@ -35,7 +36,7 @@ struct Args {
     /// Also writes the figures to this file, one JSON object a line
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Only the decision pass, the placement ledger and the simulator, which need no control plane
+    /// Only the decision pass, the placement ledger, the simulator and the forecaster, which need no control plane
     #[arg(long)]
     pure: bool,
     /// Leave everything running after the memory figures, for a profiler
@@ -81,6 +82,7 @@ fn main() -> Result<()> {
     decision::run(&mut report)?;
     ledger::run(&mut report)?;
     simulation::run(&mut report)?;
+    forecast::run(&mut report)?;
     if args.pure {
         return Ok(());
     }

@@ -124,7 +124,7 @@ impl Folder {
         let mut csv = csv::WriterBuilder::new().has_headers(header).from_writer(file);
         csv.serialize(line)?;
         csv.flush()?;
-        csv.into_inner().map_err(|error| error.into_error())?.flush()?;
+        csv.into_inner().map_err(csv::IntoInnerError::into_error)?.flush()?;
         Ok(())
     }
 
@@ -144,6 +144,6 @@ impl Folder {
         for line in self.lines()?.iter().filter(|line| line.step <= step) {
             csv.serialize(line)?;
         }
-        self.write(LOG, &csv.into_inner().map_err(|error| error.into_error())?)
+        self.write(LOG, &csv.into_inner().map_err(csv::IntoInnerError::into_error)?)
     }
 }

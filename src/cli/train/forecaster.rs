@@ -25,7 +25,7 @@ use crate::seed::{Seed, Space};
 ///
 /// Without --data it learns from made-up history: banks of five domains with a calendar, and services of many
 /// kinds. OUT gets weights.safetensors (the best on validation), log.csv, report.html with the losses and
-/// MODEL_CARD.md; what was interrupted goes on where it was. The same settings and seed give the same weights.
+/// `MODEL_CARD.md`; what was interrupted goes on where it was. The same settings and seed give the same weights.
 #[derive(Debug, Parser)]
 pub(super) struct Args {
     /// The network: tft or mixer

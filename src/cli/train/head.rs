@@ -1,6 +1,7 @@
 //! `hirl train forecaster --head-only`: the weekly fine-tune.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -94,10 +95,8 @@ impl Slices {
             let gain = 1.0 - after / before;
             let least = if index == 0 { 0.0 } else { -LOSS_OF_A_SLICE };
             accepted &= gain > least;
-            text.push_str(&format!(
-                "{name:<11} {before:>8.4} {after:>10.4} {:>6.1} %\n",
-                100.0 * gain
-            ));
+            let _ =
+                writeln!(text, "{name:<11} {before:>8.4} {after:>10.4} {:>6.1} %", 100.0 * gain);
         }
         text.push_str(if accepted {
             "accepted: weights.safetensors is the tuned one; previous.safetensors keeps the old\n"

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cluster::{Class, Outlook, Snapshot, Timestamp};
-use crate::forecast::{Calendar, History, Minute, QuantileModel, observed};
+use crate::forecast::{Calendar, History, Kind, Minute, QuantileModel, observed};
 use crate::instruments::Instruments;
 
 /// How forecasts are made.
@@ -23,7 +23,9 @@ use crate::instruments::Instruments;
 pub struct Settings {
     /// Whether traffic is forecast at all.
     pub enabled: bool,
-    /// Weights of the learned network (safetensors). Without them the seasonal profile forecasts.
+    /// Which of the built-in networks forecasts: `mixer` or `tft`; `none` for the seasonal profile.
+    pub network: Choice,
+    /// Weights to use instead (safetensors, by `hirl train forecaster`).
     pub weights_file: Option<PathBuf>,
     /// Days and events that are known in advance. Without it every day is like any other.
     pub calendar_file: Option<PathBuf>,
@@ -35,10 +37,36 @@ pub struct Settings {
     pub import_days: u32,
 }
 
+/// Who forecasts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Choice {
+    /// The default network.
+    #[default]
+    Mixer,
+    /// The Temporal Fusion Transformer.
+    Tft,
+    /// No network.
+    None,
+}
+
+impl Choice {
+    /// The network, if it is one.
+    #[must_use]
+    pub const fn kind(self) -> Option<Kind> {
+        match self {
+            Self::Mixer => Some(Kind::Mixer),
+            Self::Tft => Some(Kind::Tft),
+            Self::None => None,
+        }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
             enabled: true,
+            network: Choice::default(),
             weights_file: None,
             calendar_file: None,
             state_file: None,

@@ -1,6 +1,7 @@
 //! The networks: windows to quantiles. One set of weights for any number of domains.
 
 mod batch;
+mod builtin;
 mod head;
 mod loss;
 mod mixer;

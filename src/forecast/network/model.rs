@@ -96,7 +96,7 @@ impl Model {
     }
 
     /// Quantiles in requests per second, not yet calibrated, for each window; rising, finite and at least 0.
-    pub fn quantiles(&self, windows: &[&Window]) -> Result<Vec<Quantiles>, ModelError> {
+    pub fn ask(&self, windows: &[&Window]) -> Result<Vec<Quantiles>, ModelError> {
         let mut all = Vec::with_capacity(windows.len());
         for pass in windows.chunks(PASS) {
             let batch = Batch::new(pass.iter().copied())?;
@@ -111,10 +111,10 @@ impl Model {
     /// The same for windows that may be missing.
     pub fn answers(
         &self,
-        windows: Vec<Result<Window, NoWindow>>,
+        windows: &[Result<Window, NoWindow>],
     ) -> Result<Vec<Result<Quantiles, NoWindow>>, ModelError> {
         let good: Vec<&Window> = windows.iter().filter_map(|it| it.as_ref().ok()).collect();
-        let mut answers = self.quantiles(&good)?.into_iter();
+        let mut answers = self.ask(&good)?.into_iter();
         let answer = |window: &Result<Window, NoWindow>| match window {
             // There are as many answers as good windows.
             Ok(_) => Ok(answers.next().unwrap_or_default()),
@@ -140,7 +140,7 @@ impl QuantileForecaster for ModelForecaster<'_> {
 
     fn quantiles(&mut self, series: usize, origins: &[Minute]) -> Vec<Option<Quantiles>> {
         let window = |origin: &Minute| self.prepared.window(series, *origin);
-        let answers = self.model.answers(origins.iter().map(window).collect());
+        let answers = self.model.answers(&origins.iter().map(window).collect::<Vec<_>>());
         // Without numbers of the network no forecast is made; it cannot fail for one window alone.
         answers.map_or_else(
             |_| vec![None; origins.len()],
@@ -158,7 +158,7 @@ impl QuantileModel for Model {
     ) -> Vec<Result<Quantiles, Refused>> {
         let windows = Prepared::new(history, calendar).windows(origin);
         let count = windows.len();
-        match self.answers(windows) {
+        match self.answers(&windows) {
             Ok(answers) => {
                 answers.into_iter().map(|it| it.map_err(|why| Refused(why.to_string()))).collect()
             }

@@ -4,6 +4,8 @@
 //! (level times [`usual`](crate::forecast::usual)) made in the last day. So a service of 20 requests per
 //! second and one of 20,000 look alike, and nothing has to be remembered of a series.
 
+use std::fmt::Write as _;
+
 /// One input: its name, its unit and the limit at which it is cut off.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Feature {
@@ -93,7 +95,8 @@ pub fn features_hash() -> String {
     let mut text = format!("{:?}", super::TOKENS);
     for (group, list) in [("past", &PAST[..]), ("future", &FUTURE[..]), ("static", &STATIC[..])] {
         for Feature { name, unit, limit } in list {
-            text.push_str(&format!(";{group}/{name}/{unit}/{limit}"));
+            // Writing to a string cannot fail.
+            let _ = write!(text, ";{group}/{name}/{unit}/{limit}");
         }
     }
     // FNV-1a, 64 bits: a change is to be noticed, nobody attacks it.

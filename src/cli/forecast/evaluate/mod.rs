@@ -32,7 +32,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 
-    /// Weights of learned forecasters, the first of which is judged; without them the strongest baseline is
+    /// Weights of learned forecasters, the first of which is judged [default: those of this program]
     #[arg(long, num_args = 1.., value_name = "FILE")]
     weights: Vec<PathBuf>,
 
@@ -94,7 +94,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let plan = Plan { every: args.every as usize, from_day: args.from as usize };
     let calendar = args.calendar.as_deref().map(history::calendar::read).transpose()?;
     let calendar = calendar.unwrap_or_default();
-    let models = args.weights.iter().map(|path| model(path)).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut models =
+        args.weights.iter().map(|path| model(path)).collect::<anyhow::Result<Vec<_>>>()?;
+    if models.is_empty() {
+        models.push(Model::builtin(Model::DEFAULT)?);
+    }
     let histories = args.data.iter().map(|path| read(path)).collect::<anyhow::Result<Vec<_>>>()?;
     let (places, ineligible) = listed(&args.data, &histories, plan);
     announce(&places, &ineligible, plan);

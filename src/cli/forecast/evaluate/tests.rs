@@ -36,13 +36,14 @@ fn a_file_of_traffic_ends_as_figures_and_a_page() {
     let good = file(folder.path(), "shop.csv", 10);
     let short = file(folder.path(), "new<b>.csv", 3);
     let out = folder.path().join("out");
-    evaluated(&[&good, &short], &out, &["--every", "15"]).unwrap();
+    evaluated(&[&good, &short], &out, &["--every", "60"]).unwrap();
     let text = |name: &str| std::fs::read_to_string(out.join(name)).unwrap();
-    // One series, five baselines, three horizons and the head.
-    assert_eq!(text("accuracy.csv").lines().count(), 16);
+    // One series, the network and five baselines, three horizons, and the head.
+    assert_eq!(text("accuracy.csv").lines().count(), 19);
     let json: serde_json::Value = serde_json::from_str(&text("accuracy.json")).unwrap();
     assert_eq!(json["series"][0]["name"], "shop");
-    assert_eq!(json["series"][0]["forecasters"][0]["name"], "level-x-profile");
+    assert_eq!(json["series"][0]["forecasters"][0]["name"], "mixer");
+    assert_eq!(json["series"][0]["forecasters"][1]["name"], "level-x-profile");
     assert_eq!(json["series"][0]["forecasters"][0]["coverage"].as_array().unwrap().len(), 27);
     assert_eq!(json["ineligible"][0]["name"], "new<b>");
     let page = text("report.html");
