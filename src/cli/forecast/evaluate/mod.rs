@@ -99,8 +99,21 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if models.is_empty() {
         models.push(Model::builtin(Model::DEFAULT)?);
     }
-    let histories = args.data.iter().map(|path| read(path)).collect::<anyhow::Result<Vec<_>>>()?;
-    let (places, ineligible) = listed(&args.data, &histories, plan);
+    let (mut paths, mut histories, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
+    for path in &args.data {
+        anyhow::ensure!(path.exists(), "there is no file {}", path.display());
+        match read(path) {
+            Ok(history) => {
+                paths.push(path.clone());
+                histories.push(history);
+            }
+            Err(error) => {
+                unreadable.push(Refused { name: stem(path), reason: format!("{error:#}") });
+            }
+        }
+    }
+    let (places, mut ineligible) = listed(&paths, &histories, plan);
+    ineligible.append(&mut unreadable);
     announce(&places, &ineligible, plan);
     if places.is_empty() {
         bail!("none of the series is long and full enough; `--from 2` needs the least, two days");
@@ -156,11 +169,10 @@ fn model(path: &Path) -> anyhow::Result<Model> {
 fn listed(paths: &[PathBuf], histories: &[History], plan: Plan) -> (Vec<Place>, Vec<Refused>) {
     let (mut places, mut refused) = (Vec::new(), Vec::new());
     for (file, (path, history)) in paths.iter().zip(histories).enumerate() {
-        let file_name = path.file_name().unwrap_or_default().to_string_lossy();
-        let stem = file_name.split('.').next().unwrap_or_default();
+        let stem = stem(path);
         for (index, series) in history.series.iter().enumerate() {
             let name = match history.series.len() {
-                1 => stem.to_owned(),
+                1 => stem.clone(),
                 _ => format!("{stem}/{}", series.name),
             };
             match eligible(&series.rps, plan.from_day) {
@@ -170,6 +182,12 @@ fn listed(paths: &[PathBuf], histories: &[History], plan: Plan) -> (Vec<Place>, 
         }
     }
     (places, refused)
+}
+
+/// The name of a file without its endings.
+fn stem(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.split('.').next().unwrap_or_default().to_owned()
 }
 
 fn announce(places: &[Place], refused: &[Refused], plan: Plan) {

@@ -35,8 +35,11 @@ fn a_file_of_traffic_ends_as_figures_and_a_page() {
     let folder = tempfile::tempdir().unwrap();
     let good = file(folder.path(), "shop.csv", 10);
     let short = file(folder.path(), "new<b>.csv", 3);
+    let hourly = folder.path().join("hourly.csv");
+    let rows: String = (0..400).map(|hour| format!("{},5\n", 3600 * hour)).collect();
+    std::fs::write(&hourly, format!("timestamp,value\n{rows}")).unwrap();
     let out = folder.path().join("out");
-    evaluated(&[&good, &short], &out, &["--every", "60"]).unwrap();
+    evaluated(&[&good, &short, &hourly], &out, &["--every", "60"]).unwrap();
     let text = |name: &str| std::fs::read_to_string(out.join(name)).unwrap();
     // One series, the network and five baselines, three horizons, and the head.
     assert_eq!(text("accuracy.csv").lines().count(), 19);
@@ -46,6 +49,7 @@ fn a_file_of_traffic_ends_as_figures_and_a_page() {
     assert_eq!(json["series"][0]["forecasters"][1]["name"], "level-x-profile");
     assert_eq!(json["series"][0]["forecasters"][0]["coverage"].as_array().unwrap().len(), 27);
     assert_eq!(json["ineligible"][0]["name"], "new<b>");
+    assert_eq!(json["ineligible"][1]["name"], "hourly");
     let page = text("report.html");
     assert!(page.contains("Against seasonal-week") && page.contains("06-09h"));
     assert!(!page.contains("new<b>"), "names are escaped");
