@@ -3,11 +3,12 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use hirl_scale::forecast::window::Prepared;
+use hirl_scale::forecast::window::{FUTURE, PAST, Prepared, STATIC, TOKENS, Window};
 use hirl_scale::forecast::{
-    Calendar, DAY, History, Kind, Minute, Model, QuantileModel as _, generator,
+    Batch, Calendar, DAY, HORIZONS, History, Kind, Minute, Model, QuantileModel as _, generator,
 };
 use hirl_scale::seed::{Seed, Space};
+use serde_json::json;
 
 use crate::report::{Report, quantile};
 
@@ -40,6 +41,7 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
             }
             windows.sort_by(f64::total_cmp);
             all.sort_by(f64::total_cmp);
+            alone(report, &model, domains)?;
             let goal = if domains == 5 { "<= 30" } else { "<= 100" };
             let name = |what: &str| format!("{kind}, {domains} domains, {what}");
             report.figure(&name("windows p50"), quantile(&windows, 0.5), "ms", None)?;
@@ -48,6 +50,41 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The network without its windows, on inputs that `onnx.py` makes as well.
+fn alone(report: &mut Report, model: &Model, windows: usize) -> Result<()> {
+    let window = |index: usize| Window {
+        past: wave(index, TOKENS * PAST.len()),
+        future: wave(index, HORIZONS.len() * FUTURE.len()),
+        statics: wave(index, STATIC.len()),
+        anchor: [0.0; 3],
+        spread: [1.0; 3],
+        floor: 0.0,
+    };
+    let windows: Vec<Window> = (0..windows).map(window).collect();
+    let batch = Batch::new(&windows)?;
+    let mut times = Vec::new();
+    let mut answers = Vec::new();
+    for _ in 0..400 {
+        let begun = Instant::now();
+        answers = model.network().forward(&batch)?.quantiles.flatten_all()?.to_vec1::<f32>()?;
+        times.push(begun.elapsed().as_secs_f64() * 1e3);
+    }
+    times.sort_by(f64::total_cmp);
+    let (kind, windows) = (model.network().kind(), windows.len());
+    let name = |what: &str| format!("{kind}, {windows} domains, network alone {what}");
+    report.figure(&name("p50"), quantile(&times, 0.5), "ms", None)?;
+    report.figure(&name("p99"), quantile(&times, 0.99), "ms", None)?;
+    if kind == Model::DEFAULT {
+        report.record(&json!({"windows": windows, "answers": answers}))?;
+    }
+    Ok(())
+}
+
+/// Part `index` of a sine.
+fn wave(index: usize, count: usize) -> Vec<f32> {
+    (index * count..(index + 1) * count).map(|it| (0.5 * (0.1 * it as f64).sin()) as f32).collect()
 }
 
 fn history(domains: usize) -> (History, Calendar) {

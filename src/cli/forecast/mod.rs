@@ -4,6 +4,7 @@ mod calendar;
 mod evaluate;
 mod generate;
 mod import;
+mod importance;
 
 use std::process::ExitCode;
 
@@ -24,6 +25,8 @@ enum Verb {
     Calendar(calendar::Args),
     /// Say how good forecasts are on traffic of your own, walked through strictly from the past
     Evaluate(evaluate::Args),
+    /// Say which inputs a network needs: how much worse it gets without each
+    Importance(importance::Args),
     /// Make up traffic history: five domains of a bank, or services of many kinds
     Generate(generate::Args),
 }
@@ -34,6 +37,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Verb::Import(args) => import::run(args),
         Verb::Calendar(args) => calendar::run(args),
         Verb::Evaluate(args) => evaluate::run(args),
+        Verb::Importance(args) => importance::run(args),
         Verb::Generate(args) => generate::run(args),
     }
 }

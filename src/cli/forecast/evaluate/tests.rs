@@ -36,8 +36,8 @@ fn a_file_of_traffic_ends_as_figures_and_a_page() {
     let good = file(folder.path(), "shop.csv", 10);
     let short = file(folder.path(), "new<b>.csv", 3);
     let hourly = folder.path().join("hourly.csv");
-    let rows: String = (0..400).map(|hour| format!("{},5\n", 3600 * hour)).collect();
-    std::fs::write(&hourly, format!("timestamp,value\n{rows}")).unwrap();
+    let rows: Vec<String> = (0..400).map(|hour| format!("{},5", 3600 * hour)).collect();
+    std::fs::write(&hourly, format!("timestamp,value\n{}\n", rows.join("\n"))).unwrap();
     let out = folder.path().join("out");
     evaluated(&[&good, &short, &hourly], &out, &["--every", "60"]).unwrap();
     let text = |name: &str| std::fs::read_to_string(out.join(name)).unwrap();
