@@ -10,7 +10,8 @@ use super::checkpoint::Folder;
 use super::forecaster::{Args, Data};
 use super::workers::{SHARDS, Workers};
 use crate::cli::{print, provenance};
-use crate::forecast::{DAY, Material, Minute, Model, Network, Sample, Schedule, Slice, Validation};
+use crate::forecast::accuracy::{Case, gain, losses};
+use crate::forecast::{DAY, Material, Minute, Model, Network, Sample, Schedule, Slice};
 use crate::nn::{Adam, AdamSettings};
 use crate::seed::{Seed, Space};
 
@@ -20,8 +21,6 @@ const WEEK: Minute = 7 * DAY as Minute;
 const EVERY: usize = 5;
 /// A slice may lose this part at the most, where the whole gains.
 const LOSS_OF_A_SLICE: f64 = 0.02;
-/// The highest rate, as a part of that of a training from nothing: the rest of the network stays.
-const GENTLE: f64 = 0.2;
 
 /// Runs it. Exit code 1: the old weights stay.
 pub(super) fn run(args: &Args, data: &Data) -> anyhow::Result<ExitCode> {
@@ -36,14 +35,15 @@ pub(super) fn run(args: &Args, data: &Data) -> anyhow::Result<ExitCode> {
         "the history is too short: ten days are needed, of which the last week judges"
     );
     fine_tune(args, &learning, &new)?;
-    let slices = Slices::of(&judging.every(EVERY))?;
-    let (verdict, accepted) = slices.compare(old.network(), &new)?;
-    let folder = Folder::new(&args.out)?;
     let mut origin: BTreeMap<_, _> = old.origin().clone();
     origin.extend(data.origin.iter().cloned());
     origin.insert("fine-tuned by".to_owned(), provenance::command());
     origin.insert("fine-tuned from".to_owned(), format!("sha256 {}", crate::nn::sha256(&bytes)));
     let tuned = Model::bytes_of(&new, origin)?;
+    let series = data.histories.iter().map(|(history, _)| history.series.len()).max().unwrap_or(1);
+    let week = judging.every(EVERY);
+    let (verdict, accepted) = compared(&week, &old, &Model::from_bytes(&tuned)?, series)?;
+    let folder = Folder::new(&args.out)?;
     folder.write("previous.safetensors", &bytes)?;
     folder.write("tuned.safetensors", &tuned)?;
     folder.write("weights.safetensors", if accepted { &tuned } else { &bytes })?;
@@ -55,8 +55,7 @@ fn fine_tune(args: &Args, learning: &Material<'_>, network: &Network) -> anyhow:
     let seed = Seed::of(Space::Forecaster, args.seed).child("head");
     let workers = Workers::new(learning, network.kind(), seed, args.minutes.div_ceil(SHARDS))?;
     let mut adam = Adam::new(network.parameters(), AdamSettings::default());
-    let schedule =
-        Schedule { peak: GENTLE * args.rate, warm_up: 50.min(args.steps / 4), steps: args.steps };
+    let schedule = Schedule { peak: args.rate, warm_up: 50.min(args.steps / 4), steps: args.steps };
     for step in 0..args.steps {
         let (_, mut gradients) = workers.step(network, seed.child("step").nth(step))?;
         gradients.keep(network.parameters(), Network::is_head);
@@ -65,44 +64,45 @@ fn fine_tune(args: &Args, learning: &Material<'_>, network: &Network) -> anyhow:
     Ok(())
 }
 
-/// The last week, by hours of the local day.
-struct Slices(Vec<(String, Validation)>);
-
-impl Slices {
-    fn of(sample: &Sample) -> anyhow::Result<Self> {
-        let mut slices = vec![("all".to_owned(), Validation::new(sample)?)];
-        for slice in Slice::all() {
-            let mut part = Sample::default();
-            for index in 0..sample.windows.len() {
-                if Slice::of(sample.minutes_of_day[index]) == slice {
-                    part.windows.push(sample.windows[index].clone());
-                    part.outcomes.push(sample.outcomes[index]);
-                }
-            }
-            if !part.windows.is_empty() {
-                slices.push((slice.to_string(), Validation::new(&part)?));
-            }
+/// A table by hours of the local day, and whether the new network is surely better in all and nowhere much worse.
+fn compared(
+    week: &Sample,
+    old: &Model,
+    new: &Model,
+    series: usize,
+) -> anyhow::Result<(String, bool)> {
+    let cases: Vec<Case> =
+        week.windows.iter().cloned().zip(week.outcomes.iter().copied()).collect();
+    let (before, after) = (losses(old, &cases)?, losses(new, &cases)?);
+    let mut text = String::from("last week   old loss   new loss   gain, % [95 %]\n");
+    let mut accepted = true;
+    for slice in std::iter::once(None).chain(Slice::all().map(Some)) {
+        let here =
+            |index: &usize| slice.is_none_or(|it| Slice::of(week.minutes_of_day[*index]) == it);
+        let part: Vec<usize> = (0..cases.len()).filter(here).collect();
+        if part.is_empty() {
+            continue;
         }
-        Ok(Self(slices))
+        let of = |losses: &[f64]| part.iter().map(|index| losses[*index]).collect::<Vec<_>>();
+        let (old, new) = (of(&before), of(&after));
+        // A block is half a day of all series, or a slice of one day.
+        let block = series * if slice.is_none() { DAY / 2 } else { DAY / Slice::COUNT } / EVERY;
+        let found = gain(&old, &new, block, Seed::root(0).child("gain"));
+        accepted &= if slice.is_none() { found.low > 0.0 } else { found.gain > -LOSS_OF_A_SLICE };
+        let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+        let name = slice.map_or_else(|| "all".to_owned(), |slice| slice.to_string());
+        let [gain, low, high] = [found.gain, found.low, found.high].map(|it| 100.0 * it);
+        let _ = writeln!(
+            text,
+            "{name:<11} {:>8.4} {:>10.4} {gain:>6.2} [{low:.2}, {high:.2}]",
+            mean(&old),
+            mean(&new),
+        );
     }
-
-    /// A table, and whether the new network is better in all and nowhere much worse.
-    fn compare(&self, old: &Network, new: &Network) -> anyhow::Result<(String, bool)> {
-        let mut text = String::from("last week   old loss   new loss   gain\n");
-        let mut accepted = true;
-        for (index, (name, validation)) in self.0.iter().enumerate() {
-            let (before, after) = (validation.judge(old)?.loss, validation.judge(new)?.loss);
-            let gain = 1.0 - after / before;
-            let least = if index == 0 { 0.0 } else { -LOSS_OF_A_SLICE };
-            accepted &= gain > least;
-            let _ =
-                writeln!(text, "{name:<11} {before:>8.4} {after:>10.4} {:>6.1} %", 100.0 * gain);
-        }
-        text.push_str(if accepted {
-            "accepted: weights.safetensors is the tuned one; previous.safetensors keeps the old\n"
-        } else {
-            "refused: the old weights stay in weights.safetensors; tuned.safetensors keeps the new\n"
-        });
-        Ok((text, accepted))
-    }
+    text.push_str(if accepted {
+        "accepted: weights.safetensors is the tuned one; previous.safetensors keeps the old\n"
+    } else {
+        "refused: the old weights stay in weights.safetensors; tuned.safetensors keeps the new\n"
+    });
+    Ok((text, accepted))
 }

@@ -3,13 +3,10 @@
 //! Breiman (2001), "Random forests": permutation importance. Unlike attention and selection weights it says what the
 //! network loses, and not where it looks.
 
-use crate::cluster::Forecast;
+use super::cases::{Case, losses};
 use crate::forecast::network::{Model, ModelError};
 use crate::forecast::window::{FUTURE, Feature, PAST, Window};
 use crate::seed::Seed;
-
-/// A window and what came after it, in requests per second; NaN where it is not known.
-pub type Case = (Window, [f32; 3]);
 
 /// Inputs that are taken from another window together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,25 +80,6 @@ pub fn importance(
     rises.sort_by(f64::total_cmp);
     let at = |part: f64| rises[(RESAMPLES as f64 * part) as usize];
     Ok(Importance { rise: rise(&mut (0..count)), low: at(0.025), high: at(0.975) })
-}
-
-/// Mean pinball loss of each window over its known outcomes, in errors of the simple forecast.
-fn losses(model: &Model, cases: &[Case]) -> Result<Vec<f64>, ModelError> {
-    let windows: Vec<&Window> = cases.iter().map(|(window, _)| window).collect();
-    let answers = model.ask(&windows)?;
-    let loss = |((window, came), quantiles): (&Case, [[f64; 4]; 3])| {
-        let (mut sum, mut count) = (0.0, 0.0);
-        for horizon in (0..3).filter(|horizon| came[*horizon].is_finite()) {
-            let unit = f64::from(window.anchor[horizon].exp() * window.spread[horizon]);
-            for (quantile, level) in quantiles[horizon].into_iter().zip(Forecast::QUANTILES) {
-                let missed = f64::from(came[horizon]) - quantile;
-                sum += (level * missed).max((level - 1.0) * missed) / unit;
-                count += 1.0;
-            }
-        }
-        sum / f64::max(count, 1.0)
-    };
-    Ok(cases.iter().zip(answers).map(loss).collect())
 }
 
 /// `window` with these inputs of `other`.

@@ -2,6 +2,7 @@
 //! slice. An aggregate alone hides mornings that are too sure of themselves behind nights that are not.
 
 mod assessment;
+mod cases;
 mod importance;
 mod measures;
 mod prepared;
@@ -10,7 +11,8 @@ mod verdict;
 mod walk;
 
 pub use assessment::{Assessment, Compared, GroupCoverage, Judged, assess};
-pub use importance::{Case, GROUPS, Importance, Inputs, importance};
+pub use cases::{Case, Gain, gain, losses};
+pub use importance::{GROUPS, Importance, Inputs, importance};
 pub use measures::{Counted, Measures, exceedances, measures};
 pub use prepared::{Ineligible, Prepared, eligible};
 pub use skill::{Skill, skill};
