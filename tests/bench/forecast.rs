@@ -52,7 +52,7 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// The network without its windows, on inputs that `onnx.py` makes as well.
+/// The network without its windows, on inputs that `onnxruntime_peer.py` makes as well.
 fn alone(report: &mut Report, model: &Model, windows: usize) -> Result<()> {
     let window = |index: usize| Window {
         past: wave(index, TOKENS * PAST.len()),

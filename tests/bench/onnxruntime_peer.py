@@ -1,7 +1,7 @@
 """The default network rebuilt for ONNX Runtime from the same weights, on one thread.
 
 Beside `cargo run --release --example bench -- --pure --out figures.jsonl`:
-    pip install numpy onnx onnxruntime && python3 tests/bench/onnx.py figures.jsonl
+    pip install numpy onnx onnxruntime && python3 tests/bench/onnxruntime_peer.py figures.jsonl
 
 Checks that both give the same numbers for the same inputs before it prints any time.
 """
