@@ -65,6 +65,9 @@ pub(super) struct Args {
     /// Weights to start from
     #[arg(long)]
     pub(super) weights: Option<PathBuf>,
+    /// Minutes of the validation sample
+    #[arg(long, default_value_t = 400)]
+    pub(super) validation_minutes: usize,
     /// Folder for everything that is written
     #[arg(long)]
     pub(super) out: PathBuf,
@@ -72,8 +75,6 @@ pub(super) struct Args {
 
 /// Steps between two looks at the validation sample.
 const LOOK: u64 = 250;
-/// Minutes of the validation sample.
-const VALIDATION: usize = 400;
 /// Series in a group of services: every kind once.
 const GROUP: usize = 11;
 /// 2025-01-01T00:00Z: made-up history begins here.
@@ -164,7 +165,8 @@ fn train(args: &Args, data: &Data) -> anyhow::Result<Training> {
     let split = Split::default();
     let material = Material::part(&data.histories, split, Part::Training);
     let judging = Material::part(&data.histories, split, Part::Validation);
-    let sample = judging.sample(Seed::of(Space::Forecaster, 0).child("validation"), VALIDATION);
+    let sample =
+        judging.sample(Seed::of(Space::Forecaster, 0).child("validation"), args.validation_minutes);
     anyhow::ensure!(
         !sample.windows.is_empty(),
         "the history has no window to validate on: six weeks are needed"
@@ -226,6 +228,7 @@ fn settings(args: &Args, data: &Data) -> String {
     let start = args.weights.as_ref().map(|path| format!("{:?}", std::fs::read(path).ok()));
     let parts = [
         format!("{} {} {} {} {}", args.network, args.seed, args.steps, args.minutes, args.rate),
+        args.validation_minutes.to_string(),
         format!("{:?}", data.origin),
         format!("{start:?}"),
         crate::forecast::features_hash(),
@@ -240,7 +243,9 @@ fn origin(
     verdict: Verdict,
 ) -> BTreeMap<String, String> {
     let mut origin: BTreeMap<_, _> = data.origin.iter().cloned().collect();
-    origin.insert("command".to_owned(), provenance::command());
+    // Where it was written says nothing of the weights, and much of a machine.
+    let out = format!(" --out {}", args.out.display());
+    origin.insert("command".to_owned(), provenance::command().replace(&out, ""));
     origin.insert("seed".to_owned(), args.seed.to_string());
     origin.insert("step".to_owned(), standing.step.to_string());
     origin.insert("validation loss".to_owned(), format!("{:.5}", verdict.loss));
@@ -286,4 +291,46 @@ fn progress(line: &Line, steps: u64) {
     // Nobody is left to tell where this fails.
     let _ = write!(out, "{begin}{text}{end}");
     let _ = out.flush();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Words {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn trained(out: &Path, more: &[&str]) -> anyhow::Result<ExitCode> {
+        let out = out.to_string_lossy();
+        let words =
+            ["train", "--network", "mixer", "--steps", "3", "--minutes", "2", "--banks", "1"];
+        let rest = ["--services", "0", "--days", "40", "--validation-minutes", "4", "--out", &out];
+        run(&Words::parse_from(words.iter().chain(&rest).chain(more)).args)
+    }
+
+    #[test]
+    fn a_short_training_leaves_weights_that_load_and_is_not_done_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+        trained(&one, &[]).unwrap();
+        let weights = |of: &Path| fs::read(of.join("weights.safetensors")).unwrap();
+        let model = Model::from_bytes(&weights(&one)).unwrap();
+        assert_eq!(model.origin()["step"], "3");
+        assert_eq!(fs::read_to_string(one.join("log.csv")).unwrap().lines().count(), 2);
+        for name in ["report.html", "MODEL_CARD.md"] {
+            assert!(one.join(name).exists(), "{name}");
+        }
+        trained(&two, &[]).unwrap();
+        assert!(weights(&one) == weights(&two), "the same seed gave other weights");
+        trained(&one, &[]).unwrap();
+        assert!(weights(&one) == weights(&two), "a finished run went on");
+        let error = trained(&one, &["--seed", "5"]).unwrap_err().to_string();
+        assert!(error.contains("other settings"), "{error}");
+    }
 }
