@@ -8,6 +8,7 @@ mod connect;
 mod crd;
 mod demo;
 mod evaluate;
+mod files;
 mod forecast;
 mod forecasting;
 mod jobs;

@@ -5,6 +5,7 @@ use std::ops::Range;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
+use super::calibration::LONGEST;
 use super::history::Minute;
 
 /// What a minute is for.
@@ -49,9 +50,6 @@ pub struct Split {
 
 /// Days of a month that are held out, and days before them for validation.
 const WEEK: i8 = 7;
-
-/// Longest horizon of [`crate::cluster::Forecast`], in minutes.
-const LONGEST: Minute = 30;
 
 impl Default for Split {
     fn default() -> Self {

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use serde_json::json;
 
+use crate::cli::files;
 use crate::cli::jobs;
 use crate::cli::provenance::{Fingerprint, command};
 use crate::cli::scenarios::{self, Source};
@@ -23,7 +24,7 @@ use crate::simulation::scenario::Scenario;
 use crate::simulation::{Run, Seed, Space, arms, simulate};
 
 use seeds::Seeds;
-use store::{Store, write};
+use store::Store;
 
 /// The policy that knows the future.
 const ORACLE: &str = "oracle";
@@ -262,8 +263,8 @@ fn publish(
         "comparison": comparison,
         "runs": summaries,
     });
-    write(&args.out.join("runs.csv"), &csv(space, runs)?)?;
-    write(&args.out.join("evaluation.json"), &serde_json::to_string_pretty(&all)?)?;
+    files::write(&args.out.join("runs.csv"), csv(space, runs)?.as_bytes())?;
+    files::write(&args.out.join("evaluation.json"), &serde_json::to_vec_pretty(&all)?)?;
     let report = Report { comparison, descriptions, facts: &facts, recordings };
-    write(&args.out.join("report.html"), &report.html())
+    files::write(&args.out.join("report.html"), report.html().as_bytes())
 }

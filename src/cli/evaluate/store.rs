@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use super::Job;
+use crate::cli::files;
 use crate::simulation::Run;
 
 /// A file of one run.
@@ -44,17 +45,8 @@ impl Store {
     /// Keeps a run.
     pub(super) fn write(&self, job: &Job<'_>, run: &Run) -> anyhow::Result<()> {
         let kept = Kept { inputs: job.inputs.clone(), run };
-        write(&self.path(job), &serde_json::to_string(&kept)?)
+        files::write(&self.path(job), &serde_json::to_vec(&kept)?)
     }
-}
-
-/// Writes a file whole or not at all: under another name first.
-pub(super) fn write(path: &Path, text: &str) -> anyhow::Result<()> {
-    let mut draft = path.as_os_str().to_owned();
-    draft.push(".draft");
-    std::fs::write(&draft, text)
-        .and_then(|()| std::fs::rename(&draft, path))
-        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// A file beside a folder; in it where the folder has no parent.

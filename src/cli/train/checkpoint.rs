@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
+use crate::cli::files;
 use crate::forecast::Network;
 use crate::nn::{Adam, AdamSettings, Weights};
 
@@ -55,9 +56,7 @@ impl Folder {
 
     /// Writes a file whole or not at all.
     pub(super) fn write(&self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
-        let (path, new) = (self.file(name), self.file(&format!("{name}.new")));
-        let written = fs::write(&new, bytes).and_then(|()| fs::rename(&new, &path));
-        written.with_context(|| format!("cannot write {}", path.display()))
+        files::write(&self.file(name), bytes)
     }
 
     /// Goes on with the run that was interrupted here, if there is one of the same settings.

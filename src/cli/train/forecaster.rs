@@ -129,7 +129,7 @@ fn recorded(args: &Args) -> anyhow::Result<Data> {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
         origin.push((
             format!("data {}", name.unwrap_or_default()),
-            format!("sha256 {}", crate::nn::sha256(&std::fs::read(path)?)),
+            format!("sha256 {}", history::sha256(path)?),
         ));
         histories.push((history, calendar.clone()));
     }

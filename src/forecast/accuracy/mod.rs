@@ -3,18 +3,18 @@
 
 mod assessment;
 mod cases;
+mod eligible;
 mod importance;
 mod measures;
-mod prepared;
 mod skill;
 mod verdict;
 mod walk;
 
 pub use assessment::{Assessment, Compared, GroupCoverage, Judged, assess};
 pub use cases::{Case, Gain, gain, losses};
+pub use eligible::{Ineligible, eligible};
 pub use importance::{GROUPS, Importance, Inputs, importance};
 pub use measures::{Counted, Measures, exceedances, measures};
-pub use prepared::{Ineligible, Prepared, eligible};
 pub use skill::{Skill, skill};
 pub use verdict::{AGGREGATE, Finding, Judgement, SLICE, SPIKES, Verdict, verdict};
 pub use walk::{

@@ -1,7 +1,9 @@
 #![expect(clippy::cast_possible_wrap, reason = "minutes and days of a series are far below 2^63")]
 
 use super::*;
-use crate::forecast::{Baseline, Calendar, DAY, Group, History, Minute, Quantiles, Series, Slice};
+use crate::forecast::{
+    Baseline, Calendar, DAY, Group, History, Minute, Prepared, Quantiles, Series, Slice,
+};
 use crate::seed::Seed;
 
 /// Traffic around a daily rhythm with noise of this relative size, by hour.
@@ -36,7 +38,8 @@ fn by_turns() -> History {
 }
 
 fn walked(history: &History, correction: Correction, told: &mut dyn QuantileForecaster) -> Walk {
-    let prepared = Prepared::new(history, &Calendar::default());
+    let calendar = Calendar::default();
+    let prepared = Prepared::new(history, &calendar);
     walk(&prepared, 0, Plan::default(), correction, &mut [told])
 }
 
@@ -166,7 +169,8 @@ fn spikes_may_be_cautious_and_not_careless() {
 #[test]
 fn skill_is_the_part_of_the_loss_that_is_gone() {
     let history = history(20, |_| 0.05);
-    let prepared = Prepared::new(&history, &Calendar::default());
+    let calendar = Calendar::default();
+    let prepared = Prepared::new(&history, &calendar);
     let mut good = Told("good", off_by(|_| 1.0));
     let mut bad = Told("bad", off_by(|_| 4.0));
     let mut silent = Told("silent", |_| None);
@@ -192,7 +196,8 @@ fn a_forecast_of_the_walk_knows_nothing_of_what_comes_later() {
     let mut other = long.clone();
     other.series[0].rps[9 * DAY..].fill(1e5);
     let walks = [&long, &short, &other].map(|history| {
-        let prepared = Prepared::new(history, &Calendar::default());
+        let calendar = Calendar::default();
+        let prepared = Prepared::new(history, &calendar);
         let mut all =
             Baseline::ALL.map(|baseline| BaselineForecaster { baseline, prepared: &prepared });
         let mut all: Vec<&mut dyn QuantileForecaster> =
@@ -233,7 +238,8 @@ fn what_makes_no_figure_is_refused_with_the_reason() {
 #[test]
 fn the_strong_baseline_is_calibrated_in_every_slice_of_noise_that_differs() {
     let history = history(22, |hour| if hour < 8 { 0.02 } else { 0.08 });
-    let prepared = Prepared::new(&history, &Calendar::default());
+    let calendar = Calendar::default();
+    let prepared = Prepared::new(&history, &calendar);
     let baseline = Baseline::LevelTimesProfile;
     let mut strong = BaselineForecaster { baseline, prepared: &prepared };
     let walk = walk(&prepared, 0, Plan::default(), Correction::Online, &mut [&mut strong]);

@@ -2,14 +2,15 @@
 
 #![expect(clippy::cast_possible_wrap, reason = "minutes and days of a series are far below 2^63")]
 
-use super::Prepared;
 use crate::forecast::baseline::Baseline;
+use crate::forecast::calendar::Flags;
 use crate::forecast::calibration::{
     Calibration, Group, HORIZONS, LONGEST, QUANTILES, Quantiles, horizon_minutes,
 };
 use crate::forecast::history::{DAY, Minute};
 use crate::forecast::regime::regime;
 use crate::forecast::slice::{Regime, Slice};
+use crate::forecast::window::Prepared;
 
 /// Forecasts that are asked for at once.
 const BATCH: usize = 1024;
@@ -43,8 +44,8 @@ impl QuantileForecaster for BaselineForecaster<'_> {
     }
 
     fn quantiles(&mut self, series: usize, origins: &[Minute]) -> Vec<Option<Quantiles>> {
-        let history = self.prepared.history;
-        let (rps, usual) = (&history.series[series].rps, &self.prepared.usual[series]);
+        let history = self.prepared.history();
+        let (rps, usual) = (&history.series[series].rps, self.prepared.usual(series));
         let place = |origin: &Minute| usize::try_from(origin - history.start).ok();
         let forecast = |origin| self.baseline.quantiles(rps, usual, place(origin)?);
         origins.iter().map(forecast).collect()
@@ -119,8 +120,10 @@ pub fn walk(
     correction: Correction,
     forecasters: &mut [&mut dyn QuantileForecaster],
 ) -> Walk {
-    let all = origins(prepared, series, plan);
-    let start = prepared.history.start + first(&prepared.history.series[series].rps) as Minute;
+    let history = prepared.history();
+    let flags = prepared.flags(series);
+    let all = origins(prepared, &flags, series, plan);
+    let start = history.start + first(&history.series[series].rps) as Minute;
     let counts_from = start + (plan.from_day.saturating_sub(1) * DAY) as Minute;
     let skipped = all.partition_point(|origin| origin.minute < counts_from);
     let minutes: Vec<Minute> = all.iter().map(|origin| origin.minute).collect();
@@ -136,7 +139,7 @@ pub fn walk(
                 })
                 .collect();
             if correction == Correction::Online {
-                corrected(prepared, series, &all, &mut quantiles);
+                corrected(prepared, &flags, series, &all, &mut quantiles);
             }
             Forecasts {
                 name: forecaster.name().to_owned(),
@@ -148,10 +151,10 @@ pub fn walk(
 }
 
 /// Every origin from the second day on whose shortest horizon ends within the series.
-fn origins(prepared: &Prepared<'_>, series: usize, plan: Plan) -> Vec<Origin> {
-    let history = prepared.history;
+fn origins(prepared: &Prepared<'_>, flags: &[Flags], series: usize, plan: Plan) -> Vec<Origin> {
+    let history = prepared.history();
     let rps = &history.series[series].rps;
-    let (usual, flags) = (&prepared.usual[series], &prepared.flags[series]);
+    let usual = prepared.usual(series);
     let [low, high] = usual_range(rps, usual);
     (first(rps) + DAY..rps.len().saturating_sub(horizon_minutes(0) as usize))
         .step_by(plan.every.max(1))
@@ -195,12 +198,13 @@ fn usual_range(rps: &[f32], usual: &[f32]) -> [f64; 2] {
 /// Replaces raw quantiles by those that would have gone out.
 fn corrected(
     prepared: &Prepared<'_>,
+    flags: &[Flags],
     series: usize,
     origins: &[Origin],
     quantiles: &mut [Option<Quantiles>],
 ) {
-    let history = prepared.history;
-    let (rps, flags) = (&history.series[series].rps, &prepared.flags[series]);
+    let history = prepared.history();
+    let rps = &history.series[series].rps;
     let mut calibration = Calibration::default();
     let mut observed = 0;
     for (origin, quantiles) in origins.iter().zip(quantiles) {

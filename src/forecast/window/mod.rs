@@ -9,6 +9,7 @@ pub use features::{FUTURE, Feature, PAST, STATIC, features_hash};
 use signals::Signals;
 
 use super::calendar::{Calendar, Flags};
+use super::calibration::{LONGEST, horizon_minutes};
 use super::history::{DAY, History, Minute};
 use super::usual::usual;
 use crate::cluster::{Class, Forecast};
@@ -20,9 +21,10 @@ const POOL: usize = 15;
 /// Tokens of the past: the last hour minute by minute, the day before it in quarters of an hour.
 pub const TOKENS: usize = RAW + (DAY - RAW) / POOL;
 /// Horizons in minutes.
-pub const HORIZONS: [usize; 3] = [5, 15, 30];
+pub const HORIZONS: [usize; 3] =
+    [horizon_minutes(0) as usize, horizon_minutes(1) as usize, horizon_minutes(2) as usize];
 /// The furthest one.
-pub(super) const FURTHEST: usize = 30;
+pub(super) const FURTHEST: usize = LONGEST as usize;
 
 /// History with what is usual, computed once for many windows.
 #[derive(Debug, Clone)]
@@ -111,6 +113,19 @@ impl<'a> Prepared<'a> {
     #[must_use]
     pub const fn history(&self) -> &'a History {
         self.history
+    }
+
+    /// What is usual for a series: in its minutes and the day after them.
+    #[must_use]
+    pub fn usual(&self, series: usize) -> &[f32] {
+        &self.usual[series]
+    }
+
+    /// What the calendar says of a series: in its minutes and the day after them.
+    #[must_use]
+    pub fn flags(&self, series: usize) -> Vec<Flags> {
+        let name = &self.history.series[series].name;
+        self.calendar.flags(name, self.history.start, self.history.minutes() + DAY)
     }
 
     /// What happened `minutes` after `origin`; NaN where it is not known.

@@ -15,10 +15,10 @@ use serde::Serialize;
 use crate::cli::jobs::{self, Done};
 use crate::cli::{note, print};
 use crate::forecast::accuracy::{
-    Assessment, BaselineForecaster, Correction, Origin, Plan, Prepared, QuantileForecaster, Walk,
-    assess, eligible, walk,
+    Assessment, BaselineForecaster, Correction, Origin, Plan, QuantileForecaster, Walk, assess,
+    eligible, walk,
 };
-use crate::forecast::{Baseline, DAY, History, Model, ModelForecaster, window};
+use crate::forecast::{Baseline, DAY, History, Model, ModelForecaster, Prepared};
 use crate::history;
 use crate::seed::{Seed, Space};
 
@@ -120,10 +120,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let prepared: Vec<_> =
         histories.iter().map(|history| Prepared::new(history, &calendar)).collect();
-    let seen: Vec<_> =
-        histories.iter().map(|history| window::Prepared::new(history, &calendar)).collect();
     let judge = |(index, place): &(usize, Place)| -> anyhow::Result<_> {
-        let walk = walked(&prepared[place.file], &seen[place.file], &models, place.series, plan);
+        let walk = walked(&prepared[place.file], &models, place.series, plan);
         let report = SeriesReport {
             name: place.name.clone(),
             days: histories[place.file].minutes() as f64 / DAY as f64,
@@ -205,15 +203,9 @@ fn announce(places: &[Place], refused: &[Refused], plan: Plan) {
 }
 
 /// The forecasters of a run; the first is the one that is compared with the others.
-fn walked(
-    prepared: &Prepared<'_>,
-    seen: &window::Prepared<'_>,
-    models: &[Model],
-    series: usize,
-    plan: Plan,
-) -> Walk {
+fn walked(prepared: &Prepared<'_>, models: &[Model], series: usize, plan: Plan) -> Walk {
     let mut learned: Vec<_> =
-        models.iter().map(|model| ModelForecaster { model, prepared: seen }).collect();
+        models.iter().map(|model| ModelForecaster { model, prepared }).collect();
     let strong = Baseline::LevelTimesProfile;
     let others = Baseline::ALL.into_iter().filter(|baseline| *baseline != strong);
     let mut baselines: Vec<BaselineForecaster<'_>> = [strong]

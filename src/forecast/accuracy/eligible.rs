@@ -1,39 +1,9 @@
-//! A history with what follows from it and from the calendar.
+//! Which series make accuracy figures.
 
-use crate::forecast::calendar::{Calendar, Flags};
-use crate::forecast::history::{DAY, History};
-use crate::forecast::usual;
+use crate::forecast::history::DAY;
 
 /// More missing minutes than this and a figure says more about the gaps than about the forecasts.
 const MOST_GAPS: f64 = 0.2;
-
-/// A history, what is usual in each of its minutes, and what the calendar says of them.
-#[derive(Debug)]
-pub struct Prepared<'a> {
-    /// Traffic.
-    pub history: &'a History,
-    /// What is usual, per series: its minutes and a day more.
-    pub usual: Vec<Vec<f32>>,
-    /// The calendar, per series: its minutes and a day more.
-    pub flags: Vec<Vec<Flags>>,
-}
-
-impl<'a> Prepared<'a> {
-    /// Looks at the past of each minute only: what is usual at a minute was known the day before.
-    #[must_use]
-    pub fn new(history: &'a History, calendar: &Calendar) -> Self {
-        let series = &history.series;
-        let minutes = history.minutes() + DAY;
-        Self {
-            history,
-            usual: series.iter().map(|series| usual(&series.rps)).collect(),
-            flags: series
-                .iter()
-                .map(|series| calendar.flags(&series.name, history.start, minutes))
-                .collect(),
-        }
-    }
-}
 
 /// Why a series makes no accuracy figure.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
