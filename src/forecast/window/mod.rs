@@ -328,7 +328,9 @@ impl Window {
         std::array::from_fn(|horizon| {
             answer[horizon].map(|quantile| {
                 let log = self.anchor[horizon] + self.spread[horizon] * quantile;
-                f64::from(log.exp() - self.floor).max(0.0)
+                let rps = f64::from(log.exp() - self.floor);
+                // What is no number stays none, so that it is refused: `max` would make it 0.
+                if rps < 0.0 { 0.0 } else { rps }
             })
         })
     }

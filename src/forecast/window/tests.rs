@@ -155,3 +155,11 @@ fn the_calendar_shows_in_the_future_and_moves_nothing_else() {
     let expected = 2.0_f32.ln();
     assert_eq!(seen, [0.0, expected, expected]);
 }
+
+#[test]
+fn what_is_no_number_does_not_become_zero() {
+    let window = window(&history(vec![wave(minute(4))]), minute(3)).unwrap();
+    let rps = window.rps(&[[f32::NAN, 0.0, 1.0, -900.0]; 3]);
+    assert!(rps[0][0].is_nan() && rps[0][1] > 0.0);
+    assert_eq!(rps[0][3], 0.0);
+}
