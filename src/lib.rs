@@ -16,6 +16,7 @@ pub mod pilot;
 pub mod simulation;
 
 pub mod evaluation;
+pub mod learning;
 pub mod reward;
 
 pub mod clock;

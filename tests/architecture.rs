@@ -13,7 +13,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("nn", &["seed"]),
     ("forecast", &["cluster", "seed", "nn"]),
     ("observation", &["cluster"]),
-    ("policy", &["cluster", "observation"]),
+    ("policy", &["cluster", "seed", "nn", "observation"]),
     ("safety", &["cluster", "observation", "policy"]),
     ("placement", &["cluster", "safety"]),
     ("pilot", &["cluster", "observation", "policy", "safety"]),
@@ -24,6 +24,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "evaluation",
         &["cluster", "observation", "policy", "safety", "placement", "pilot", "simulation"],
+    ),
+    (
+        "learning",
+        &["cluster", "seed", "nn", "observation", "policy", "safety", "pilot", "simulation"],
     ),
     ("reward", &["cluster", "observation", "policy", "safety", "placement", "pilot", "simulation"]),
     ("clock", &["cluster"]),
@@ -109,6 +113,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "placement",
             "simulation",
             "evaluation",
+            "learning",
             "control",
             "https",
             "http",
@@ -131,6 +136,7 @@ const PURE: &[&str] = &[
     "pilot",
     "simulation",
     "evaluation",
+    "learning",
     "reward",
 ];
 

@@ -16,12 +16,34 @@ pub(super) struct Done<T> {
     pub(super) reused: bool,
 }
 
-/// Does all jobs, as many at a time as asked or as there are cores. The results come in any
-/// order. The first error stops the rest.
+/// Does all jobs, as many at a time as asked or as there are cores, and says how far they are. The results
+/// come in any order. The first error stops the rest.
 pub(super) fn all<J: Sync, T: Send>(
     jobs: &[J],
     threads: Option<NonZeroUsize>,
     work: impl Fn(&J) -> anyhow::Result<Done<T>> + Sync,
+) -> anyhow::Result<Vec<T>> {
+    let mut progress = Progress::of(jobs.len());
+    each(jobs, threads, work, |Done { what, reused }| {
+        progress.one_more(reused);
+        what
+    })
+}
+
+/// The same without a word.
+pub(super) fn quietly<J: Sync, T: Send>(
+    jobs: &[J],
+    threads: Option<NonZeroUsize>,
+    work: impl Fn(&J) -> anyhow::Result<T> + Sync,
+) -> anyhow::Result<Vec<T>> {
+    each(jobs, threads, work, |what| what)
+}
+
+fn each<J: Sync, R: Send, T>(
+    jobs: &[J],
+    threads: Option<NonZeroUsize>,
+    work: impl Fn(&J) -> anyhow::Result<R> + Sync,
+    mut take: impl FnMut(R) -> T,
 ) -> anyhow::Result<Vec<T>> {
     let threads = threads.or(std::thread::available_parallelism().ok());
     let threads = threads.map_or(1, NonZeroUsize::get).min(jobs.len());
@@ -43,14 +65,7 @@ pub(super) fn all<J: Sync, T: Send>(
             });
         }
         drop(sender);
-        let mut progress = Progress::of(jobs.len());
-        let mut all = Vec::with_capacity(jobs.len());
-        for result in &results {
-            let Done { what, reused } = result?;
-            progress.one_more(reused);
-            all.push(what);
-        }
-        Ok(all)
+        results.iter().map(|result| result.map(&mut take)).collect()
     })
 }
 

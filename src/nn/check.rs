@@ -23,6 +23,15 @@ pub(crate) fn every_parameter_gets_a_gradient(parameters: &Parameters, loss: &Te
 /// Slopes by Richardson's extrapolation of two central differences, which leaves the rounding of `f32`:
 /// a gradient may differ by 1 % of the largest one among those drawn, or of itself.
 pub(crate) fn gradients_are_slopes(parameters: &Parameters, loss: impl Fn() -> Tensor) {
+    gradients_of_some_are_slopes(parameters, |_| true, loss);
+}
+
+/// The same at parameters whose names are asked for: what is measured and not learned has slopes and no gradients.
+pub(crate) fn gradients_of_some_are_slopes(
+    parameters: &Parameters,
+    asked: impl Fn(&str) -> bool,
+    loss: impl Fn() -> Tensor,
+) {
     let gradients = Gradients::of(&loss(), parameters).unwrap();
     let start = parameters.to_flat().unwrap();
     let at = |index: usize, change: f32| {
@@ -33,8 +42,11 @@ pub(crate) fn gradients_are_slopes(parameters: &Parameters, loss: impl Fn() -> T
     };
     let slope =
         |index: usize, step: f32| (at(index, step) - at(index, -step)) / (2.0 * f64::from(step));
+    let names = parameters.iter().flat_map(|(name, variable)| vec![name; variable.elem_count()]);
+    let some: Vec<usize> =
+        names.enumerate().filter(|(_, name)| asked(name)).map(|(index, _)| index).collect();
     let drawn: Vec<usize> = (0..20)
-        .map(|draw| (Seed::root(11).draw(draw).uniform() * start.len() as f64) as usize)
+        .map(|draw| some[(Seed::root(11).draw(draw).uniform() * some.len() as f64) as usize])
         .collect();
     let values = gradients.values();
     let largest = drawn.iter().map(|index| values[*index].abs()).fold(0.0, f32::max);

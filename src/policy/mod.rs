@@ -3,6 +3,7 @@
 //! A policy may ask for anything; `safety` has the last word.
 
 pub mod budget;
+pub mod hirl;
 pub mod hpa;
 mod proposal;
 pub mod rules;
@@ -15,7 +16,7 @@ pub use proposal::{AppProposal, Proposal, Reason, Reasons};
 pub use rules::Rules;
 pub use stabiliser::Stabiliser;
 
-/// Something that plans: the rule, a plain HPA, later a learned hierarchy.
+/// Something that plans: the rule, or the learned hierarchy on top of it.
 pub trait Policy: Send {
     /// What it asks for at `now`, in the order of the snapshot's catalog.
     fn propose(

@@ -19,6 +19,8 @@ pub enum Reason {
     Errors,
     /// The forecast of the domain's traffic asked for more.
     Forecast,
+    /// The learned policy moved what the rule asked for.
+    Learned,
     /// A recent higher count is kept until it has been too high for long enough.
     Stabilised,
     /// The domain's mode publishes what a plain HPA would do.
@@ -45,12 +47,13 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order in which they act.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Cpu,
         Self::Traffic,
         Self::Latency,
         Self::Errors,
         Self::Forecast,
+        Self::Learned,
         Self::Stabilised,
         Self::Mode,
         Self::NotFinite,
@@ -73,6 +76,7 @@ impl Reason {
             Self::Latency => "latency",
             Self::Errors => "errors",
             Self::Forecast => "forecast",
+            Self::Learned => "learned",
             Self::Stabilised => "stabilised",
             Self::Mode => "mode",
             Self::NotFinite => "not_finite",
@@ -90,25 +94,25 @@ impl Reason {
     /// Whether the shield, not the policy, acted.
     #[must_use]
     pub const fn is_shield(self) -> bool {
-        self as u16 >= Self::NotFinite as u16
+        self as u32 >= Self::NotFinite as u32
     }
 }
 
 /// A set of reasons, kept in a word so that a pass over thousands of apps allocates nothing.
 /// Written as a list of names.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub struct Reasons(u16);
+pub struct Reasons(u32);
 
 impl Reasons {
     /// Adds a reason.
     pub const fn add(&mut self, reason: Reason) {
-        self.0 |= 1 << reason as u16;
+        self.0 |= 1 << reason as u32;
     }
 
     /// Whether `reason` acted.
     #[must_use]
     pub const fn has(self, reason: Reason) -> bool {
-        self.0 & (1 << reason as u16) != 0
+        self.0 & (1 << reason as u32) != 0
     }
 
     /// The reasons, in the order in which they act.

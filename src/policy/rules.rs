@@ -185,25 +185,33 @@ fn cores(snapshot: &Snapshot, asked: &[Option<f64>]) -> Vec<Cores> {
     cores
 }
 
-impl Policy for Rules {
-    fn propose(
+impl Rules {
+    /// What the rule asks for each app, before anybody looks at budgets.
+    pub(super) fn ask(
         &mut self,
         snapshot: &Snapshot,
         observation: &Observation,
         now: Timestamp,
-    ) -> Proposal {
+    ) -> Vec<AppProposal> {
         let growth = growth(&self.settings, snapshot, now);
         let peaks = self.peaks.align(&snapshot.catalog);
-        let mut demand = Vec::with_capacity(snapshot.apps.len());
         let apps =
             snapshot.catalog.apps.iter().zip(&snapshot.apps).zip(&observation.apps).zip(peaks);
-        let mut proposed: Vec<AppProposal> = apps
-            .map(|(((app, state), seen), peak)| {
-                let asked = ask(&self.settings, app, state, seen, growth[app.domain], peak, now);
-                demand.push(asked.replicas);
-                asked
-            })
-            .collect();
+        apps.map(|(((app, state), seen), peak)| {
+            ask(&self.settings, app, state, seen, growth[app.domain], peak, now)
+        })
+        .collect()
+    }
+
+    /// Divides the shared CPU for what is asked for, and keeps what stands of apps in breach.
+    pub(super) fn plan(
+        &mut self,
+        snapshot: &Snapshot,
+        observation: &Observation,
+        mut asked: Vec<AppProposal>,
+        now: Timestamp,
+    ) -> Proposal {
+        let demand: Vec<Option<f64>> = asked.iter().map(|asked| asked.replicas).collect();
         let cores = cores(snapshot, &demand);
         let shares = self.shares(snapshot, &cores, now);
         let warm_cores = self.warm_cores(snapshot, &cores, &shares);
@@ -211,11 +219,23 @@ impl Policy for Rules {
             let room =
                 |domain: usize| cores[domain].standing <= shares[domain] * snapshot.shared_cpu();
             let apps = snapshot.catalog.apps.iter().zip(&snapshot.apps).zip(&observation.apps);
-            for (((app, state), seen), asked) in apps.zip(&mut proposed) {
+            for (((app, state), seen), asked) in apps.zip(&mut asked) {
                 hold_in_breach(state, seen, room(app.domain), asked);
             }
         }
-        Proposal { apps: proposed, shares, reserve: self.settings.reserve_share, warm_cores }
+        Proposal { apps: asked, shares, reserve: self.settings.reserve_share, warm_cores }
+    }
+}
+
+impl Policy for Rules {
+    fn propose(
+        &mut self,
+        snapshot: &Snapshot,
+        observation: &Observation,
+        now: Timestamp,
+    ) -> Proposal {
+        let asked = self.ask(snapshot, observation, now);
+        self.plan(snapshot, observation, asked, now)
     }
 }
 

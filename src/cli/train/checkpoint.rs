@@ -14,6 +14,24 @@ use crate::nn::{Adam, AdamSettings, Weights};
 /// The files of one run.
 pub(super) struct Folder(PathBuf);
 
+/// A line of a log that knows its place.
+pub(super) trait Numbered: serde::Serialize + serde::de::DeserializeOwned {
+    /// How many steps or iterations were done.
+    fn number(&self) -> u64;
+}
+
+impl Numbered for Line {
+    fn number(&self) -> u64 {
+        self.step
+    }
+}
+
+/// The log of a run: a CSV file.
+pub(super) struct Log<L> {
+    path: PathBuf,
+    line: std::marker::PhantomData<L>,
+}
+
 /// Where a run stands.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Standing {
@@ -39,12 +57,52 @@ pub(super) struct Line {
     pub(super) seconds: f64,
 }
 
-const CHECKPOINT: &str = "checkpoint.safetensors";
 const LOG: &str = "log.csv";
-/// What a run must have in common with the one that it goes on with.
-const SETTINGS: &str = "settings";
+
+impl<L: Numbered> Log<L> {
+    pub(super) fn new(folder: &Folder) -> Self {
+        Self { path: folder.file(LOG), line: std::marker::PhantomData }
+    }
+
+    /// Adds a line.
+    pub(super) fn add(&self, line: &L) -> anyhow::Result<()> {
+        let path = &self.path;
+        let header = !path.exists();
+        let file = fs::OpenOptions::new().create(true).append(true).open(path);
+        let file = file.with_context(|| format!("cannot open {}", path.display()))?;
+        let mut csv = csv::WriterBuilder::new().has_headers(header).from_writer(file);
+        csv.serialize(line)?;
+        csv.flush()?;
+        csv.into_inner().map_err(csv::IntoInnerError::into_error)?.flush()?;
+        Ok(())
+    }
+
+    /// All lines.
+    pub(super) fn lines(&self) -> anyhow::Result<Vec<L>> {
+        if !self.path.exists() {
+            return Ok(Vec::new());
+        }
+        let lines = csv::Reader::from_path(&self.path)?.deserialize().collect::<Result<_, _>>();
+        lines.with_context(|| format!("cannot read {}", self.path.display()))
+    }
+
+    /// Lines after the checkpoint are of what is done again.
+    pub(super) fn cut(&self, done: u64) -> anyhow::Result<()> {
+        let mut csv = csv::Writer::from_writer(Vec::new());
+        for line in self.lines()?.iter().filter(|line| line.number() <= done) {
+            csv.serialize(line)?;
+        }
+        let bytes = csv.into_inner().map_err(csv::IntoInnerError::into_error)?;
+        files::write(&self.path, &bytes)
+    }
+}
 
 impl Folder {
+    /// The file of the state.
+    pub(super) const CHECKPOINT: &'static str = "checkpoint.safetensors";
+    /// What a run must have in common with the one that it goes on with.
+    pub(super) const SETTINGS: &'static str = "settings";
+
     pub(super) fn new(path: &Path) -> anyhow::Result<Self> {
         fs::create_dir_all(path).with_context(|| format!("cannot make {}", path.display()))?;
         Ok(Self(path.to_owned()))
@@ -59,6 +117,24 @@ impl Folder {
         files::write(&self.file(name), bytes)
     }
 
+    /// The state of the run that was interrupted here, if there is one; it must be of the same settings.
+    pub(super) fn kept(&self, settings: &str) -> anyhow::Result<Option<Weights>> {
+        let path = self.file(Self::CHECKPOINT);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let weights = Weights::from_bytes(&bytes).with_context(|| path.display().to_string())?;
+        let found = weights.origin().get(Self::SETTINGS).map_or("", String::as_str);
+        if found != settings {
+            bail!(
+                "{} is of a run with other settings; choose another --out, or remove it\n  there: {found}\n  here:  {settings}",
+                path.display()
+            );
+        }
+        Ok(Some(weights))
+    }
+
     /// Goes on with the run that was interrupted here, if there is one of the same settings.
     pub(super) fn resume(
         &self,
@@ -66,19 +142,7 @@ impl Folder {
         network: &Network,
         constants: AdamSettings,
     ) -> anyhow::Result<Option<(Standing, Adam)>> {
-        let path = self.file(CHECKPOINT);
-        if !path.exists() {
-            return Ok(None);
-        }
-        let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let weights = Weights::from_bytes(&bytes).with_context(|| path.display().to_string())?;
-        let found = weights.origin().get(SETTINGS).map_or("", String::as_str);
-        if found != settings {
-            bail!(
-                "{} is of a run with other settings; choose another --out, or remove it\n  there: {found}\n  here:  {settings}",
-                path.display()
-            );
-        }
+        let Some(weights) = self.kept(settings)? else { return Ok(None) };
         weights.load_into(network.parameters())?;
         let adam = weights.optimiser(network.parameters(), constants)?;
         let number =
@@ -89,7 +153,7 @@ impl Folder {
             best,
             seconds: number("seconds").unwrap_or(0.0),
         };
-        self.cut_log(standing.step)?;
+        Log::<Line>::new(self).cut(standing.step)?;
         Ok(Some((standing, adam)))
     }
 
@@ -102,7 +166,7 @@ impl Folder {
         standing: &Standing,
     ) -> anyhow::Result<()> {
         let mut origin = BTreeMap::from([
-            (SETTINGS.to_owned(), settings.to_owned()),
+            (Self::SETTINGS.to_owned(), settings.to_owned()),
             ("step".to_owned(), standing.step.to_string()),
             ("seconds".to_owned(), standing.seconds.to_string()),
         ]);
@@ -111,38 +175,6 @@ impl Folder {
             origin.insert("bestStep".to_owned(), step.to_string());
         }
         let weights = Weights::of(network.parameters())?.with_origin(origin).with_optimiser(adam);
-        self.write(CHECKPOINT, &weights.to_bytes()?)
-    }
-
-    /// Adds a line to the log.
-    pub(super) fn log(&self, line: &Line) -> anyhow::Result<()> {
-        let path = self.file(LOG);
-        let header = !path.exists();
-        let file = fs::OpenOptions::new().create(true).append(true).open(&path);
-        let file = file.with_context(|| format!("cannot open {}", path.display()))?;
-        let mut csv = csv::WriterBuilder::new().has_headers(header).from_writer(file);
-        csv.serialize(line)?;
-        csv.flush()?;
-        csv.into_inner().map_err(csv::IntoInnerError::into_error)?.flush()?;
-        Ok(())
-    }
-
-    /// The log so far.
-    pub(super) fn lines(&self) -> anyhow::Result<Vec<Line>> {
-        let path = self.file(LOG);
-        if !path.exists() {
-            return Ok(Vec::new());
-        }
-        let lines = csv::Reader::from_path(&path)?.deserialize().collect::<Result<_, _>>();
-        lines.with_context(|| format!("cannot read {}", path.display()))
-    }
-
-    /// Lines after the checkpoint are of steps that are done again.
-    fn cut_log(&self, step: u64) -> anyhow::Result<()> {
-        let mut csv = csv::Writer::from_writer(Vec::new());
-        for line in self.lines()?.iter().filter(|line| line.step <= step) {
-            csv.serialize(line)?;
-        }
-        self.write(LOG, &csv.into_inner().map_err(csv::IntoInnerError::into_error)?)
+        self.write(Self::CHECKPOINT, &weights.to_bytes()?)
     }
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use clap::Parser;
 
-use super::checkpoint::{Folder, Line, Standing};
+use super::checkpoint::{Folder, Line, Log, Standing};
 use super::workers::{SHARDS, Workers};
 use super::{card, head};
 use crate::cli::print;
@@ -212,14 +212,20 @@ fn train(args: &Args, data: &Data) -> anyhow::Result<Training> {
             skipped: adam.skipped(),
             seconds: standing.seconds,
         };
-        folder.log(&line)?;
+        Log::new(&folder).add(&line)?;
         folder.keep(&settings, &network, &adam, &standing)?;
-        folder.write("report.html", card::report(args, &folder.lines()?).as_bytes())?;
+        folder.write(
+            "report.html",
+            card::report(args, &Log::<Line>::new(&folder).lines()?).as_bytes(),
+        )?;
         progress(&line, args.steps);
     }
     let model = Model::from_bytes(&std::fs::read(folder.file("weights.safetensors"))?)?;
     let verdict = validation.judge(model.network())?;
-    folder.write("MODEL_CARD.md", card::text(args, &model, &folder.lines()?).as_bytes())?;
+    folder.write(
+        "MODEL_CARD.md",
+        card::text(args, &model, &Log::<Line>::new(&folder).lines()?).as_bytes(),
+    )?;
     Ok(Training { verdict, standing, out: args.out.clone() })
 }
 

@@ -4,6 +4,7 @@ mod card;
 mod checkpoint;
 mod forecaster;
 mod head;
+mod policy;
 mod workers;
 
 use std::process::ExitCode;
@@ -21,11 +22,14 @@ pub(super) struct Args {
 enum What {
     /// Train the forecaster on made-up or recorded history; interrupted runs go on where they were
     Forecaster(forecaster::Args),
+    /// Train the Commander and the Soldiers in the simulator; interrupted runs go on where they were
+    Policy(policy::Args),
 }
 
 /// Runs the verb.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.what {
         What::Forecaster(args) => forecaster::run(args),
+        What::Policy(args) => policy::run(args),
     }
 }

@@ -77,6 +77,12 @@ impl Planner {
             Planning::Rules(settings) => Box::new(Rules::new(settings.clone())),
             Planning::Oracle => Box::new(Oracle::new(scenario, seed)),
         };
+        self.pilot_with(simulation, policy)
+    }
+
+    /// The same with another policy in its place.
+    #[must_use]
+    pub fn pilot_with(&self, simulation: &Simulation, policy: Box<dyn Policy>) -> Pilot {
         let freshness = simulation.freshness();
         Pilot::new(self.observation.clone(), freshness, policy, self.safety.clone(), 1)
     }

@@ -1,0 +1,511 @@
+//! `hirl train policy`: the Commander and the Soldiers.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context as _, bail};
+use clap::Parser;
+
+use super::checkpoint::{Folder, Log};
+use crate::cli::jobs;
+use crate::cli::provenance::{self, Fingerprint};
+use crate::learning::ppo::{self, Level, Said, Scales};
+use crate::learning::{
+    Episode, Explore, Member, Settings, Statistics, Totals, Twin, episode, greedy, member, twin,
+};
+use crate::nn::{Adam, AdamSettings, Gradients, Weights};
+use crate::policy::hirl::Model;
+use crate::policy::hirl::features::features_hash;
+use crate::seed::{Seed, Space};
+use crate::simulation::arms::{self, Arm};
+use crate::simulation::scenario::families;
+
+/// Parts of a step of the optimiser, whatever the number of threads: the sum of floating-point numbers
+/// depends on its order, and a seed is to mean the same weights everywhere.
+const SHARDS: usize = 2;
+
+/// Trains the policy in the simulator; an interrupted run goes on where it was.
+///
+/// Writes OUT/weights.safetensors, OUT/log.csv (a line per iteration) and OUT/checkpoint.safetensors.
+#[derive(Debug, Parser)]
+pub(super) struct Args {
+    /// Folder of the run
+    #[arg(long)]
+    out: PathBuf,
+    /// Number of the training seed
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// The rule that is learned on top of; `NAME@N` is a point of its searched front
+    #[arg(long, value_name = "NAME", default_value = "rules+forecast")]
+    rule: String,
+    /// Who learns: soldiers, commander or both
+    #[arg(long, value_enum, default_value_t = Stage::Soldiers)]
+    stage: Stage,
+    /// Weights to begin with; untrained ones (the rule) unless given
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// Iterations: episodes, then steps of the optimiser
+    #[arg(long, default_value_t = 100)]
+    iterations: u64,
+    /// Episodes of an iteration
+    #[arg(long, default_value_t = 16)]
+    episodes: usize,
+    /// Members of each level that episodes are of
+    #[arg(long, default_value_t = 24)]
+    members: u64,
+    /// Levels that episodes are of, comma-separated
+    #[arg(long, value_delimiter = ',', default_value = "1,2,3,4,5,6,7,8")]
+    levels: Vec<u8>,
+    /// Iterations between two looks at members that are not trained on
+    #[arg(long, default_value_t = 10)]
+    look: u64,
+    /// Members of each level for such a look
+    #[arg(long, default_value_t = 3)]
+    look_members: u64,
+    /// YAML file with numbers of the training; the defaults unless given
+    #[arg(long, value_name = "FILE")]
+    settings: Option<PathBuf>,
+    /// Threads; as many as there are cores unless given
+    #[arg(long, value_name = "COUNT")]
+    jobs: Option<NonZeroUsize>,
+}
+
+/// Who learns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Stage {
+    /// Soldiers alone, half of the episodes under random budgets.
+    Soldiers,
+    /// The Commander, above Soldiers that stay as they are.
+    Commander,
+    /// Both.
+    Both,
+}
+
+impl Stage {
+    fn explore(self, number: u64) -> Explore {
+        match self {
+            Self::Soldiers => Explore::Soldiers { random_budgets: number % 2 == 1 },
+            Self::Commander => Explore::Commander,
+            Self::Both => Explore::Both,
+        }
+    }
+
+    const fn levels(self) -> &'static [Level] {
+        match self {
+            Self::Soldiers => &[Level::Soldier],
+            Self::Commander => &[Level::Commander],
+            Self::Both => &[Level::Soldier, Level::Commander],
+        }
+    }
+}
+
+/// A line of the log.
+#[derive(Debug, Clone, Copy, Default, serde::Serialize, serde::Deserialize)]
+pub(super) struct Line {
+    iteration: u64,
+    seconds: f64,
+    /// Decisions of one domain so far.
+    decisions: u64,
+    /// Price of a core-hour, in minutes of breach.
+    price: f64,
+    /// Of the episodes, as multiples of the rule's.
+    breach: f64,
+    cost: f64,
+    policy_loss: f64,
+    critic_loss: f64,
+    entropy: f64,
+    kl: f64,
+    clipped: f64,
+    epochs: u64,
+    /// Of the last look, as multiples of the rule's.
+    look_breach: f64,
+    look_cost: f64,
+}
+
+impl super::checkpoint::Numbered for Line {
+    fn number(&self) -> u64 {
+        self.iteration
+    }
+}
+
+/// Where a run stands beside its weights.
+#[derive(Debug, Clone, Copy)]
+struct Standing {
+    iteration: u64,
+    seconds: f64,
+    decisions: u64,
+    price: f64,
+    best: f64,
+}
+
+/// Everything that does not change in a run.
+struct Run<'a> {
+    args: &'a Args,
+    settings: Settings,
+    arm: Arm,
+    seed: Seed,
+    members: Vec<(Member, Twin)>,
+    judges: Vec<(Member, Twin)>,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let settings = read_settings(args)?;
+    let arm = arms::arm(&args.rule).with_context(|| format!("there is no rule {:?}", args.rule))?;
+    if let Some(level) = args.levels.iter().find(|level| !families::LEVELS.contains(level)) {
+        bail!("there are levels 1 to 8, and {level} is none");
+    }
+    let seed = Seed::of(Space::Training, args.seed);
+    let model = Arc::new(match &args.weights {
+        Some(path) => {
+            let bytes = std::fs::read(path);
+            let bytes = bytes.with_context(|| format!("cannot read {}", path.display()))?;
+            Model::from_bytes(&bytes).with_context(|| path.display().to_string())?
+        }
+        None => Model::untrained(seed.child("start"))?,
+    });
+    let members = twins(args, &arm, &settings, Space::Training, args.members)?;
+    let judges = twins(args, &arm, &settings, Space::Gates, args.look_members)?;
+    train(&Run { args, settings, arm, seed, members, judges }, &model)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read_settings(args: &Args) -> anyhow::Result<Settings> {
+    let settings = match &args.settings {
+        None => Settings::default(),
+        Some(path) => {
+            let text = std::fs::read_to_string(path);
+            let text = text.with_context(|| format!("cannot read {}", path.display()))?;
+            serde_saphyr::from_str(&text).with_context(|| path.display().to_string())?
+        }
+    };
+    settings.validate().map_err(anyhow::Error::msg)?;
+    Ok(settings)
+}
+
+/// Members of every level, with what the rule is paid in them.
+fn twins(
+    args: &Args,
+    arm: &Arm,
+    settings: &Settings,
+    space: Space,
+    each: u64,
+) -> anyhow::Result<Vec<(Member, Twin)>> {
+    let wanted: Vec<(u8, u64)> =
+        args.levels.iter().flat_map(|level| (0..each).map(|number| (*level, number))).collect();
+    let mut made = jobs::all(&wanted, args.jobs, |(level, number)| {
+        let member = member(space, *level, *number).map_err(anyhow::Error::msg)?;
+        let twin = twin(&member, arm, settings).map_err(anyhow::Error::msg)?;
+        Ok(jobs::Done { what: (member, twin), reused: false })
+    })?;
+    made.sort_by_key(|(member, _)| (member.level, member.number));
+    Ok(made)
+}
+
+/// The files of a run, and what they must have in common with the one that goes on.
+struct Kept {
+    folder: Folder,
+    log: Log<Line>,
+    described: String,
+}
+
+impl Kept {
+    /// Takes up the run that was interrupted here, if there is one.
+    fn resume(
+        &self,
+        run: &Run<'_>,
+        model: &Model,
+        constants: AdamSettings,
+    ) -> anyhow::Result<(Standing, Adam)> {
+        let price = run.settings.pay.cost;
+        let start =
+            Standing { iteration: 0, seconds: 0.0, decisions: 0, price, best: f64::INFINITY };
+        let Some(weights) = self.folder.kept(&self.described)? else {
+            return Ok((start, Adam::new(model.parameters(), constants)));
+        };
+        weights.load_into(model.parameters())?;
+        let adam = weights.optimiser(model.parameters(), constants)?;
+        let number = |key: &str| weights.origin().get(key).and_then(|it| it.parse::<f64>().ok());
+        let standing = Standing {
+            iteration: number("iteration").unwrap_or(0.0) as u64,
+            seconds: number("seconds").unwrap_or(0.0),
+            decisions: number("decisions").unwrap_or(0.0) as u64,
+            price: number("price").unwrap_or(start.price),
+            best: number("best").unwrap_or(start.best),
+        };
+        self.log.cut(standing.iteration)?;
+        Ok((standing, adam))
+    }
+
+    /// Keeps the state of a run.
+    fn keep(&self, model: &Model, adam: &Adam, standing: Standing) -> anyhow::Result<()> {
+        let mut origin = BTreeMap::from([(Folder::SETTINGS.to_owned(), self.described.clone())]);
+        for (key, value) in [
+            ("iteration", standing.iteration as f64),
+            ("seconds", standing.seconds),
+            ("decisions", standing.decisions as f64),
+            ("price", standing.price),
+            ("best", standing.best),
+        ] {
+            origin.insert(key.to_owned(), value.to_string());
+        }
+        let state = Weights::of(model.parameters())?.with_origin(origin).with_optimiser(adam);
+        self.folder.write(Folder::CHECKPOINT, &state.to_bytes()?)
+    }
+}
+
+fn train(run: &Run<'_>, model: &Arc<Model>) -> anyhow::Result<()> {
+    let Run { args, settings, seed, .. } = run;
+    let folder = Folder::new(&args.out)?;
+    let kept = Kept { log: Log::new(&folder), folder, described: described(run) };
+    let constants = AdamSettings { epsilon: 1e-5, max_norm: 0.5, ..AdamSettings::default() };
+    let (mut standing, mut adam) = kept.resume(run, model, constants)?;
+    let (begun, before) = (Instant::now(), standing.seconds);
+    let mut looked = (f64::NAN, f64::NAN);
+    while standing.iteration < args.iterations {
+        let seed = seed.child("iteration").nth(standing.iteration);
+        let episodes = episodes(run, model, standing, seed)?;
+        if standing.iteration == 0 && args.weights.is_none() {
+            let mut statistics = Statistics::default();
+            for (_, episode) in &episodes {
+                statistics.add(episode);
+            }
+            statistics.set(model)?;
+        }
+        let (breach, cost) = against(run, &episodes);
+        let episodes: Vec<Episode> = episodes.into_iter().map(|(_, episode)| episode).collect();
+        let (said, epochs) = learn(run, model, &mut adam, &episodes, seed)?;
+        // By what is done without trying: what is tried costs pods that nobody will pay for later.
+        let excess = tried_nothing(run, model, seed)? / settings.cost_target - 1.0;
+        standing.iteration += 1;
+        standing.decisions += episodes.iter().map(|it| it.decisions as u64).sum::<u64>();
+        standing.price *= (settings.price_gain * excess.clamp(-0.1, 0.1)).exp();
+        standing.seconds = before + begun.elapsed().as_secs_f64();
+        if standing.iteration.is_multiple_of(args.look) || standing.iteration == args.iterations {
+            looked = look(run, model)?;
+            // Beyond the rule's cost a breach less is none: the search for constants would have bought it too.
+            let score = looked.0 + 3.0 * (looked.1 / settings.cost_target - 1.0).max(0.0);
+            if score < standing.best {
+                standing.best = score;
+                kept.folder.write("weights.safetensors", &bytes(run, model, standing, looked)?)?;
+            }
+        }
+        let line = Line {
+            iteration: standing.iteration,
+            seconds: standing.seconds,
+            decisions: standing.decisions,
+            price: standing.price,
+            breach,
+            cost,
+            policy_loss: said.policy,
+            critic_loss: said.critic,
+            entropy: said.entropy,
+            kl: said.kl,
+            clipped: said.clipped,
+            epochs,
+            look_breach: looked.0,
+            look_cost: looked.1,
+        };
+        kept.log.add(&line)?;
+        kept.keep(model, &adam, standing)?;
+        crate::cli::note(&line.progress(args.iterations));
+    }
+    Ok(())
+}
+
+impl Line {
+    fn progress(&self, iterations: u64) -> String {
+        let left = self.seconds / self.iteration as f64 * (iterations - self.iteration) as f64;
+        format!(
+            "{}/{iterations}, about {left:.0} s left: breach {:.3} and cost {:.3} of the rule's while trying, {:.3} and {:.3} at the last look; price {:.2}, KL {:.4} after {} epochs, critic {:.3}",
+            self.iteration,
+            self.breach,
+            self.cost,
+            self.look_breach,
+            self.look_cost,
+            self.price,
+            self.kl,
+            self.epochs,
+            self.critic_loss,
+        )
+    }
+}
+
+/// Everything that the weights depend on.
+fn described(run: &Run<'_>) -> String {
+    let args = run.args;
+    let parts = [
+        format!(
+            "{} {:?} {} {} {:?}",
+            args.seed, args.stage, args.episodes, args.members, args.levels
+        ),
+        format!("{:?}", run.settings),
+        format!("{:?}", run.arm),
+        format!("{:?}", args.weights.as_ref().map(|path| std::fs::read(path).ok())),
+        features_hash(),
+    ];
+    format!("{} {}", parts[0], Fingerprint::of(parts.iter()))
+}
+
+fn bytes(
+    run: &Run<'_>,
+    model: &Model,
+    standing: Standing,
+    (breach, cost): (f64, f64),
+) -> anyhow::Result<Vec<u8>> {
+    let out = format!(" --out {}", run.args.out.display());
+    let origin = BTreeMap::from([
+        ("command".to_owned(), provenance::command().replace(&out, "")),
+        ("rule".to_owned(), run.args.rule.clone()),
+        ("seed".to_owned(), run.args.seed.to_string()),
+        ("iteration".to_owned(), standing.iteration.to_string()),
+        ("breach of the rule's, on the gates' members".to_owned(), format!("{breach:.4}")),
+        ("cost of the rule's, on the gates' members".to_owned(), format!("{cost:.4}")),
+    ]);
+    Ok(model.to_bytes(origin)?)
+}
+
+/// The episodes of one iteration, in their order, each with the place of its member.
+fn episodes(
+    run: &Run<'_>,
+    model: &Arc<Model>,
+    standing: Standing,
+    seed: Seed,
+) -> anyhow::Result<Vec<(usize, Episode)>> {
+    let count = run.args.episodes as u64;
+    let numbers: Vec<u64> = (0..count).collect();
+    let place = seed.child("member");
+    let mut made = jobs::quietly(&numbers, run.args.jobs, |number| {
+        let at = (place.draw(*number).uniform() * run.members.len() as f64) as usize;
+        let (member, twin) = &run.members[at];
+        let explore = run.args.stage.explore(*number);
+        let own = seed.child("episode").nth(*number);
+        let made =
+            episode((member, twin), &run.arm, model, explore, &run.settings, (standing.price, own));
+        Ok((*number, at, made.map_err(anyhow::Error::msg)?))
+    })?;
+    made.sort_by_key(|(number, _, _)| *number);
+    Ok(made.into_iter().map(|(_, at, episode)| (at, episode)).collect())
+}
+
+/// Breach and cost of episodes as multiples of the rule's in the same members.
+fn against(run: &Run<'_>, episodes: &[(usize, Episode)]) -> (f64, f64) {
+    let (mut own, mut rule) = (Totals::default(), Totals::default());
+    for (at, episode) in episodes {
+        own.add(&episode.totals);
+        rule.add(&run.members[*at].1.totals);
+    }
+    (own.weighted_breach / rule.weighted_breach, own.core_hours / rule.core_hours)
+}
+
+/// Cost of the policy as it is, as a multiple of the rule's, in some members that are trained on.
+fn tried_nothing(run: &Run<'_>, model: &Arc<Model>, seed: Seed) -> anyhow::Result<f64> {
+    let count = run.args.episodes.div_ceil(2).min(run.members.len());
+    let first = (seed.child("price").draw(0).uniform() * run.members.len() as f64) as usize;
+    // One after the other, so that all levels are there as often.
+    let step = run.members.len() / count.max(1);
+    let places = (0..count).map(|place| (first + place * step.max(1)) % run.members.len());
+    Ok(compared(run, model, &run.members, &places.collect::<Vec<_>>())?.1)
+}
+
+/// Breach and cost on members that are not trained on, as multiples of the rule's.
+fn look(run: &Run<'_>, model: &Arc<Model>) -> anyhow::Result<(f64, f64)> {
+    compared(run, model, &run.judges, &(0..run.judges.len()).collect::<Vec<_>>())
+}
+
+/// Breach and cost without trying anything, as multiples of the rule's, in the members at these places.
+fn compared(
+    run: &Run<'_>,
+    model: &Arc<Model>,
+    members: &[(Member, Twin)],
+    places: &[usize],
+) -> anyhow::Result<(f64, f64)> {
+    let mut all = jobs::quietly(places, run.args.jobs, |at| {
+        let totals = greedy(&members[*at].0, &run.arm, model).map_err(anyhow::Error::msg)?;
+        Ok((*at, totals))
+    })?;
+    all.sort_by_key(|(at, _)| *at);
+    let (mut own, mut rule) = (Totals::default(), Totals::default());
+    for (at, totals) in all {
+        own.add(&totals);
+        rule.add(&members[at].1.totals);
+    }
+    Ok((own.weighted_breach / rule.weighted_breach, own.core_hours / rule.core_hours))
+}
+
+/// Epochs over the episodes; what the last step said, and how many epochs there were.
+fn learn(
+    run: &Run<'_>,
+    model: &Model,
+    adam: &mut Adam,
+    episodes: &[Episode],
+    seed: Seed,
+) -> anyhow::Result<(Said, u64)> {
+    let settings = &run.settings;
+    let scales = Scales::of(episodes);
+    let copies =
+        (0..SHARDS).map(|_| Model::untrained(Seed::root(0))).collect::<Result<Vec<_>, _>>()?;
+    let (mut last, mut done) = (Said::default(), 0);
+    for level in run.args.stage.levels() {
+        for epoch in 0..settings.epochs {
+            let mut said = Said::default();
+            let order = seed.child(level.prefix()).nth(epoch);
+            let batches = ppo::shuffled(ppo::count(episodes, *level), settings.batch, order);
+            for batch in &batches {
+                let parts = shards(&copies, model, *level, episodes, batch, &scales, settings)?;
+                let (gradients, part) = parts;
+                adam.step(model.parameters(), gradients, settings.rate)?;
+                said.add(&part, 1.0 / batches.len() as f64);
+            }
+            (last, done) = (said, epoch + 1);
+            if said.kl > settings.kl_limit {
+                break;
+            }
+        }
+    }
+    Ok((last, done))
+}
+
+/// Mean gradients of the parts of one step, each on a thread and a network of its own.
+fn shards(
+    copies: &[Model],
+    model: &Model,
+    level: Level,
+    episodes: &[Episode],
+    batch: &[usize],
+    scales: &Scales,
+    settings: &Settings,
+) -> anyhow::Result<(Gradients, Said)> {
+    let flat = model.parameters().to_flat()?;
+    let parts: Vec<&[usize]> = batch.chunks(batch.len().div_ceil(SHARDS)).collect();
+    let answers: Vec<_> = std::thread::scope(|scope| {
+        let running: Vec<_> = copies
+            .iter()
+            .zip(&parts)
+            .map(|(copy, part)| {
+                let flat = &flat;
+                scope.spawn(move || {
+                    copy.parameters().set_flat(flat)?;
+                    ppo::gradients(copy, level, episodes, part, scales, settings)
+                })
+            })
+            .collect();
+        running.into_iter().map(std::thread::ScopedJoinHandle::join).collect()
+    });
+    let (mut sum, mut said) = (None::<Gradients>, Said::default());
+    for (answer, part) in answers.into_iter().zip(&parts) {
+        let weight = part.len() as f64 / batch.len() as f64;
+        let (mut gradients, own) =
+            answer.map_err(|_| anyhow::anyhow!("a training thread panicked"))??;
+        gradients.scale(weight);
+        said.add(&own, weight);
+        match &mut sum {
+            Some(sum) => sum.add(&gradients)?,
+            None => sum = Some(gradients),
+        }
+    }
+    Ok((sum.context("a step has no parts")?, said))
+}

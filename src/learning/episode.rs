@@ -1,0 +1,234 @@
+//! One run that is learned from, beside what the rule was paid in the same run.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::advantage::advantages;
+use super::members::Member;
+pub use super::pay::Totals;
+use super::pay::{Paid, Paymaster};
+use super::sampler::{CommanderStep, Explore, Sampler, SoldierStep, Trace};
+use super::settings::Settings;
+use crate::policy::hirl::{self, Hirl, Model};
+use crate::policy::{Policy, Rules};
+use crate::seed::Seed;
+use crate::simulation::Simulation;
+use crate::simulation::arms::{Arm, Planning};
+
+/// What the rule was paid in one member.
+#[derive(Debug, Clone)]
+pub struct Twin {
+    /// Per step and app.
+    paid: Vec<Vec<Paid>>,
+    /// What became of it.
+    pub totals: Totals,
+}
+
+/// What one episode gives to learn from.
+#[derive(Debug, Default)]
+pub struct Episode {
+    /// Decisions of Soldiers.
+    pub(super) soldiers: Vec<SoldierSample>,
+    /// Decisions of the Commander.
+    pub(super) commander: Vec<CommanderSample>,
+    /// What became of it.
+    pub totals: Totals,
+    /// Decisions of one domain that were made.
+    pub decisions: usize,
+    /// Decisions that an error of the network left to the rule.
+    pub faults: usize,
+}
+
+/// A decision of a Soldier, and what came of it.
+#[derive(Debug)]
+pub(super) struct SoldierSample {
+    pub step: SoldierStep,
+    /// Of each member.
+    pub advantages: Vec<f32>,
+    pub returns: Vec<f32>,
+}
+
+/// A decision of the Commander, and what came of it.
+#[derive(Debug)]
+pub(super) struct CommanderSample {
+    pub step: CommanderStep,
+    /// Of each domain.
+    pub advantages: Vec<f32>,
+    pub returns: Vec<f32>,
+}
+
+/// The pilot of an arm with another policy in the rule's place; `None` where the arm has no rule.
+fn piloted(
+    arm: &Arm,
+    simulation: &Simulation,
+    policy: impl FnOnce(&crate::policy::rules::Settings) -> Box<dyn Policy>,
+) -> Option<crate::pilot::Pilot> {
+    let planner = arm.planner.as_ref()?;
+    let Planning::Rules(rule) = &planner.policy else { return None };
+    Some(planner.pilot_with(simulation, policy(rule)))
+}
+
+fn run(
+    member: &Member,
+    arm: &Arm,
+    pay: super::settings::Pay,
+    policy: impl FnOnce(&crate::policy::rules::Settings) -> Box<dyn Policy>,
+) -> Result<(Vec<Vec<Paid>>, Totals), String> {
+    let scenario = &member.scenario;
+    let mut simulation = Simulation::new(Arc::clone(scenario), &arm.actuation, member.seed)?;
+    let mut pilot = piloted(arm, &simulation, policy).ok_or("the arm has no rule")?;
+    let mut paymaster = Paymaster::new(scenario, pay);
+    let mut paid = Vec::new();
+    while !simulation.over() {
+        simulation.turn(Some(&mut pilot));
+        paid.push(paymaster.pay(&simulation));
+    }
+    Ok((paid, Totals::of(&simulation, scenario)))
+}
+
+/// What the rule of an arm is paid in a member. `Err` is one sentence.
+pub fn twin(member: &Member, arm: &Arm, settings: &Settings) -> Result<Twin, String> {
+    let rule = |rule: &crate::policy::rules::Settings| -> Box<dyn Policy> {
+        Box::new(Rules::new(rule.clone()))
+    };
+    let (paid, totals) = run(member, arm, settings.pay, rule)?;
+    Ok(Twin { paid, totals })
+}
+
+/// What becomes of a member under a model that tries nothing. `Err` is one sentence.
+pub fn greedy(member: &Member, arm: &Arm, model: &Arc<Model>) -> Result<Totals, String> {
+    let hirl = |rule: &crate::policy::rules::Settings| -> Box<dyn Policy> {
+        Box::new(Hirl::new(hirl::Settings::default(), rule.clone(), Box::new(Arc::clone(model))))
+    };
+    Ok(run(member, arm, super::settings::Pay::default(), hirl)?.1)
+}
+
+/// One episode. `price` is what a core-hour costs, in minutes of breach. `Err` is one sentence.
+pub fn episode(
+    (member, twin): (&Member, &Twin),
+    arm: &Arm,
+    model: &Arc<Model>,
+    explore: Explore,
+    settings: &Settings,
+    (price, seed): (f64, Seed),
+) -> Result<Episode, String> {
+    let trace = Arc::new(Mutex::new(Trace::default()));
+    let sampler = Sampler::new(Arc::clone(model), explore, seed, Arc::clone(&trace));
+    let hirl = |rule: &crate::policy::rules::Settings| -> Box<dyn Policy> {
+        Box::new(Hirl::new(hirl::Settings::default(), rule.clone(), Box::new(sampler)))
+    };
+    let (paid, totals) = run(member, arm, settings.pay, hirl)?;
+    let trace = std::mem::take(&mut *trace.lock().unwrap_or_else(PoisonError::into_inner));
+    let rewards = differences(&paid, &twin.paid, price);
+    let (faults, decisions) = (trace.faults, trace.soldiers.iter().map(Vec::len).sum());
+    let domain_of = member.scenario.domain_of();
+    Ok(Episode {
+        commander: commanded(trace.commander, &rewards, &domain_of, settings),
+        soldiers: ordered(trace.soldiers, &rewards, settings, member.scenario.step_seconds),
+        totals,
+        decisions,
+        faults,
+    })
+}
+
+/// Per step and app: what it was paid beyond the rule.
+fn differences(paid: &[Vec<Paid>], rule: &[Vec<Paid>], price: f64) -> Vec<Vec<f32>> {
+    let difference = |(own, rule): (&Paid, &Paid)| {
+        own.pay - rule.pay - price as f32 * (own.core_hours - rule.core_hours)
+    };
+    let steps = paid.iter().zip(rule);
+    steps.map(|(own, rule)| own.iter().zip(rule).map(difference).collect()).collect()
+}
+
+/// Samples of the Soldiers: advantages over all decisions, of which every so many are kept.
+fn ordered(
+    trace: Vec<Vec<SoldierStep>>,
+    rewards: &[Vec<f32>],
+    settings: &Settings,
+    step_seconds: f64,
+) -> Vec<SoldierSample> {
+    let discount = (-step_seconds / settings.soldier_horizon_seconds).exp();
+    let times = trace.len().min(rewards.len());
+    let apps = rewards.first().map_or(0, Vec::len);
+    // An app that the rule had no answer for keeps what was last expected of it.
+    let mut values = vec![vec![0.0_f32; times]; apps];
+    for (time, views) in trace.iter().enumerate().take(times) {
+        if time > 0 {
+            for values in &mut values {
+                values[time] = values[time - 1];
+            }
+        }
+        for step in views {
+            for (member, value) in step.view.members.iter().zip(&step.values) {
+                values[*member][time] = *value;
+            }
+        }
+    }
+    let advantage: Vec<Vec<f32>> = values
+        .iter()
+        .enumerate()
+        .map(|(app, values)| {
+            let own: Vec<f32> = rewards[..times].iter().map(|step| step[app]).collect();
+            let last = values.last().copied().unwrap_or(0.0);
+            advantages(&own, values, last, discount, settings.lambda)
+        })
+        .collect();
+    let mut samples = Vec::new();
+    for (time, views) in trace.into_iter().enumerate().take(times) {
+        for (place, step) in views.into_iter().enumerate() {
+            // Domains take turns, so that every decision of the cluster has some that are learned from.
+            if !(time + place).is_multiple_of(settings.every.max(1)) {
+                continue;
+            }
+            let own: Vec<f32> = step.view.members.iter().map(|app| advantage[*app][time]).collect();
+            let returns = own.iter().zip(&step.values).map(|(own, value)| own + value).collect();
+            samples.push(SoldierSample { step, advantages: own, returns });
+        }
+    }
+    samples
+}
+
+/// What the others' advantages count beside a domain's own: capacity that one gets others lack, and the sum
+/// over all would bury in their noise what it did itself.
+const OTHERS: f32 = 0.3;
+
+/// Samples of the Commander.
+fn commanded(
+    trace: Vec<(usize, CommanderStep)>,
+    rewards: &[Vec<f32>],
+    domain_of: &[usize],
+    settings: &Settings,
+) -> Vec<CommanderSample> {
+    let domains = trace.first().map_or(0, |(_, step)| step.values.len());
+    let begins: Vec<usize> = trace.iter().map(|(decision, _)| *decision).collect();
+    let ends = begins.iter().skip(1).copied().chain([rewards.len()]);
+    let mut sums = vec![vec![0.0_f32; trace.len()]; domains];
+    for (minute, (begin, end)) in begins.iter().copied().zip(ends).enumerate() {
+        for step in rewards.iter().take(end).skip(begin) {
+            for (reward, domain) in step.iter().zip(domain_of) {
+                if let Some(sums) = sums.get_mut(*domain) {
+                    sums[minute] += reward;
+                }
+            }
+        }
+    }
+    let own: Vec<Vec<f32>> = sums
+        .iter()
+        .enumerate()
+        .map(|(domain, rewards)| {
+            let values: Vec<f32> = trace
+                .iter()
+                .map(|(_, step)| step.values.get(domain).copied().unwrap_or(0.0))
+                .collect();
+            let last = values.last().copied().unwrap_or(0.0);
+            advantages(rewards, &values, last, settings.commander_discount, settings.lambda)
+        })
+        .collect();
+    let samples = trace.into_iter().enumerate().map(|(minute, (_, step))| {
+        let all: f32 = own.iter().map(|own| own[minute]).sum();
+        let each: Vec<f32> = own.iter().map(|own| own[minute]).collect();
+        let returns = each.iter().zip(&step.values).map(|(own, value)| own + value).collect();
+        let advantages = each.iter().map(|own| own + OTHERS * (all - own)).collect();
+        CommanderSample { step, advantages, returns }
+    });
+    samples.collect()
+}

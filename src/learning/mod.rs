@@ -1,0 +1,26 @@
+//! How the learned policy learns: proximal policy optimisation (Schulman et al. 2017) of both levels in the
+//! simulator. Pure: which thread does what is the caller's.
+//!
+//! ```text
+//! member ─► twin (the rule, once)  ─┐
+//!        └► episode (a sampler) ────┴─► differences of rewards ─► advantages ─► ppo ─► weights
+//! ```
+//!
+//! An app is an agent: all share one network, each is paid by its own promise and its own cores, and what the
+//! rule is paid in the same second of the same member is taken off (a control variate: the twin's reward
+//! depends on no action of the learner). Groups and domains are paid the sum over their apps.
+
+mod advantage;
+mod episode;
+mod members;
+mod pay;
+pub mod ppo;
+mod sampler;
+mod settings;
+mod statistics;
+
+pub use episode::{Episode, Totals, Twin, episode, greedy, twin};
+pub use members::{Member, member};
+pub use sampler::Explore;
+pub use settings::{Pay, Settings};
+pub use statistics::Statistics;

@@ -1,0 +1,264 @@
+//! The policy while it learns: it draws, and remembers what it saw, drew and expected.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::{Result, Tensor};
+use rand_distr::{Distribution as _, StandardNormal, StandardUniform};
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+use crate::policy::hirl::network::{CommanderBatch, STEPS, SoldierBatch};
+use crate::policy::hirl::{Actor, Command, CommanderView, GROUPS, Model, Orders, SoldierView};
+use crate::seed::Seed;
+
+/// Who tries things in an episode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Explore {
+    /// The Soldiers, while nobody commands or budgets are drawn at random.
+    Soldiers {
+        /// Whether they are.
+        random_budgets: bool,
+    },
+    /// The Commander, above Soldiers that do what they have learned.
+    Commander,
+    /// Both.
+    Both,
+}
+
+/// Decisions of the Commander for which drawn budgets stay.
+const BUDGETS_STAY: u64 = 10;
+
+/// One decision of a Soldier.
+#[derive(Debug, Clone)]
+pub(super) struct SoldierStep {
+    pub view: SoldierView,
+    /// Drawn: an index into [`STEPS`] per member.
+    pub steps: Vec<u32>,
+    pub splits: [f32; GROUPS],
+    pub velocity: f32,
+    /// Logarithms of the probabilities, or densities, of what was drawn.
+    pub log_steps: Vec<f32>,
+    pub log_splits: [f32; GROUPS],
+    pub log_velocity: f32,
+    /// What the critic expected of each member.
+    pub values: Vec<f32>,
+}
+
+/// One decision of the Commander.
+#[derive(Debug, Clone)]
+pub(super) struct CommanderStep {
+    pub view: CommanderView,
+    pub shares: Vec<f32>,
+    pub headroom: Vec<f32>,
+    /// Logarithms of the densities of what was drawn.
+    pub log_shares: Vec<f32>,
+    pub log_headroom: Vec<f32>,
+    /// What the critic expected of each domain.
+    pub values: Vec<f32>,
+}
+
+/// What one episode remembers.
+#[derive(Debug, Default)]
+pub(super) struct Trace {
+    /// Per decision: of each domain that had apps.
+    pub soldiers: Vec<Vec<SoldierStep>>,
+    /// The number of the decision that follows, and what was commanded in it.
+    pub commander: Vec<(usize, CommanderStep)>,
+    /// Decisions that an error of the network left to the rule.
+    pub faults: usize,
+}
+
+/// Draws.
+pub(super) struct Sampler {
+    model: Arc<Model>,
+    explore: Explore,
+    rng: Xoshiro256PlusPlus,
+    trace: Arc<Mutex<Trace>>,
+    commands: u64,
+    drawn: Vec<Command>,
+}
+
+impl Sampler {
+    pub(super) fn new(
+        model: Arc<Model>,
+        explore: Explore,
+        seed: Seed,
+        trace: Arc<Mutex<Trace>>,
+    ) -> Self {
+        Self { model, explore, rng: seed.rng(), trace, commands: 0, drawn: Vec::new() }
+    }
+
+    fn normal(&mut self) -> f32 {
+        StandardNormal.sample(&mut self.rng)
+    }
+
+    /// A draw, and the logarithm of its density.
+    fn gauss(&mut self, mean: f32, deviation: f32) -> (f32, f32) {
+        let drawn = mean + deviation * self.normal();
+        (drawn, log_density(drawn, mean, deviation))
+    }
+
+    fn uniform(&mut self) -> f32 {
+        StandardUniform.sample(&mut self.rng)
+    }
+
+    fn random_budgets(&mut self, domains: usize) -> Vec<Command> {
+        if self.commands.is_multiple_of(BUDGETS_STAY) || self.drawn.len() != domains {
+            self.drawn = (0..domains)
+                .map(|_| Command {
+                    share: f64::from(0.4 * self.normal()),
+                    headroom: f64::from(0.3 * self.normal()),
+                    urgency: f64::from(self.uniform()),
+                })
+                .collect();
+        }
+        self.drawn.clone()
+    }
+
+    fn sampled_command(&mut self, view: &CommanderView) -> Result<Vec<Command>> {
+        let model = Arc::clone(&self.model);
+        let output = model.commander.forward(&CommanderBatch::new(&[view])?)?;
+        let one = |tensor: &Tensor| tensor.get(0)?.to_vec1::<f32>();
+        let (shares, headroom) = (one(&output.shares)?, one(&output.headroom)?);
+        let urgency = one(&output.urgency)?;
+        let values = one(&output.values.sum(2)?)?;
+        let [share_deviation, headroom_deviation] = model.commander.log_deviations();
+        let deviation =
+            |var: &candle_core::Var| Ok::<f32, candle_core::Error>(var.to_vec1::<f32>()?[0].exp());
+        let (share_deviation, headroom_deviation) =
+            (deviation(share_deviation)?, deviation(headroom_deviation)?);
+        let mut gauss = |means: Vec<f32>, deviation: f32| -> (Vec<f32>, Vec<f32>) {
+            means.into_iter().map(|mean| self.gauss(mean, deviation)).unzip()
+        };
+        let (shares, log_shares) = gauss(shares, share_deviation);
+        let (headroom, log_headroom) = gauss(headroom, headroom_deviation);
+        let commands = shares
+            .iter()
+            .zip(&headroom)
+            .zip(urgency)
+            .map(|((share, headroom), urgency)| Command {
+                share: f64::from(*share),
+                headroom: f64::from(*headroom),
+                urgency: 1.0 / (1.0 + f64::from(-urgency).exp()),
+            })
+            .collect();
+        let step = CommanderStep {
+            view: view.clone(),
+            shares,
+            headroom,
+            log_shares,
+            log_headroom,
+            values,
+        };
+        let mut trace = self.trace.lock().unwrap_or_else(PoisonError::into_inner);
+        let decision = trace.soldiers.len();
+        trace.commander.push((decision, step));
+        Ok(commands)
+    }
+
+    fn sampled_orders(&mut self, views: &[SoldierView]) -> Result<Vec<Option<Orders>>> {
+        let model = Arc::clone(&self.model);
+        let batch = SoldierBatch::new(&views.iter().collect::<Vec<_>>())?;
+        let output = model.soldier.forward(&batch)?;
+        let logits = output.steps.to_vec3::<f32>()?;
+        let splits = output.splits.to_vec2::<f32>()?;
+        let velocity = output.velocity.to_vec2::<f32>()?;
+        let values = output.values.to_vec2::<f32>()?;
+        let [split_deviation, velocity_deviation] = model.soldier.log_deviations();
+        let split_deviation = split_deviation.to_vec1::<f32>()?[0].exp();
+        let velocity_deviation = velocity_deviation.to_vec1::<f32>()?[0].exp();
+        let mut steps = Vec::with_capacity(views.len());
+        let mut orders = Vec::with_capacity(views.len());
+        for (row, view) in views.iter().enumerate() {
+            let (drawn, log_steps): (Vec<u32>, Vec<f32>) = logits[row][..view.members.len()]
+                .iter()
+                .map(|logits| drawn(logits, self.uniform()))
+                .unzip();
+            let (mut split, mut log_splits) = ([0.0; GROUPS], [0.0; GROUPS]);
+            for group in 0..GROUPS {
+                (split[group], log_splits[group]) = self.gauss(splits[row][group], split_deviation);
+            }
+            let (rate, log_velocity) = self.gauss(velocity[row][0], velocity_deviation);
+            orders.push(Some(Orders {
+                steps: drawn.iter().map(|step| STEPS[*step as usize]).collect(),
+                splits: split.map(f64::from),
+                velocity: f64::from(rate),
+            }));
+            steps.push(SoldierStep {
+                view: view.clone(),
+                steps: drawn,
+                splits: split,
+                velocity: rate,
+                log_steps,
+                log_splits,
+                log_velocity,
+                values: values[row][..view.members.len()].to_vec(),
+            });
+        }
+        self.trace.lock().unwrap_or_else(PoisonError::into_inner).soldiers.push(steps);
+        Ok(orders)
+    }
+}
+
+/// Of a normal distribution.
+fn log_density(value: f32, mean: f32, deviation: f32) -> f32 {
+    let distance = (value - mean) / deviation;
+    -0.5 * distance * distance - deviation.ln() - 0.5 * std::f32::consts::TAU.ln()
+}
+
+/// The index that a uniform number falls into, by unnormalised log-probabilities; and its log-probability.
+fn drawn(logits: &[f32], uniform: f32) -> (u32, f32) {
+    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let parts: Vec<f32> = logits.iter().map(|logit| (logit - most).exp()).collect();
+    let sum: f32 = parts.iter().sum();
+    let mut left = uniform * sum;
+    let index = parts.iter().position(|part| {
+        left -= part;
+        left < 0.0
+    });
+    let index = index.unwrap_or(parts.len() - 1);
+    (index as u32, (parts[index] / sum).ln())
+}
+
+impl Actor for Sampler {
+    fn command(&mut self, view: &CommanderView) -> Option<Vec<Command>> {
+        let said = match self.explore {
+            Explore::Soldiers { random_budgets: false } => None,
+            Explore::Soldiers { random_budgets: true } => {
+                Some(self.random_budgets(view.domains.len()))
+            }
+            Explore::Commander | Explore::Both => self.sampled_command(view).ok(),
+        };
+        self.commands += 1;
+        said
+    }
+
+    fn order(&mut self, views: &[SoldierView]) -> Vec<Option<Orders>> {
+        if views.is_empty() || self.explore == Explore::Commander {
+            self.trace.lock().unwrap_or_else(PoisonError::into_inner).soldiers.push(Vec::new());
+            return self.model.order(views);
+        }
+        self.sampled_orders(views).unwrap_or_else(|_| {
+            let mut trace = self.trace.lock().unwrap_or_else(PoisonError::into_inner);
+            trace.soldiers.push(Vec::new());
+            trace.faults += 1;
+            vec![None; views.len()]
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn indices_are_drawn_as_often_as_their_parts() {
+        let logits = [0.1_f32, 0.2, 0.3, 0.4].map(f32::ln);
+        let mut counts = [0_u32; 4];
+        for step in 0..1000 {
+            counts[drawn(&logits, (step as f32 + 0.5) / 1000.0).0 as usize] += 1;
+        }
+        assert_eq!(counts, [100, 200, 300, 400]);
+        assert_eq!(drawn(&[0.0, f32::NEG_INFINITY], 0.999_999_9), (0, 0.0));
+        assert!((drawn(&logits, 0.5).1 - 0.3_f32.ln()).abs() < 1e-6);
+    }
+}

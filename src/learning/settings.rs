@@ -1,0 +1,133 @@
+//! Every number of the training of policies. A change here is a reviewed change.
+
+use serde::{Deserialize, Serialize};
+
+/// All of them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct Settings {
+    /// What an app is paid.
+    pub pay: Pay,
+    /// What a reward of the Soldier is worth a second later: exp(-1 / 900), the mean life of a pod and its
+    /// node (`system.md` 2.5). Given as the time constant, in seconds.
+    pub soldier_horizon_seconds: f64,
+    /// Discount of the Commander per minute. 0.995: `system.md` 2.5.
+    pub commander_discount: f64,
+    /// Decay of the weight of later differences (Schulman et al. 2016). 0.95: theirs.
+    pub lambda: f64,
+    /// By how much the probability of an action may change before it is no longer followed. 0.2: Schulman et
+    /// al. 2017.
+    pub clip: f64,
+    /// What a nat of entropy is worth beside a deviation of the advantage. 0.003: steps must not settle
+    /// before the critic knows anything, and noise costs pods.
+    pub entropy: f64,
+    /// Weight of the critic's error.
+    pub critic: f64,
+    /// An epoch that moved the distributions further than this (mean KL divergence per action) is the last.
+    pub kl_limit: f64,
+    /// The Commander moves this much slower: its limit is divided by it (`system.md` 2.5).
+    pub commander_kl: f64,
+    /// Epochs over the same episodes.
+    pub epochs: u64,
+    /// Decisions of one domain in one step of the optimiser.
+    pub batch: usize,
+    /// Every so many decisions one is learned from: neighbours say nearly the same. All of them are paid.
+    pub every: usize,
+    /// Length of the optimiser's steps.
+    pub rate: f64,
+    /// How fast the price of a core-hour follows the cost: by this times the excess over the rule's, as a
+    /// logarithm, per iteration.
+    pub price_gain: f64,
+    /// The cost that is aimed at, as a multiple of the rule's.
+    pub cost_target: f64,
+}
+
+/// What an app is paid for a step, term by term. The unit is a minute in breach of an app of weight 1.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct Pay {
+    /// Per minute in breach. 1: the unit; it is what evaluations count.
+    pub breach: f64,
+    /// Per minute of degradation 1 (`system.md` 2.4: p99 at twice the SLO, or twice the error budget). 0.3: a
+    /// breach that deepens must cost something, or nobody would leave it.
+    pub degradation: f64,
+    /// Per minute of adherence 1. 0.05: a hint which side is the right one while nothing is in breach.
+    /// More would buy latency that nobody asked for.
+    pub adherence: f64,
+    /// Per replica that went up and down again within two minutes, over all. 0.2: such pods cost a start each.
+    pub oscillation: f64,
+    /// Per minute in which all pods are pending or starting. 0.05: cold pods serve nobody.
+    pub cold: f64,
+    /// Per core-hour requested, before the price follows the cost. 0.7: between the slopes of the fronts of the
+    /// searched rules at their knees.
+    pub cost: f64,
+}
+
+impl Default for Pay {
+    fn default() -> Self {
+        Self {
+            breach: 1.0,
+            degradation: 0.3,
+            adherence: 0.05,
+            oscillation: 0.2,
+            cold: 0.05,
+            cost: 0.7,
+        }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            pay: Pay::default(),
+            soldier_horizon_seconds: 900.0,
+            commander_discount: 0.995,
+            lambda: 0.95,
+            clip: 0.2,
+            entropy: 0.003,
+            critic: 0.5,
+            kl_limit: 0.03,
+            commander_kl: 3.0,
+            epochs: 3,
+            batch: 512,
+            every: 3,
+            rate: 5e-4,
+            price_gain: 3.0,
+            cost_target: 1.0,
+        }
+    }
+}
+
+impl Settings {
+    /// One sentence that says what is wrong, if anything is.
+    pub fn validate(&self) -> Result<(), String> {
+        let pay = &self.pay;
+        for (name, value, low, high) in [
+            ("pay.breach", pay.breach, 0.0, 100.0),
+            ("pay.degradation", pay.degradation, 0.0, 100.0),
+            ("pay.adherence", pay.adherence, 0.0, 100.0),
+            ("pay.oscillation", pay.oscillation, 0.0, 100.0),
+            ("pay.cold", pay.cold, 0.0, 100.0),
+            ("pay.cost", pay.cost, 1e-6, 100.0),
+            ("soldierHorizonSeconds", self.soldier_horizon_seconds, 1.0, 1e6),
+            ("commanderDiscount", self.commander_discount, 0.0, 1.0),
+            ("lambda", self.lambda, 0.0, 1.0),
+            ("clip", self.clip, 0.01, 1.0),
+            ("entropy", self.entropy, 0.0, 1.0),
+            ("critic", self.critic, 0.0, 100.0),
+            ("klLimit", self.kl_limit, 1e-6, 10.0),
+            ("commanderKl", self.commander_kl, 1.0, 100.0),
+            ("epochs", self.epochs as f64, 1.0, 100.0),
+            ("batch", self.batch as f64, 1.0, 1e6),
+            ("every", self.every as f64, 1.0, 1000.0),
+            ("rate", self.rate, 0.0, 1.0),
+            ("priceGain", self.price_gain, 0.0, 100.0),
+            ("costTarget", self.cost_target, 0.1, 10.0),
+        ] {
+            if !(low..=high).contains(&value) {
+                return Err(format!("{name} must be {low} to {high}, not {value}"));
+            }
+        }
+        Ok(())
+    }
+}

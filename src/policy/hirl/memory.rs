@@ -1,0 +1,215 @@
+//! The short history that the learned policy needs of each app and domain. Bounded, and a function of the
+//! snapshots alone.
+
+use std::collections::VecDeque;
+
+use super::GROUPS;
+use crate::cluster::{AppState, Timestamp};
+use crate::observation::AppObservation;
+
+/// Time constants of means, in seconds.
+const MINUTE: f64 = 60.0;
+const FIVE_MINUTES: f64 = 300.0;
+const TEN_MINUTES: f64 = 600.0;
+
+/// The lowest latency is forgotten by this rate per second: half as much again in half an hour.
+const FLOOR_RISE: f64 = 0.405 / 1800.0;
+
+/// Minutes of traffic that the 95th percentile is of.
+const QUARTER: usize = 15;
+
+/// Seconds after which nobody cares when an app last moved.
+pub(super) const LONG: f64 = 600.0;
+
+/// A mean that forgets exponentially.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Mean(Option<f64>);
+
+impl Mean {
+    /// Takes in a value that stood for `elapsed` seconds; what is no number is left out.
+    fn add(&mut self, value: f64, elapsed: f64, constant: f64) {
+        if value.is_finite() {
+            let known = self.0.unwrap_or(value);
+            self.0 = Some(known + (value - known) * (1.0 - (-elapsed / constant).exp()));
+        }
+    }
+
+    pub(super) const fn get(self) -> Option<f64> {
+        self.0
+    }
+}
+
+/// What is remembered of one app.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct AppMemory {
+    at: Option<Timestamp>,
+    pub latency: Mean,
+    pub latency_floor: Option<f64>,
+    pub breach: Mean,
+    pub traffic: Mean,
+    replicas: u32,
+    pub grew: Option<Timestamp>,
+    pub shrank: Option<Timestamp>,
+    /// The smoothed step, -2 to 2.
+    pub step: f64,
+}
+
+impl AppMemory {
+    pub(super) fn look(&mut self, state: &AppState, seen: &AppObservation, now: Timestamp) {
+        let elapsed = self.at.map_or(f64::INFINITY, |at| now.seconds_since(at).max(0.0));
+        let known = self.at.is_some();
+        self.at = Some(now);
+        if let Some(latency) = seen.latency_ratio.filter(|it| it.is_finite()) {
+            self.latency.add(latency, elapsed, MINUTE);
+            let risen =
+                self.latency_floor.unwrap_or(latency) * (FLOOR_RISE * elapsed.min(LONG)).exp();
+            self.latency_floor = Some(latency.min(risen));
+        }
+        self.breach.add(f64::from(u8::from(seen.breaks_slo())), elapsed, FIVE_MINUTES);
+        if let Some(rps) = seen.rps {
+            self.traffic.add(rps, elapsed, TEN_MINUTES);
+        }
+        if known && state.spec_replicas > self.replicas {
+            self.grew = Some(now);
+        } else if known && state.spec_replicas < self.replicas {
+            self.shrank = Some(now);
+        }
+        self.replicas = state.spec_replicas;
+    }
+}
+
+/// What is remembered of one domain.
+#[derive(Debug, Clone, Default)]
+pub(super) struct DomainMemory {
+    at: Option<Timestamp>,
+    pub breach: Mean,
+    pub minute: Mean,
+    pub five_minutes: Mean,
+    /// The beginning, the sum and the number of values of each of the last minutes.
+    quarter: VecDeque<(Timestamp, f64, f64)>,
+    /// What the Commander last said.
+    pub headroom: f64,
+    pub urgency: f64,
+    /// The smoothed split, as logarithms.
+    pub split: [f64; GROUPS],
+}
+
+impl DomainMemory {
+    pub(super) fn look(&mut self, rps: f64, breaching: f64, now: Timestamp) {
+        let elapsed = self.at.map_or(f64::INFINITY, |at| now.seconds_since(at).max(0.0));
+        self.at = Some(now);
+        self.breach.add(breaching, elapsed, MINUTE);
+        self.minute.add(rps, elapsed, MINUTE);
+        self.five_minutes.add(rps, elapsed, FIVE_MINUTES);
+        match self.quarter.back_mut() {
+            Some((begun, sum, count)) if (0.0..MINUTE).contains(&now.seconds_since(*begun)) => {
+                *sum += rps;
+                *count += 1.0;
+            }
+            _ => self.quarter.push_back((now, rps, 1.0)),
+        }
+        if self.quarter.len() > QUARTER {
+            self.quarter.pop_front();
+        }
+    }
+
+    /// The 95th percentile of the minutes' means.
+    pub(super) fn p95(&self) -> Option<f64> {
+        percentile(self.quarter.iter().map(|(_, sum, count)| sum / count).collect(), 0.95)
+    }
+}
+
+/// How many nodes came or went in the last ten minutes.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Churn {
+    nodes: Option<u32>,
+    moved: VecDeque<(Timestamp, u32)>,
+}
+
+impl Churn {
+    pub(super) fn look(&mut self, nodes: u32, now: Timestamp) -> f64 {
+        let moved = self.nodes.replace(nodes).map_or(0, |before| nodes.abs_diff(before));
+        if moved > 0 {
+            self.moved.push_back((now, moved));
+        }
+        while self.moved.front().is_some_and(|(at, _)| now.seconds_since(*at) > TEN_MINUTES) {
+            self.moved.pop_front();
+        }
+        f64::from(self.moved.iter().map(|(_, moved)| moved).sum::<u32>())
+    }
+}
+
+/// The value below which this part of the values lies, the nearest one; `None` of none.
+pub(super) fn percentile(mut values: Vec<f64>, part: f64) -> Option<f64> {
+    values.retain(|value| value.is_finite());
+    let last = values.len().checked_sub(1)?;
+    let (_, value, _) =
+        values.select_nth_unstable_by((part * last as f64).round() as usize, f64::total_cmp);
+    Some(*value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: f64) -> Timestamp {
+        Timestamp::from_seconds(1e6 + seconds)
+    }
+
+    #[test]
+    fn a_mean_goes_two_thirds_of_the_way_in_its_time_constant() {
+        let mut mean = Mean::default();
+        mean.add(f64::NAN, 10.0, 60.0);
+        assert_eq!(mean.get(), None);
+        mean.add(1.0, f64::INFINITY, 60.0);
+        mean.add(2.0, 60.0, 60.0);
+        assert!((mean.get().unwrap() - 1.632).abs() < 1e-3);
+    }
+
+    #[test]
+    fn the_lowest_latency_is_forgotten_slowly() {
+        let mut memory = AppMemory::default();
+        let state = AppState { spec_replicas: 3, ..AppState::default() };
+        let mut look = |seconds: f64, latency: f64| {
+            let seen = AppObservation { latency_ratio: Some(latency), ..AppObservation::default() };
+            memory.look(&state, &seen, at(seconds));
+            memory.latency_floor.unwrap()
+        };
+        assert_eq!(look(0.0, 0.2), 0.2);
+        let later = (1..=180).map(|step| look(f64::from(step) * 10.0, 0.9)).last().unwrap();
+        assert!((later - 0.3).abs() < 0.01, "{later}");
+    }
+
+    #[test]
+    fn growth_is_known_from_the_second_look_on() {
+        let mut memory = AppMemory::default();
+        let look = |memory: &mut AppMemory, seconds: f64, replicas: u32| {
+            let state = AppState { spec_replicas: replicas, ..AppState::default() };
+            memory.look(&state, &AppObservation::default(), at(seconds));
+            (memory.grew, memory.shrank)
+        };
+        assert_eq!(look(&mut memory, 0.0, 5), (None, None));
+        assert_eq!(look(&mut memory, 10.0, 7), (Some(at(10.0)), None));
+        assert_eq!(look(&mut memory, 20.0, 6), (Some(at(10.0)), Some(at(20.0))));
+    }
+
+    #[test]
+    fn a_quarter_of_an_hour_is_fifteen_minutes() {
+        let mut memory = DomainMemory::default();
+        for step in 0..600 {
+            memory.look(f64::from(step), 0.0, at(f64::from(step) * 10.0));
+        }
+        assert_eq!(memory.quarter.len(), 15);
+        // The means of the last 15 minutes go up by 6 from 512.5 to 596.5.
+        assert!((memory.p95().unwrap() - 590.5).abs() < 1e-9, "{:?}", memory.p95());
+    }
+
+    #[test]
+    fn nodes_that_came_are_forgotten_after_ten_minutes() {
+        let mut churn = Churn::default();
+        assert_eq!(churn.look(10, at(0.0)), 0.0);
+        assert_eq!(churn.look(14, at(10.0)), 4.0);
+        assert_eq!(churn.look(13, at(300.0)), 5.0);
+        assert_eq!(churn.look(13, at(620.0)), 1.0);
+    }
+}

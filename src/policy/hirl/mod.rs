@@ -1,0 +1,257 @@
+//! The learned hierarchy: a Commander divides capacity between domains once a minute, a Soldier per domain
+//! moves replicas with every decision.
+//!
+//! ```text
+//! the rule asks ─► views ─► Commander (60 s): shares, headroom, urgency
+//!                    └────► Soldiers (each decision): splits, steps, velocity ─► replicas ─► the rule plans
+//! ```
+//!
+//! Everything learned is a difference from the tuned rule: networks whose differences are 0 *are* the rule,
+//! and what a network cannot say (not a number, wrong shape, no weights) is the rule's in the same decision,
+//! for that domain alone. What is learned is bounded by [`Settings`], and the shield comes after.
+
+mod action;
+pub mod features;
+mod memory;
+mod model;
+pub mod network;
+mod settings;
+mod view;
+
+use std::fmt;
+
+use self::memory::{AppMemory, Churn, DomainMemory};
+use self::view::Scene;
+use super::rules;
+use super::{AppProposal, Policy, Proposal, Reason, Rules};
+use crate::cluster::{PerApp, Snapshot, Timestamp};
+use crate::observation::Observation;
+
+pub use action::{Command, Orders};
+pub use model::{Model, ModelError};
+pub use settings::Settings;
+pub use view::{CommanderView, SoldierView};
+
+/// Apps per domain that get a step of their own (`system.md` 2.2).
+pub const AT_RISK: usize = 20;
+
+/// Service tiers by size: pods that the rule asks for. What more pods bring and cost depends on how many
+/// there are, whatever the domain; so the groups mean the same everywhere.
+pub const GROUPS: usize = 6;
+
+/// The upper ends of all groups but the last.
+const TIERS: [f64; GROUPS - 1] = [3.0, 8.0, 20.0, 50.0, 150.0];
+
+/// The group of an app for which the rule asks so many pods.
+fn group_of(pods: f64) -> usize {
+    TIERS.iter().filter(|end| pods > **end).count()
+}
+
+/// Who says what to do: a trained model, or, while training, one that tries and remembers.
+pub trait Actor: Send {
+    /// Of every domain, in the order of the catalog; `None`: as the rule.
+    fn command(&mut self, view: &CommanderView) -> Option<Vec<Command>>;
+
+    /// Of every view, in their order; `None` of a domain: as the rule.
+    fn order(&mut self, views: &[SoldierView]) -> Vec<Option<Orders>>;
+}
+
+/// The hierarchy with its memory.
+pub struct Hirl {
+    settings: Settings,
+    rules: Rules,
+    actor: Box<dyn Actor>,
+    apps: PerApp<AppMemory>,
+    domains: Vec<(String, DomainMemory)>,
+    churn: Churn,
+    /// What was divided last: when, for how many domains, and shares and reserve in force.
+    division: Option<Division>,
+}
+
+#[derive(Debug, Clone)]
+struct Division {
+    at: Timestamp,
+    /// What the Commander said of each share.
+    said: Vec<f64>,
+    shares: Vec<f64>,
+}
+
+impl fmt::Debug for Hirl {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Hirl").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl Hirl {
+    /// The hierarchy on top of this rule, without memory.
+    #[must_use]
+    pub fn new(settings: Settings, rule: rules::Settings, actor: Box<dyn Actor>) -> Self {
+        Self {
+            settings,
+            rules: Rules::new(rule),
+            actor,
+            apps: PerApp::default(),
+            domains: Vec::new(),
+            churn: Churn::default(),
+            division: None,
+        }
+    }
+
+    /// Brings the memory up to `now`; domains keep theirs by name.
+    fn remember(&mut self, snapshot: &Snapshot, observation: &Observation, now: Timestamp) -> f64 {
+        let catalog = &snapshot.catalog;
+        let memory = self.apps.align(catalog);
+        for ((memory, state), seen) in memory.iter_mut().zip(&snapshot.apps).zip(&observation.apps)
+        {
+            memory.look(state, seen, now);
+        }
+        let same = self.domains.len() == catalog.domains.len()
+            && self.domains.iter().zip(&catalog.domains).all(|(own, domain)| own.0 == domain.name);
+        if !same {
+            let mut before = std::mem::take(&mut self.domains);
+            self.domains = catalog
+                .domains
+                .iter()
+                .map(|domain| {
+                    let known = before.iter().position(|(name, _)| *name == domain.name);
+                    known.map_or_else(
+                        || (domain.name.clone(), DomainMemory::default()),
+                        |known| before.swap_remove(known),
+                    )
+                })
+                .collect();
+            self.division = None;
+        }
+        for ((_, memory), seen) in self.domains.iter_mut().zip(&observation.domains) {
+            memory.look(seen.rps, seen.breaching_share, now);
+        }
+        let shared = snapshot.pools.iter().filter(|pool| pool.shared);
+        self.churn.look(shared.map(|pool| pool.nodes).sum(), now)
+    }
+
+    /// Asks the Commander where it is time; what it says holds until the next time.
+    fn command(&mut self, now: Timestamp, view: impl FnOnce(&Self) -> CommanderView) {
+        let due = self.division.as_ref().is_none_or(|division| {
+            !(0.0..self.settings.command_seconds).contains(&now.seconds_since(division.at))
+        });
+        if !due {
+            return;
+        }
+        let view = view(self);
+        let said = self.actor.command(&view).filter(|said| said.len() == self.domains.len());
+        let mut of = |index: usize| {
+            let command = said.as_ref().map(|said| said[index]);
+            command.filter(|command| command.is_finite()).unwrap_or_default()
+        };
+        let commands: Vec<Command> = (0..self.domains.len()).map(&mut of).collect();
+        for ((_, memory), command) in self.domains.iter_mut().zip(&commands) {
+            memory.headroom = action::headroom(&self.settings, command.headroom);
+            memory.urgency = command.urgency.clamp(0.0, 1.0);
+        }
+        let shares = self.division.take().map(|division| division.shares).unwrap_or_default();
+        let said = commands.iter().map(|command| command.share).collect();
+        self.division = Some(Division { at: now, said, shares });
+    }
+
+    /// Moves what the rule asks for by what a Soldier says of its domain.
+    fn obey(
+        &mut self,
+        snapshot: &Snapshot,
+        view: &SoldierView,
+        orders: Option<&Orders>,
+        asked: &mut [AppProposal],
+    ) {
+        let settings = &self.settings;
+        let memory = &mut self.domains[view.domain].1;
+        let apps = self.apps.align(&snapshot.catalog);
+        let orders =
+            orders.filter(|orders| orders.steps.len() == view.members.len() && orders.is_finite());
+        let nothing = Orders { steps: vec![0.0; view.members.len()], ..Orders::default() };
+        let orders = orders.unwrap_or(&nothing);
+        let toward = |from: f64, to: f64| {
+            let new = from + (to - from) * settings.smoothing;
+            // So that what nobody says any more is the rule again, and not nearly.
+            if to == 0.0 && new.abs() < 1e-3 { 0.0 } else { new }
+        };
+        let mut cores = [0.0; GROUPS];
+        for (group, own) in view.groups.iter().zip(&view.cores) {
+            cores[*group] += own;
+        }
+        for (split, said) in memory.split.iter_mut().zip(orders.splits) {
+            *split = toward(*split, said.clamp(-1.0, 1.0));
+        }
+        let factors = action::group_factors(settings, &memory.split, &cores);
+        let headroom = memory.headroom.exp();
+        for (place, index) in view.members.iter().enumerate() {
+            let app = &mut apps[*index];
+            let said = if view.at_risk[place] { orders.steps[place] } else { 0.0 };
+            app.step = toward(app.step, said.clamp(-2.0, 2.0));
+            let factor = headroom * factors[view.groups[place]] * (1.0 + settings.step * app.step);
+            let asked = &mut asked[*index];
+            let Some(rule) = asked.replicas else { continue };
+            let standing = f64::from(snapshot.apps[*index].spec_replicas);
+            let moved = action::replicas(rule, factor, standing, orders.velocity);
+            if moved != rule {
+                asked.replicas = Some(moved);
+                asked.reasons.add(Reason::Learned);
+            }
+        }
+    }
+}
+
+impl Policy for Hirl {
+    fn propose(
+        &mut self,
+        snapshot: &Snapshot,
+        observation: &Observation,
+        now: Timestamp,
+    ) -> Proposal {
+        let mut asked = self.rules.ask(snapshot, observation, now);
+        let node_churn = self.remember(snapshot, observation, now);
+        let apps = self.apps.align(&snapshot.catalog).to_vec();
+        let scene = |this: &Self, asked: &[AppProposal], which: &mut dyn FnMut(&Scene<'_>)| {
+            let domains: Vec<DomainMemory> =
+                this.domains.iter().map(|(_, memory)| memory.clone()).collect();
+            which(&Scene {
+                snapshot,
+                observation,
+                asked,
+                apps: &apps,
+                domains: &domains,
+                shares: this.division.as_ref().map_or(&[][..], |division| &division.shares),
+                node_churn,
+                now,
+            });
+        };
+        self.command(now, |this| {
+            let mut view = CommanderView::default();
+            scene(this, &asked, &mut |scene| view = scene.commander());
+            view
+        });
+        let mut views = Vec::new();
+        scene(self, &asked, &mut |scene| views = scene.soldiers());
+        views.retain(|view| !view.members.is_empty());
+        let orders = self.actor.order(&views);
+        for (place, view) in views.iter().enumerate() {
+            let said = orders.get(place).and_then(Option::as_ref);
+            self.obey(snapshot, view, said, &mut asked);
+        }
+        let mut proposal = self.rules.plan(snapshot, observation, asked, now);
+        if let Some(division) = &mut self.division {
+            let floors: Vec<f64> =
+                snapshot.catalog.domains.iter().map(|domain| domain.floor_share).collect();
+            (proposal.shares, proposal.reserve) = action::shares(
+                &self.settings,
+                (&proposal.shares, proposal.reserve),
+                &division.said,
+                &floors,
+                &division.shares,
+            );
+            division.shares.clone_from(&proposal.shares);
+        }
+        proposal
+    }
+}
+
+#[cfg(test)]
+mod tests;

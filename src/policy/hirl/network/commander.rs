@@ -1,0 +1,128 @@
+//! The Commander: how capacity is divided between the domains.
+
+use candle_core::{Device, Result, Tensor, Var};
+
+use super::{Attention, HIDDEN, Statistics, WIDTH, difference, log_deviation};
+use crate::nn::{Activation, Initial, Linear};
+use crate::policy::hirl::features::{COMMAND, DOMAIN};
+use crate::policy::hirl::view::CommanderView;
+
+/// Terms of the reward that the critic tells apart: breach, cost.
+pub const VALUES: usize = 2;
+
+/// Features of a domain: its own, and what only the Commander sees.
+const INPUTS: usize = DOMAIN.len() + COMMAND.len();
+
+/// Several instants, padded to the most domains.
+#[derive(Debug, Clone)]
+pub struct CommanderBatch {
+    /// `[B, D, DOMAIN + COMMAND]`.
+    domains: Tensor,
+    /// `[B, 1, D]`: 0, or hidden.
+    mask: Tensor,
+}
+
+impl CommanderBatch {
+    /// Of some instants, none of them without domains.
+    pub fn new(views: &[&CommanderView]) -> Result<Self> {
+        let longest = views.iter().map(|view| view.domains.len()).max().unwrap_or(0).max(1);
+        let mut domains = vec![0.0_f32; views.len() * longest * INPUTS];
+        let mut mask = vec![HIDDEN; views.len() * longest];
+        for (row, view) in views.iter().enumerate() {
+            for (place, (own, more)) in view.domains.iter().zip(&view.features).enumerate() {
+                let at = row * longest + place;
+                let (left, right) =
+                    domains[at * INPUTS..(at + 1) * INPUTS].split_at_mut(DOMAIN.len());
+                left.copy_from_slice(own);
+                right.copy_from_slice(more);
+                mask[at] = 0.0;
+            }
+        }
+        Ok(Self {
+            domains: Tensor::from_vec(domains, (views.len(), longest, INPUTS), &Device::Cpu)?,
+            mask: Tensor::from_vec(mask, (views.len(), 1, longest), &Device::Cpu)?,
+        })
+    }
+}
+
+/// What a Commander says.
+#[derive(Debug, Clone)]
+pub struct CommanderOutput {
+    /// `[B, D]`: by how much the logarithm of each share is to change, in units of
+    /// [`Settings::share`](crate::policy::hirl::Settings::share). The reserve's does not change.
+    pub shares: Tensor,
+    /// `[B, D]`: headroom, in units of [`Settings::headroom`](crate::policy::hirl::Settings::headroom).
+    pub headroom: Tensor,
+    /// `[B, D]`: log-odds that the domain will break its SLO within five minutes.
+    pub urgency: Tensor,
+    /// `[B, D, VALUES]`: what each domain is worth from here on, by term of the reward.
+    pub values: Tensor,
+}
+
+/// The network.
+#[derive(Debug)]
+pub struct CommanderNetwork {
+    statistics: Statistics,
+    embed: [Linear; 2],
+    attention: Attention,
+    join: Linear,
+    shares: Linear,
+    headroom: Linear,
+    urgency: Linear,
+    value: [Linear; 2],
+    deviations: [Var; 2],
+}
+
+impl CommanderNetwork {
+    /// Untrained.
+    pub fn new(scope: &mut Initial<'_>) -> Result<Self> {
+        let line =
+            |scope: &mut Initial<'_>, name: &str| Linear::new(&mut scope.child(name), WIDTH, WIDTH);
+        Ok(Self {
+            statistics: Statistics::new(&mut scope.child("statistics"), &[&DOMAIN, &COMMAND])?,
+            embed: [
+                Linear::new(&mut scope.child("embed_in"), INPUTS, WIDTH)?,
+                line(scope, "embed_out")?,
+            ],
+            attention: Attention::new(&mut scope.child("attention"))?,
+            join: line(scope, "join")?,
+            shares: difference(&mut scope.child("shares"), 1)?,
+            headroom: difference(&mut scope.child("headroom"), 1)?,
+            urgency: difference(&mut scope.child("urgency"), 1)?,
+            value: [line(scope, "value_in")?, difference(&mut scope.child("value_out"), VALUES)?],
+            deviations: [
+                log_deviation(scope, "share_deviation", -1.5)?,
+                log_deviation(scope, "headroom_deviation", -1.5)?,
+            ],
+        })
+    }
+
+    /// Sets the statistics of the features, those of the domain first.
+    pub fn set_statistics(&self, (mean, deviation): (&[f32], &[f32])) -> Result<()> {
+        self.statistics.set(mean, deviation)
+    }
+
+    /// Logarithms of the deviations of shares and headroom while training draws them.
+    #[must_use]
+    pub const fn log_deviations(&self) -> &[Var; 2] {
+        &self.deviations
+    }
+
+    /// What it says at each instant.
+    pub fn forward(&self, batch: &CommanderBatch) -> Result<CommanderOutput> {
+        let silu = Activation::Silu;
+        let domains = self.statistics.apply(&batch.domains)?;
+        let [first, second] = &self.embed;
+        let own = second.activated(&first.activated(&domains, silu)?, silu)?;
+        let seen = self.attention.forward(&own, &own, &batch.mask)?;
+        let joined = self.join.activated(&(own + seen)?, silu)?;
+        let one = |line: &Linear| line.forward(&joined)?.squeeze(2);
+        let [first, second] = &self.value;
+        Ok(CommanderOutput {
+            shares: one(&self.shares)?,
+            headroom: one(&self.headroom)?,
+            urgency: one(&self.urgency)?,
+            values: second.forward(&first.activated(&joined, silu)?)?,
+        })
+    }
+}

@@ -1,0 +1,164 @@
+//! The Soldier: what to move within one domain.
+
+use candle_core::{Device, Result, Tensor, Var};
+
+use super::{Attention, HIDDEN, Statistics, WIDTH, difference, log_deviation};
+use crate::nn::{Activation, Initial, Linear};
+use crate::policy::hirl::GROUPS;
+use crate::policy::hirl::features::{APP, DOMAIN};
+use crate::policy::hirl::view::SoldierView;
+
+/// The steps that an app at risk may take beside the rule.
+pub const STEPS: [f64; 5] = [-2.0, -1.0, 0.0, 1.0, 2.0];
+
+/// How likely each step is before any training: symmetric, so that its mean is the rule. Assumed: enough of
+/// each to learn from, and mostly the rule.
+const PRIOR: [f64; STEPS.len()] = [0.06, 0.16, 0.56, 0.16, 0.06];
+
+/// Several domains, padded to the largest.
+#[derive(Debug, Clone)]
+pub struct SoldierBatch {
+    /// `[B, N, APP]`.
+    apps: Tensor,
+    /// `[B, 1, DOMAIN]`.
+    domains: Tensor,
+    /// `[B, 1, N]`: 0, or hidden.
+    mask: Tensor,
+    /// `[B, G, N]`: means over the members of each group.
+    groups: Tensor,
+}
+
+impl SoldierBatch {
+    /// Of some domains, none of them without apps.
+    pub fn new(views: &[&SoldierView]) -> Result<Self> {
+        let batch = views.len();
+        let longest = views.iter().map(|view| view.apps.len()).max().unwrap_or(0).max(1);
+        let mut apps = vec![0.0_f32; batch * longest * APP.len()];
+        let mut mask = vec![HIDDEN; batch * longest];
+        let mut groups = vec![0.0_f32; batch * GROUPS * longest];
+        let mut domains = Vec::with_capacity(batch * DOMAIN.len());
+        for (row, view) in views.iter().enumerate() {
+            domains.extend(view.features);
+            let mut counts = [0.0_f32; GROUPS];
+            view.groups.iter().for_each(|group| counts[*group] += 1.0);
+            for (place, (app, group)) in view.apps.iter().zip(&view.groups).enumerate() {
+                let at = row * longest + place;
+                apps[at * APP.len()..(at + 1) * APP.len()].copy_from_slice(app);
+                mask[at] = 0.0;
+                groups[(row * GROUPS + group) * longest + place] = 1.0 / counts[*group];
+            }
+        }
+        let device = &Device::Cpu;
+        Ok(Self {
+            apps: Tensor::from_vec(apps, (batch, longest, APP.len()), device)?,
+            domains: Tensor::from_vec(domains, (batch, 1, DOMAIN.len()), device)?,
+            mask: Tensor::from_vec(mask, (batch, 1, longest), device)?,
+            groups: Tensor::from_vec(groups, (batch, GROUPS, longest), device)?,
+        })
+    }
+
+    /// The number of apps that each domain is padded to.
+    pub fn longest(&self) -> Result<usize> {
+        self.apps.dim(1)
+    }
+}
+
+/// What a Soldier says.
+#[derive(Debug, Clone)]
+pub struct SoldierOutput {
+    /// `[B, N, STEPS]`: unnormalised log-probabilities of the steps of each app.
+    pub steps: Tensor,
+    /// `[B, G]`: by how much the logarithm of each group's part of its domain is to change, in units of
+    /// [`Settings::split`](crate::policy::hirl::Settings::split).
+    pub splits: Tensor,
+    /// `[B, 1]`: logarithm of the part of the way down that is gone at once; 0 and above is all of it.
+    pub velocity: Tensor,
+    /// `[B, N]`: what each app is worth from here on, beyond what it is under the rule.
+    pub values: Tensor,
+}
+
+/// The network.
+#[derive(Debug)]
+pub struct SoldierNetwork {
+    app_statistics: Statistics,
+    domain_statistics: Statistics,
+    embed: [Linear; 2],
+    query: Linear,
+    attention: Attention,
+    own: Linear,
+    seen: Linear,
+    domain: Linear,
+    steps: Linear,
+    value: [Linear; 2],
+    group_own: Linear,
+    group_seen: Linear,
+    splits: Linear,
+    velocity: Linear,
+    deviations: [Var; 2],
+}
+
+impl SoldierNetwork {
+    /// Untrained.
+    pub fn new(scope: &mut Initial<'_>) -> Result<Self> {
+        let line =
+            |scope: &mut Initial<'_>, name: &str| Linear::new(&mut scope.child(name), WIDTH, WIDTH);
+        Ok(Self {
+            app_statistics: Statistics::new(&mut scope.child("app_statistics"), &[&APP])?,
+            domain_statistics: Statistics::new(&mut scope.child("domain_statistics"), &[&DOMAIN])?,
+            embed: [
+                Linear::new(&mut scope.child("embed_in"), APP.len(), WIDTH)?,
+                line(scope, "embed_out")?,
+            ],
+            query: Linear::new(&mut scope.child("query"), DOMAIN.len(), WIDTH)?,
+            attention: Attention::new(&mut scope.child("attention"))?,
+            own: line(scope, "own")?,
+            seen: Linear::without_bias(&mut scope.child("seen"), WIDTH, WIDTH)?,
+            domain: Linear::without_bias(&mut scope.child("domain"), WIDTH, WIDTH)?,
+            steps: difference(&mut scope.child("steps"), STEPS.len())?,
+            value: [line(scope, "value_in")?, difference(&mut scope.child("value_out"), 1)?],
+            group_own: line(scope, "group_own")?,
+            group_seen: Linear::without_bias(&mut scope.child("group_seen"), WIDTH, WIDTH)?,
+            splits: difference(&mut scope.child("splits"), 1)?,
+            velocity: difference(&mut scope.child("velocity"), 1)?,
+            deviations: [
+                log_deviation(scope, "split_deviation", -1.0)?,
+                log_deviation(scope, "velocity_deviation", -2.0)?,
+            ],
+        })
+    }
+
+    /// Sets the statistics of apps' and domains' features.
+    pub fn set_statistics(&self, [apps, domains]: [(&[f32], &[f32]); 2]) -> Result<()> {
+        self.app_statistics.set(apps.0, apps.1)?;
+        self.domain_statistics.set(domains.0, domains.1)
+    }
+
+    /// Logarithms of the deviations of splits and of the velocity while training draws them.
+    #[must_use]
+    pub const fn log_deviations(&self) -> &[Var; 2] {
+        &self.deviations
+    }
+
+    /// What it says of each domain.
+    pub fn forward(&self, batch: &SoldierBatch) -> Result<SoldierOutput> {
+        let silu = Activation::Silu;
+        let apps = self.app_statistics.apply(&batch.apps)?;
+        let [first, second] = &self.embed;
+        let apps = second.activated(&first.activated(&apps, silu)?, silu)?;
+        let domains = self.domain_statistics.apply(&batch.domains)?;
+        let query = self.query.activated(&domains, silu)?;
+        let seen = self.attention.forward(&query, &apps, &batch.mask)?;
+        let around = (self.seen.forward(&seen)? + self.domain.forward(&query)?)?;
+        let app = crate::nn::silu(&self.own.forward(&apps)?.broadcast_add(&around)?.contiguous()?)?;
+        let prior = Tensor::new(&PRIOR.map(|part| part.ln() as f32), &Device::Cpu)?;
+        let steps = self.steps.forward(&app)?.broadcast_add(&prior)?;
+        let [first, second] = &self.value;
+        let values = second.forward(&first.activated(&app, silu)?)?.squeeze(2)?;
+        let groups = batch.groups.matmul(&apps)?;
+        let around = (self.group_seen.forward(&seen)? + &query)?;
+        let group = self.group_own.forward(&groups)?.broadcast_add(&around)?.contiguous()?;
+        let splits = self.splits.forward(&crate::nn::silu(&group)?)?.squeeze(2)?;
+        let velocity = self.velocity.forward(&around)?.squeeze(2)?;
+        Ok(SoldierOutput { steps, splits, velocity, values })
+    }
+}

@@ -1,0 +1,64 @@
+//! How far the learned policy may move what the rule asks for.
+
+use serde::{Deserialize, Serialize};
+
+/// The reach of the learned policy. The networks were trained with the defaults.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct Settings {
+    /// What one step of an app is worth, as a part of what the rule asks for: at 0.15, steps of -2 to 2 are
+    /// -30 % to 30 %.
+    pub step: f64,
+    /// Part of the way that a smoothed step or split goes to a new one in a decision: single decisions do
+    /// not move pods, what is decided again and again does. At 0.25 half the way takes 24 s.
+    pub smoothing: f64,
+    /// The Commander's headroom multiplies what a domain asks for by at most e to this, and at least e to
+    /// minus half of this.
+    pub headroom: f64,
+    /// How far a group's part of its domain may go up or down, as a natural logarithm.
+    pub split: f64,
+    /// How far the logarithm of a share may be moved.
+    pub share: f64,
+    /// A share that would change by less than this part of itself stays as it is (`system.md` 2.1).
+    pub dead_zone: f64,
+    /// The most that a share may change in one division, in points of the shared CPU.
+    pub slew: f64,
+    /// How often the Commander divides, in seconds.
+    pub command_seconds: f64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            step: 0.15,
+            smoothing: 0.25,
+            headroom: 0.6,
+            split: 0.6,
+            share: 0.7,
+            dead_zone: 0.02,
+            slew: 0.1,
+            command_seconds: 60.0,
+        }
+    }
+}
+
+impl Settings {
+    /// One sentence that says what is wrong, if anything is.
+    pub fn validate(&self) -> Result<(), String> {
+        for (name, value, low, high) in [
+            ("step", self.step, 0.0, 0.5),
+            ("smoothing", self.smoothing, 0.01, 1.0),
+            ("headroom", self.headroom, 0.0, 2.0),
+            ("split", self.split, 0.0, 2.0),
+            ("share", self.share, 0.0, 3.0),
+            ("deadZone", self.dead_zone, 0.0, 1.0),
+            ("slew", self.slew, 0.0, 1.0),
+            ("commandSeconds", self.command_seconds, 1.0, 3600.0),
+        ] {
+            if !(low..=high).contains(&value) {
+                return Err(format!("policy.hirl.{name} must be {low} to {high}, not {value}"));
+            }
+        }
+        Ok(())
+    }
+}
