@@ -14,6 +14,7 @@ use crate::forecast::accuracy::{Case, gain, losses};
 use crate::forecast::{
     Calendar, DAY, History, Material, Minute, Model, Network, Sample, Schedule, Slice,
 };
+use crate::hash::sha256;
 use crate::nn::{Adam, AdamSettings};
 use crate::seed::{Seed, Space};
 
@@ -67,7 +68,7 @@ pub(super) fn run(args: &Args, data: &Data) -> anyhow::Result<ExitCode> {
     let mut origin: BTreeMap<_, _> = old.origin().clone();
     origin.extend(data.origin.iter().cloned());
     origin.insert("fine-tuned by".to_owned(), provenance::command());
-    origin.insert("fine-tuned from".to_owned(), format!("sha256 {}", crate::nn::sha256(&bytes)));
+    origin.insert("fine-tuned from".to_owned(), format!("sha256 {}", sha256(&bytes)));
     let new = Model::bytes_of(model.network(), origin)?;
     let folder = Folder::new(&args.out)?;
     folder.write("previous.safetensors", &bytes)?;
@@ -93,8 +94,8 @@ pub(in crate::cli) fn tuned(
     let week = Material::ending(histories, WEEK, true).every(EVERY);
     let seed = Seed::of(Space::Forecaster, tuning.seed).child("head");
     // A history may be long and still show nothing, in gaps.
-    let seen = learning.sample(seed.child("look"), tuning.minutes);
-    if seen.windows.is_empty() || week.windows.is_empty() {
+    let look = learning.sample(seed.child("look"), tuning.minutes);
+    if look.windows.is_empty() || week.windows.is_empty() {
         return Ok(None);
     }
     let new = Model::from_bytes(&Model::bytes_of(old.network(), BTreeMap::new())?)?;

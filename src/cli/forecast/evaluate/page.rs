@@ -64,7 +64,7 @@ fn of_series(series: &SeriesReport) -> String {
     let Some(first) = series.assessment.forecasters.first() else { return String::new() };
     let mut out = verdict(first);
     if let Some(told) = table::weeks(series) {
-        out += &paragraph(&format!("Weekly fine-tune: {told}."));
+        out += &paragraph(&format!("{told}."));
     }
     out += &coverage(first);
     out += &chart(&series.excerpt);

@@ -80,7 +80,7 @@ pub(super) fn judged(report: &Report) -> Vec<&str> {
 pub(super) fn weeks(series: &SeriesReport) -> Option<String> {
     Some(match series.fine_tune.as_ref()? {
         Told::Weeks { weeks, accepted } => {
-            format!("the head was fine-tuned before {weeks} weeks and accepted before {accepted}")
+            format!("{accepted} of {weeks} weekly fine-tunes were accepted")
         }
         Told::None { none } => none.clone(),
     })
