@@ -1,6 +1,7 @@
 #![doc = include_str!("../ARCHITECTURE.md")]
 
 pub mod cluster;
+pub mod hash;
 pub mod nn;
 pub mod seed;
 
@@ -20,6 +21,7 @@ pub mod learning;
 pub mod reward;
 
 pub mod clock;
+pub mod files;
 pub mod tls;
 
 pub mod instruments;

@@ -8,14 +8,10 @@ use futures::StreamExt as _;
 use crate::cluster::{Class, SignalKind};
 use crate::config::Config;
 use crate::control::forecasting::{Import, Parts, Span};
-use crate::forecast::{Calendar, DAY, History, Minute, Model, QuantileModel, Series};
-use crate::history;
+use crate::forecast::{Calendar, History, Model, QuantileModel, Series};
+use crate::history::{self, prometheus::chunks};
 use crate::instruments::Instruments;
-use crate::telemetry::matrix::Matrix;
 use crate::telemetry::{Prometheus, Settings, queries};
-
-/// Seconds between two points.
-const STEP: u32 = 60;
 
 /// Queries about the past at a time: few, because the queries of every decision go on beside them.
 const AT_ONCE: usize = 2;
@@ -82,24 +78,22 @@ async fn past(
     for (index, (_, _, namespaces)) in span.domains.iter().enumerate() {
         let namespaces: Vec<&str> = namespaces.iter().map(|name| &**name).collect();
         let promql: Arc<str> = queries::total(settings, SignalKind::Rps, &namespaces).into();
-        for from in (span.start..span.end).step_by(DAY) {
-            parts.push((index, Arc::clone(&promql), from));
-        }
+        let chunks = chunks(span.start, span.end);
+        parts.extend(chunks.map(|(from, to)| (index, Arc::clone(&promql), from, to)));
     }
-    let asked = parts.into_iter().map(|(index, promql, from)| async move {
-        // The newest mean of a minute is the one at its end.
-        let last = (from + DAY as Minute).min(span.end);
-        let range = ((from + 1) * i64::from(STEP), last * i64::from(STEP));
-        let body =
-            prometheus.range(&promql, range, STEP).await.map_err(|error| error.to_string())?;
-        let matrix = Matrix::read(&body).map_err(|error| error.to_string())?;
-        Ok::<_, String>((index, matrix))
+    let asked = parts.into_iter().map(|(index, promql, from, to)| async move {
+        let rps = history::prometheus::minutes(prometheus, &promql, from, to).await;
+        rps.map(|rps| (index, from, rps)).map_err(|error| error.to_string())
     });
     let mut answers = futures::stream::iter(asked).buffer_unordered(AT_ONCE);
     let mut failure = None;
     while let Some(answer) = answers.next().await {
         match answer {
-            Ok((index, matrix)) => take(&mut history, index, &matrix),
+            Ok((index, from, rps)) => {
+                let place = usize::try_from(from - span.start).unwrap_or(0);
+                let cells = history.series[index].rps.iter_mut().skip(place);
+                cells.zip(rps).for_each(|(cell, rps)| *cell = rps);
+            }
             Err(error) => failure = Some(error),
         }
     }
@@ -111,34 +105,55 @@ async fn past(
     }
 }
 
-fn take(history: &mut History, index: usize, matrix: &Matrix) {
-    let (start, Some(series)) = (history.start, history.series.get_mut(index)) else { return };
-    for (at, value) in matrix.series.first().into_iter().flatten() {
-        let minute = (at / f64::from(STEP)).round() as Minute - 1;
-        let place = usize::try_from(minute - start).ok();
-        if let Some(cell) = place.and_then(|place| series.rps.get_mut(place))
-            && value.is_finite()
-            && *value >= 0.0
-        {
-            *cell = *value as f32;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use axum::Router;
+    use axum::http::StatusCode;
+    use axum::routing::post;
 
-    #[test]
-    fn a_point_is_the_mean_of_the_minute_before_it_and_gaps_stay() {
-        let series = Series { rps: vec![f32::NAN; 3], ..Series::default() };
-        let mut history = History { start: 100, series: vec![series] };
-        let values =
-            vec![(6060.0, 7.0), (6180.0, -1.0), (6120.0, f64::NAN), (9e9, 5.0), (0.0, 5.0)];
-        let matrix = Matrix { series: vec![values], incomplete: false };
-        take(&mut history, 0, &matrix);
-        assert_eq!(history.series[0].rps[0], 7.0);
-        assert!(history.series[0].rps[1..].iter().all(|value| value.is_nan()));
-        take(&mut history, 1, &matrix);
+    use super::*;
+    use crate::forecast::{DAY, Minute};
+
+    #[tokio::test]
+    async fn every_minute_is_where_it_belongs_and_a_domain_that_is_refused_hurts_no_other() {
+        // Two days and a half, from the middle of a day: each point tells its own minute, and one is a gap.
+        let start = 20_000 * DAY as Minute + 700;
+        let span = Span {
+            domains: ["fraud", "pay"].map(|it| (it.to_owned(), Class::P1, vec![it.into()])).into(),
+            start,
+            end: start + 3600,
+        };
+        let gap = start + 2000;
+        let answer = move |form: String| async move {
+            let field = |name: &str| {
+                form.split('&').find_map(|field| field.strip_prefix(name)?.parse::<i64>().ok())
+            };
+            if form.contains("fraud") {
+                return (StatusCode::BAD_REQUEST, String::new());
+            }
+            let points = (field("start=").unwrap()..=field("end=").unwrap()).step_by(60);
+            let minutes = points.map(|second| second / 60 - 1).filter(|minute| *minute != gap);
+            let values = minutes.map(|it| format!("[{},\"{}\"]", 60 * (it + 1), it - start));
+            let body = format!(
+                r#"{{"status":"success","data":{{"resultType":"matrix","result":[{{"metric":{{}},"values":[{}]}}]}}}}"#,
+                values.collect::<Vec<_>>().join(",")
+            );
+            (StatusCode::OK, body)
+        };
+        let router = Router::new().route("/api/v1/query_range", post(answer));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let settings = Settings { url, ..Settings::default() };
+        let prometheus = Prometheus::new(&settings).unwrap();
+        let history = past(&prometheus, &settings, &span).await.unwrap();
+        assert_eq!((history.start, history.end()), (span.start, span.end));
+        assert!(history.series[0].rps.iter().all(|rps| rps.is_nan()));
+        for (minute, rps) in (start..).zip(&history.series[1].rps) {
+            let expected = (minute != gap).then_some((minute - start) as f32);
+            assert_eq!((!rps.is_nan()).then_some(*rps), expected, "minute {minute}");
+        }
+        let refused = Span { domains: span.domains[..1].to_vec(), ..span };
+        assert!(past(&prometheus, &settings, &refused).await.is_err());
     }
 }

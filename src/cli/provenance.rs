@@ -1,8 +1,6 @@
 //! Where figures came from: the command that made them, and a hash of its inputs.
 
-use std::fmt::Write as _;
-
-use ring::digest::{Context, SHA256};
+use crate::hash::Sha256;
 
 /// A hash over parts, such that no two lists of parts look alike.
 pub(super) struct Fingerprint;
@@ -10,16 +8,13 @@ pub(super) struct Fingerprint;
 impl Fingerprint {
     /// SHA-256 in hexadecimal digits.
     pub(super) fn of(parts: impl IntoIterator<Item = impl AsRef<[u8]>>) -> String {
-        let mut context = Context::new(&SHA256);
+        let mut hash = Sha256::default();
         for part in parts {
             let part = part.as_ref();
-            context.update(&(part.len() as u64).to_le_bytes());
-            context.update(part);
+            hash.update(&(part.len() as u64).to_le_bytes());
+            hash.update(part);
         }
-        context.finish().as_ref().iter().fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        hash.finish()
     }
 }
 

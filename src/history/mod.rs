@@ -11,12 +11,13 @@ mod minutes;
 pub mod parquet;
 pub mod prometheus;
 
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use crate::files;
 use crate::forecast::{DAY, History};
+use crate::hash::Sha256;
 
 pub use self::mended::Mended;
 pub use self::minutes::Unit;
@@ -102,40 +103,27 @@ pub fn open(path: &Path) -> Result<(History, Mended), Error> {
 /// SHA-256 of a file, in hexadecimal digits.
 pub fn sha256(path: &Path) -> Result<String, Error> {
     let mut file = File::open(path).map_err(|cause| Error::read(path, cause))?;
-    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    let mut hash = Sha256::default();
     let mut block = vec![0; 1 << 16];
     loop {
         let length = file.read(&mut block).map_err(|cause| Error::read(path, cause))?;
         if length == 0 {
-            return Ok(hex(context.finish().as_ref()));
+            return Ok(hash.finish());
         }
-        context.update(&block[..length]);
+        hash.update(&block[..length]);
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-/// Writes a file such that a reader sees the old one or the whole new one.
+/// Writes a file whole or not at all, and its folder where there is none.
 fn write_atomically(
     path: &Path,
     fill: impl FnOnce(&mut File) -> std::io::Result<()>,
 ) -> Result<(), Error> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let write = || {
-        let folder = folder.unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder)?;
-        let mut temporary = tempfile::Builder::new()
-            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
-            .tempfile_in(folder)?;
-        fill(temporary.as_file_mut())?;
-        temporary.as_file().sync_all()?;
-        temporary.persist(path)?;
-        Ok(())
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        files::fill(path, fill)
     };
     write().map_err(|cause| Error::write(path, cause))
 }

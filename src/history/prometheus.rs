@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster::Class;
 use crate::forecast::{DAY, History, Minute, Series};
+use crate::hash::sha256;
 use crate::telemetry::matrix::Matrix;
 use crate::telemetry::{Prometheus, QueryError};
 
-use super::{Error, MAX_VALUES, Mended, hex, write_atomically};
+use super::{Error, MAX_VALUES, Mended, write_atomically};
 
 /// Minutes of one query: Prometheus gives at most 11,000 points, and a day of one series is cheap.
 const CHUNK: Minute = DAY as Minute;
@@ -152,8 +153,7 @@ pub async fn import(
 impl Plan {
     fn part(&self, source: &Source, from: Minute, to: Minute) -> PathBuf {
         let known_by = format!("{}\n{}\n{from}\n{to}", self.url, source.promql);
-        let hash = ring::digest::digest(&ring::digest::SHA256, known_by.as_bytes());
-        self.parts.join(format!("{}.json", hex(&hash.as_ref()[..16])))
+        self.parts.join(format!("{}.json", sha256(known_by.as_bytes())))
     }
 }
 
@@ -163,8 +163,9 @@ impl Source {
     }
 }
 
-/// Whole days where possible, so that a later import with another beginning or end finds them.
-fn chunks(start: Minute, end: Minute) -> impl Iterator<Item = (Minute, Minute)> {
+/// Cuts minutes into what is asked for at once: whole days where possible, so that a later import with another
+/// beginning or end finds them.
+pub fn chunks(start: Minute, end: Minute) -> impl Iterator<Item = (Minute, Minute)> {
     let first = start.div_euclid(CHUNK);
     let days = first..=(end - 1).div_euclid(CHUNK);
     days.map(move |day| ((day * CHUNK).max(start), ((day + 1) * CHUNK).min(end)))
@@ -194,7 +195,7 @@ async fn ask(
 ) -> Result<Vec<f32>, Error> {
     let mut attempt = 1;
     loop {
-        match once(prometheus, source, from, to).await {
+        match minutes(prometheus, &source.promql, from, to).await {
             Ok(rps) => return Ok(rps),
             Err(fault) if fault.passes() && attempt < ATTEMPTS => {
                 tracing::warn!(domain = source.domain, %fault, attempt, "asking again");
@@ -207,15 +208,21 @@ async fn ask(
     }
 }
 
-async fn once(
+/// Asks once for the minutes from `from` on and before `to`, at most a day: requests per second of each as `promql`
+/// gives them, NaN where they are not known.
+///
+/// # Errors
+///
+/// No answer, or one that is incomplete or of several series.
+pub async fn minutes(
     prometheus: &Prometheus,
-    source: &Source,
+    promql: &str,
     from: Minute,
     to: Minute,
 ) -> Result<Vec<f32>, Fault> {
     // A rate at an instant looks back: that of a minute is told at its end.
     let seconds = |minute: Minute| (minute + 1) * i64::from(STEP);
-    let body = prometheus.range(&source.promql, (seconds(from), seconds(to - 1)), STEP).await?;
+    let body = prometheus.range(promql, (seconds(from), seconds(to - 1)), STEP).await?;
     let Matrix { mut series, incomplete } = Matrix::read(&body).map_err(QueryError::from)?;
     if incomplete {
         return Err(Fault::Incomplete);

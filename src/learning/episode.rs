@@ -1,12 +1,13 @@
 //! One run that is learned from, beside what the rule was paid in the same run.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::mpsc;
 
 use super::advantage::advantages;
 use super::members::Member;
 pub use super::pay::Totals;
 use super::pay::{Paid, Paymaster};
-use super::sampler::{CommanderStep, Explore, Sampler, SoldierStep, Trace};
+use super::sampler::{CommanderStep, Explore, Record, Sampler, SoldierStep};
 use super::settings::Settings;
 use crate::policy::hirl::{self, Hirl, Model};
 use crate::policy::{Policy, Rules};
@@ -102,6 +103,29 @@ pub fn greedy(member: &Member, arm: &Arm, model: &Arc<Model>) -> Result<Totals, 
     Ok(run(member, arm, super::settings::Pay::default(), hirl)?.1)
 }
 
+/// What one episode remembers.
+#[derive(Debug, Default)]
+struct Trace {
+    /// Per decision: of each domain that had apps.
+    soldiers: Vec<Vec<SoldierStep>>,
+    /// The number of the decision that follows, and what was commanded in it.
+    commander: Vec<(usize, CommanderStep)>,
+    faults: usize,
+}
+
+impl Trace {
+    fn add(&mut self, record: Record) {
+        match record {
+            Record::Commanded(step) => self.commander.push((self.soldiers.len(), step)),
+            Record::Ordered(steps) => self.soldiers.push(steps),
+            Record::Fault => {
+                self.soldiers.push(Vec::new());
+                self.faults += 1;
+            }
+        }
+    }
+}
+
 /// One episode. `price` is what a core-hour costs, in minutes of breach. `Err` is one sentence.
 pub fn episode(
     (member, twin): (&Member, &Twin),
@@ -111,13 +135,16 @@ pub fn episode(
     settings: &Settings,
     (price, seed): (f64, Seed),
 ) -> Result<Episode, String> {
-    let trace = Arc::new(Mutex::new(Trace::default()));
-    let sampler = Sampler::new(Arc::clone(model), explore, seed, Arc::clone(&trace));
+    let (sender, records) = mpsc::channel();
+    let sampler = Sampler::new(Arc::clone(model), explore, seed, sender);
     let hirl = |rule: &crate::policy::rules::Settings| -> Box<dyn Policy> {
         Box::new(Hirl::new(hirl::Settings::default(), rule.clone(), Box::new(sampler)))
     };
     let (paid, totals) = run(member, arm, settings.pay, hirl)?;
-    let trace = std::mem::take(&mut *trace.lock().unwrap_or_else(PoisonError::into_inner));
+    let mut trace = Trace::default();
+    for record in records.try_iter() {
+        trace.add(record);
+    }
     let rewards = differences(&paid, &twin.paid, price);
     let (faults, decisions) = (trace.faults, trace.soldiers.iter().map(Vec::len).sum());
     let domain_of = member.scenario.domain_of();

@@ -1,6 +1,7 @@
 //! The policy while it learns: it draws, and remembers what it saw, drew and expected.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
 
 use candle_core::{Result, Tensor};
 use rand_distr::{Distribution as _, StandardNormal, StandardUniform};
@@ -56,15 +57,15 @@ pub(super) struct CommanderStep {
     pub values: Vec<f32>,
 }
 
-/// What one episode remembers.
-#[derive(Debug, Default)]
-pub(super) struct Trace {
-    /// Per decision: of each domain that had apps.
-    pub soldiers: Vec<Vec<SoldierStep>>,
-    /// The number of the decision that follows, and what was commanded in it.
-    pub commander: Vec<(usize, CommanderStep)>,
-    /// Decisions that an error of the network left to the rule.
-    pub faults: usize,
+/// What one decision leaves behind.
+#[derive(Debug)]
+pub(super) enum Record {
+    /// What was commanded before the orders that follow.
+    Commanded(CommanderStep),
+    /// What each domain with apps was ordered; nobody where the Soldiers try nothing.
+    Ordered(Vec<SoldierStep>),
+    /// An error of the network left it to the rule.
+    Fault,
 }
 
 /// Draws.
@@ -72,7 +73,7 @@ pub(super) struct Sampler {
     model: Arc<Model>,
     explore: Explore,
     rng: Xoshiro256PlusPlus,
-    trace: Arc<Mutex<Trace>>,
+    records: Sender<Record>,
     commands: u64,
     drawn: Vec<Command>,
 }
@@ -82,9 +83,14 @@ impl Sampler {
         model: Arc<Model>,
         explore: Explore,
         seed: Seed,
-        trace: Arc<Mutex<Trace>>,
+        records: Sender<Record>,
     ) -> Self {
-        Self { model, explore, rng: seed.rng(), trace, commands: 0, drawn: Vec::new() }
+        Self { model, explore, rng: seed.rng(), records, commands: 0, drawn: Vec::new() }
+    }
+
+    fn record(&self, record: Record) {
+        // Who does not listen any more does not want to know.
+        let _ = self.records.send(record);
     }
 
     fn normal(&mut self) -> f32 {
@@ -149,9 +155,7 @@ impl Sampler {
             log_headroom,
             values,
         };
-        let mut trace = self.trace.lock().unwrap_or_else(PoisonError::into_inner);
-        let decision = trace.soldiers.len();
-        trace.commander.push((decision, step));
+        self.record(Record::Commanded(step));
         Ok(commands)
     }
 
@@ -194,7 +198,7 @@ impl Sampler {
                 values: values[row][..view.members.len()].to_vec(),
             });
         }
-        self.trace.lock().unwrap_or_else(PoisonError::into_inner).soldiers.push(steps);
+        self.record(Record::Ordered(steps));
         Ok(orders)
     }
 }
@@ -234,13 +238,11 @@ impl Actor for Sampler {
 
     fn order(&mut self, views: &[SoldierView]) -> Vec<Option<Orders>> {
         if views.is_empty() || self.explore == Explore::Commander {
-            self.trace.lock().unwrap_or_else(PoisonError::into_inner).soldiers.push(Vec::new());
+            self.record(Record::Ordered(Vec::new()));
             return self.model.order(views);
         }
         self.sampled_orders(views).unwrap_or_else(|_| {
-            let mut trace = self.trace.lock().unwrap_or_else(PoisonError::into_inner);
-            trace.soldiers.push(Vec::new());
-            trace.faults += 1;
+            self.record(Record::Fault);
             vec![None; views.len()]
         })
     }

@@ -29,4 +29,4 @@ pub use layers::{
     LstmState, Selected, VariableSelection, causal_mask, elu, sigmoid, silu, softmax,
 };
 pub use parameters::{Initial, Parameters, Start};
-pub use weights::{Weights, WeightsError, sha256};
+pub use weights::{Weights, WeightsError};

@@ -61,15 +61,6 @@ pub fn render(settings: &Settings, kind: SignalKind, namespaces: &[&str]) -> Str
     )
 }
 
-/// The query of all requests per second to the workloads of `namespaces`, one series without labels.
-#[must_use]
-pub fn total_rps(settings: &Settings, namespaces: &[&str]) -> String {
-    let window = settings.windows.rps;
-    let query = template(settings, SignalKind::Rps).query;
-    let query = query.replace("{namespaces}", &matcher(namespaces, settings.max_namespaces));
-    format!("sum({})", query.replace("{window}", &format!("{window}s")))
-}
-
 /// The value of one signal that adds up over all workloads of `namespaces`, as one series. For traffic of the
 /// past: it has neither ages nor copies.
 #[must_use]
@@ -272,7 +263,7 @@ mod tests {
     #[test]
     fn the_traffic_of_a_whole_domain_is_one_series() {
         insta::assert_snapshot!(
-            total_rps(&Settings::default(), &["pay", "fraud-eu"]),
+            total(&Settings::default(), SignalKind::Rps, &["pay", "fraud-eu"]),
             @r#"sum(sum by (destination_workload_namespace, destination_workload) (rate(istio_requests_total{reporter="destination",destination_workload_namespace=~"pay|fraud-eu"}[60s])))"#
         );
     }

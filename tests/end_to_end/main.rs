@@ -6,6 +6,7 @@ mod testbed;
 #[path = "../hpa_table/mod.rs"]
 mod hpa_table;
 
+mod alerts;
 mod contract;
 mod domains;
 mod failover;
@@ -13,6 +14,7 @@ mod fidelity;
 mod fixed_footprint;
 mod following;
 mod forecasts;
+mod history_import;
 mod hpa_answers;
 mod install;
 mod placement;

@@ -26,6 +26,8 @@ pub struct Binaries {
     pub kwok: PathBuf,
     /// Prometheus.
     pub prometheus: PathBuf,
+    /// The judge of its rules; a folder of ready binaries need not hold it.
+    pub promtool: Option<PathBuf>,
 }
 
 impl Binaries {
@@ -43,6 +45,7 @@ impl Binaries {
             kubectl: plane("kubectl")?,
             kwok: plane("kwok")?,
             prometheus: plane("prometheus")?,
+            promtool: plane("promtool").ok(),
         })
     }
 }

@@ -13,7 +13,7 @@ use jiff::tz::TimeZone;
 use crate::cli::provenance::command;
 use crate::cli::{block_on, note, print};
 use crate::clock;
-use crate::cluster::Class;
+use crate::cluster::{Class, SignalKind};
 use crate::config::Config;
 use crate::forecast::{DAY, History, Minute};
 use crate::history::parquet::Origin;
@@ -208,7 +208,7 @@ impl PrometheusArgs {
     fn sources(&self, settings: &Settings) -> anyhow::Result<Vec<Source>> {
         let preset = self.domains.iter().map(|(domain, namespaces)| {
             let namespaces: Vec<&str> = namespaces.split(',').map(str::trim).collect();
-            (domain, queries::total_rps(settings, &namespaces))
+            (domain, queries::total(settings, SignalKind::Rps, &namespaces))
         });
         let own = self.queries.iter().map(|(domain, promql)| (domain, promql.clone()));
         let mut sources: Vec<Source> = Vec::new();

@@ -8,9 +8,10 @@ use std::time::Instant;
 
 use clap::Parser;
 
+use super::card;
 use super::checkpoint::{Folder, Line, Log, Standing};
+use super::head::{self, Tuning};
 use super::workers::{SHARDS, Workers};
-use super::{card, head};
 use crate::cli::print;
 use crate::cli::provenance::{self, Fingerprint};
 use crate::forecast::{
@@ -38,10 +39,10 @@ pub(super) struct Args {
     #[arg(long, default_value_t = 4000)]
     pub(super) steps: u64,
     /// Minutes per step, each with the windows of all series of one history
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, default_value_t = Tuning::MINUTES)]
     pub(super) minutes: usize,
     /// The highest learning rate
-    #[arg(long, default_value_t = 2e-3)]
+    #[arg(long, default_value_t = Tuning::RATE)]
     pub(super) rate: f64,
     /// Made-up banks to learn from
     #[arg(long, default_value_t = 16)]

@@ -3,7 +3,7 @@
 mod card;
 mod checkpoint;
 mod forecaster;
-mod head;
+pub(super) mod head;
 mod policy;
 mod workers;
 

@@ -10,6 +10,7 @@ use tracing::{info, warn};
 
 use super::{Imported, Newest, Parts, Seen, Span};
 use crate::cluster::{Forecast, ForecastSource, Outlook, Timestamp};
+use crate::files;
 use crate::forecast::{Answers, Forecaster, History, Minute, Question, Refused, State};
 use crate::instruments::CoverageLabel;
 
@@ -266,13 +267,12 @@ pub(super) async fn load(path: &Path) -> Result<Option<State>, String> {
     }
 }
 
-/// Writes the state beside the file, and then in its place: a crash leaves the old one or the new one.
+/// Writes the state: a crash leaves the old one or the new one.
 pub(super) async fn store(path: &Path, state: &State) -> Result<(), String> {
-    let written = async {
-        let text = serde_json::to_vec(state)?;
-        let draft = path.with_extension("new");
-        tokio::fs::write(&draft, text).await?;
-        tokio::fs::rename(&draft, path).await
-    };
-    written.await.map_err(|error: std::io::Error| format!("writing {}: {error}", path.display()))
+    let failed = |error: std::io::Error| format!("writing {}: {error}", path.display());
+    let text = serde_json::to_vec(state).map_err(|error| failed(error.into()))?;
+    let file = path.to_owned();
+    // A disk may be slow, and this is one of the runtime's threads.
+    let written = tokio::task::spawn_blocking(move || files::write(&file, &text)).await;
+    written.unwrap_or_else(|error| Err(error.into())).map_err(failed)
 }

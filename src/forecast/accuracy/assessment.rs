@@ -11,7 +11,7 @@ use crate::seed::Seed;
 pub struct Assessment {
     /// Each forecaster, in the order of the walk.
     pub forecasters: Vec<Judged>,
-    /// The first forecaster against each other one, over all horizons and at each.
+    /// The first forecasters, each against each other one, over all horizons and at each.
     pub skills: Vec<Compared>,
 }
 
@@ -54,11 +54,11 @@ pub struct Compared {
     pub skill: Option<Skill>,
 }
 
-/// Says everything of a walk. The seed is that of the bootstrap.
+/// Says everything of a walk, with the skills of the first `judged` forecasters. The seed is that of the bootstrap.
 #[must_use]
-pub fn assess(walk: &Walk, seed: Seed) -> Assessment {
+pub fn assess(walk: &Walk, judged: usize, seed: Seed) -> Assessment {
     let names = || walk.forecasters.iter().map(|forecaster| forecaster.name.clone()).enumerate();
-    let judged = |(at, name)| {
+    let said = |(at, name)| {
         let groups = exceedances(walk, at);
         let coverage = Group::all().flat_map(|group| {
             let of = |(horizon, counted): (usize, &super::Counted)| GroupCoverage {
@@ -77,16 +77,16 @@ pub fn assess(walk: &Walk, seed: Seed) -> Assessment {
         }
     };
     let horizons = || [None].into_iter().chain((0..HORIZONS).map(Some));
-    let compared = |(at, theirs): (usize, String)| {
-        horizons().map(move |horizon| Compared {
-            ours: walk.forecasters[0].name.clone(),
-            theirs: theirs.clone(),
-            horizon_minutes: horizon.map(horizon_minutes),
-            skill: skill(walk, 0, at, horizon, seed),
-        })
-    };
-    Assessment {
-        forecasters: names().map(judged).collect(),
-        skills: names().skip(1).flat_map(compared).collect(),
+    let mut skills = Vec::new();
+    for (ours, our_name) in names().take(judged) {
+        for (theirs, their_name) in names().filter(|(theirs, _)| *theirs != ours) {
+            skills.extend(horizons().map(|horizon| Compared {
+                ours: our_name.clone(),
+                theirs: their_name.clone(),
+                horizon_minutes: horizon.map(horizon_minutes),
+                skill: skill(walk, ours, theirs, horizon, seed),
+            }));
+        }
     }
+    Assessment { forecasters: names().map(said).collect(), skills }
 }

@@ -115,6 +115,12 @@ impl<'a> Prepared<'a> {
         self.history
     }
 
+    /// What is known of the future.
+    #[must_use]
+    pub const fn calendar(&self) -> &'a Calendar {
+        self.calendar
+    }
+
     /// What is usual for a series: in its minutes and the day after them.
     #[must_use]
     pub fn usual(&self, series: usize) -> &[f32] {

@@ -7,7 +7,7 @@
 //! `system.md` 2.1 also names the throttled share of CPU and the restart rate. No query of ours asks for
 //! them, so that they are not here.
 
-use crate::nn::sha256;
+use crate::hash::sha256;
 
 /// One number that a network sees.
 #[derive(Debug, Clone, Copy, PartialEq)]

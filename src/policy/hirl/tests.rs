@@ -1,4 +1,5 @@
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
 
 use super::*;
 use crate::cluster::{
@@ -95,12 +96,21 @@ fn course(catalog: &Arc<Catalog>) -> Vec<Snapshot> {
 struct Always {
     command: Option<Command>,
     orders: Option<(f64, f64)>,
-    views: Arc<Mutex<Vec<Vec<SoldierView>>>>,
+    views: Sender<Vec<SoldierView>>,
 }
 
 impl Always {
     fn new(command: Option<Command>, orders: Option<(f64, f64)>) -> Self {
-        Self { command, orders, views: Arc::default() }
+        Self::watched(command, orders).0
+    }
+
+    /// And who is told what it is shown.
+    fn watched(
+        command: Option<Command>,
+        orders: Option<(f64, f64)>,
+    ) -> (Self, Receiver<Vec<SoldierView>>) {
+        let (views, shown) = mpsc::channel();
+        (Self { command, orders, views }, shown)
     }
 }
 
@@ -110,7 +120,7 @@ impl Actor for Always {
     }
 
     fn order(&mut self, views: &[SoldierView]) -> Vec<Option<Orders>> {
-        self.views.lock().unwrap().push(views.to_vec());
+        let _ = self.views.send(views.to_vec());
         let order = |view: &SoldierView| {
             let (step, velocity) = self.orders?;
             let steps = vec![step; view.members.len()];
@@ -231,11 +241,10 @@ fn what_nobody_says_any_more_is_soon_the_rule_again() {
 #[test]
 fn twenty_apps_are_at_risk_and_stale_ones_are_left_to_the_shield() {
     let catalog = catalog(&[500, 20, 3]);
-    let actor = Always::new(None, None);
-    let views = Arc::clone(&actor.views);
+    let (actor, shown) = Always::watched(None, None);
     let stale = [snapshot(&catalog, 0, false), snapshot(&catalog, 1, true)];
     let proposed = proposals(&mut hirl(Box::new(actor)), &stale);
-    let views = views.lock().unwrap();
+    let views: Vec<_> = shown.try_iter().collect();
     let at_risk: Vec<usize> =
         views[0].iter().map(|view| view.at_risk.iter().filter(|it| **it).count()).collect();
     assert_eq!(at_risk, [AT_RISK, AT_RISK, 3]);

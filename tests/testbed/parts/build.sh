@@ -75,21 +75,26 @@ unpack_prometheus() {
     command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || return 1
     mkdir "$scratch/deb" && cd "$scratch/deb" || return 1
     apt-get download prometheus || { apt-get update && apt-get download prometheus; } || return 1
-    dpkg-deb -x prometheus_*.deb . && ./usr/bin/prometheus --version
+    dpkg-deb -x prometheus_*.deb . && ./usr/bin/prometheus --version && ./usr/bin/promtool --version
 }
 
-if ! have prometheus; then
-    if installed=$(command -v prometheus); then
-        ln -sf "$installed" "$out/prometheus"
+# promtool judges the alert rules.
+if ! have prometheus || ! have promtool; then
+    if server=$(command -v prometheus) && tool=$(command -v promtool); then
+        ln -sf "$server" "$out/prometheus"
+        ln -sf "$tool" "$out/promtool"
     elif (unpack_prometheus) >"$scratch/prometheus.log" 2>&1; then
         say "using the distribution's package of Prometheus"
         place "$scratch/deb/usr/bin/prometheus" prometheus
+        place "$scratch/deb/usr/bin/promtool" promtool
     else
         need_go Prometheus
         say "building Prometheus $prometheus_go (about 7 minutes on two cores, once)"
         # Without its web pages, which the module does not hold.
-        (cd "$here/prometheus" && go build -ldflags "-s -w" -o "$scratch/prometheus.bin" github.com/prometheus/prometheus/cmd/prometheus)
-        place "$scratch/prometheus.bin" prometheus
+        mkdir "$scratch/prometheus"
+        (cd "$here/prometheus" && go build -ldflags "-s -w" -o "$scratch/prometheus/" \
+            github.com/prometheus/prometheus/cmd/prometheus github.com/prometheus/prometheus/cmd/promtool)
+        for built in "$scratch"/prometheus/*; do place "$built" "$(basename "$built")"; done
     fi
 fi
 printf '%s\n' "${given:-$out}"

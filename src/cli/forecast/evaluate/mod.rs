@@ -5,6 +5,7 @@
 mod files;
 mod page;
 mod table;
+mod weekly;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,6 +14,7 @@ use anyhow::{Context as _, bail};
 use serde::Serialize;
 
 use crate::cli::jobs::{self, Done};
+use crate::cli::train::head::Tuning;
 use crate::cli::{note, print};
 use crate::forecast::accuracy::{
     Assessment, BaselineForecaster, Correction, Origin, Plan, QuantileForecaster, Walk, assess,
@@ -21,6 +23,8 @@ use crate::forecast::accuracy::{
 use crate::forecast::{Baseline, DAY, History, Model, ModelForecaster, Prepared};
 use crate::history;
 use crate::seed::{Seed, Space};
+
+use self::weekly::{Told, Weekly};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -47,6 +51,11 @@ pub(super) struct Args {
     /// The first day that counts, 1 for the first of a series; the days before it are learned from
     #[arg(long, default_value_t = 8, value_name = "DAY", value_parser = clap::value_parser!(u32).range(2..=3660))]
     from: u32,
+
+    /// Judge the first network a second time with its last layer fine-tuned by so many steps before each week, on all
+    /// traffic before it, and kept as `hirl train forecaster --head-only` would keep it; three weeks are needed
+    #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    fine_tune: Option<u64>,
 }
 
 /// What is written to accuracy.json.
@@ -58,6 +67,9 @@ struct Report {
     from_day: u32,
     /// Quantiles of every forecaster are corrected online on its own errors, as they would be live.
     calibration: &'static str,
+    /// Steps of the fine-tune before each week.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fine_tune_steps: Option<u64>,
     series: Vec<SeriesReport>,
     ineligible: Vec<Refused>,
 }
@@ -68,6 +80,9 @@ struct SeriesReport {
     days: f64,
     #[serde(flatten)]
     assessment: Assessment,
+    /// What came of the weeks before which the head was fine-tuned, with all series of the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fine_tune: Option<Told>,
     /// A day to look at.
     #[serde(skip)]
     excerpt: Excerpt,
@@ -120,12 +135,23 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let prepared: Vec<_> =
         histories.iter().map(|history| Prepared::new(history, &calendar)).collect();
+    let heads = match args.fine_tune {
+        Some(steps) => {
+            let files = fine_tuned(&models[0], &prepared, &places, plan, steps)?;
+            announce_weekly(&paths, &files);
+            files
+        }
+        None => paths.iter().map(|_| None).collect(),
+    };
     let judge = |(index, place): &(usize, Place)| -> anyhow::Result<_> {
-        let walk = walked(&prepared[place.file], &models, place.series, plan);
+        let weekly = heads[place.file].as_ref();
+        let walk = walked(&prepared[place.file], &models, weekly, place.series, plan);
+        let judged = 1 + usize::from(weekly.is_some_and(Weekly::is_any));
         let report = SeriesReport {
             name: place.name.clone(),
             days: histories[place.file].minutes() as f64 / DAY as f64,
-            assessment: assess(&walk, Seed::of(Space::Forecaster, 0).child("accuracy")),
+            assessment: assess(&walk, judged, Seed::of(Space::Forecaster, 0).child("accuracy")),
+            fine_tune: weekly.map(|weekly| weekly.told.clone()),
             excerpt: Excerpt::of(&walk),
         };
         Ok(Done { what: (*index, report), reused: false })
@@ -140,6 +166,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         every_minutes: args.every,
         from_day: args.from,
         calibration: "online",
+        fine_tune_steps: args.fine_tune,
         series,
         ineligible,
     };
@@ -202,8 +229,49 @@ fn announce(places: &[Place], refused: &[Refused], plan: Plan) {
     }
 }
 
-/// The forecasters of a run; the first is the one that is compared with the others.
-fn walked(prepared: &Prepared<'_>, models: &[Model], series: usize, plan: Plan) -> Walk {
+/// Per file, the heads that `model` gets week by week; `None` for a file that no series counts of.
+fn fine_tuned(
+    model: &Model,
+    prepared: &[Prepared<'_>],
+    places: &[Place],
+    plan: Plan,
+    steps: u64,
+) -> anyhow::Result<Vec<Option<Weekly>>> {
+    let mut files: Vec<usize> = places.iter().map(|place| place.file).collect();
+    files.dedup();
+    note(&format!("fine-tuning before each week of {} files", files.len()));
+    let tuning = Tuning { seed: 0, steps, minutes: Tuning::MINUTES, rate: Tuning::RATE };
+    let work = |file: &usize| -> anyhow::Result<_> {
+        let prepared = &prepared[*file];
+        let weekly = Weekly::of(model, prepared.history(), prepared.calendar(), plan, tuning)?;
+        Ok(Done { what: (*file, weekly), reused: false })
+    };
+    let mut all: Vec<Option<Weekly>> = prepared.iter().map(|_| None).collect();
+    for (file, weekly) in jobs::all(&files, None, work)? {
+        all[file] = Some(weekly);
+    }
+    Ok(all)
+}
+
+fn announce_weekly(paths: &[PathBuf], files: &[Option<Weekly>]) {
+    for (path, weekly) in paths.iter().zip(files) {
+        if let Some(Told::None { none }) = weekly.as_ref().map(|weekly| &weekly.told) {
+            note(&format!("{}: {none}", stem(path)));
+        }
+    }
+}
+
+/// The forecasters of a run; the first is the one that is compared with the others, and so is the fine-tuned one,
+/// which is the second where there is one.
+fn walked(
+    prepared: &Prepared<'_>,
+    models: &[Model],
+    weekly: Option<&Weekly>,
+    series: usize,
+    plan: Plan,
+) -> Walk {
+    let weekly = weekly.filter(|weekly| weekly.is_any());
+    let mut tuned = weekly.map(|weekly| weekly.forecaster(&models[0], prepared));
     let mut learned: Vec<_> =
         models.iter().map(|model| ModelForecaster { model, prepared }).collect();
     let strong = Baseline::LevelTimesProfile;
@@ -215,6 +283,9 @@ fn walked(prepared: &Prepared<'_>, models: &[Model], series: usize, plan: Plan) 
         .collect();
     let mut all: Vec<&mut dyn QuantileForecaster> =
         learned.iter_mut().map(|it| it as &mut dyn QuantileForecaster).collect();
+    if let Some(tuned) = &mut tuned {
+        all.insert(1, tuned);
+    }
     all.extend(baselines.iter_mut().map(|it| it as &mut dyn QuantileForecaster));
     walk(prepared, series, plan, Correction::Online, &mut all)
 }

@@ -31,11 +31,20 @@ fn skill(report: &Report) -> String {
         "1 - pinball loss / pinball loss of the other, over all horizons: above 0 is better. Whiskers are the \
          middle 95 % when blocks of days are drawn again.",
     );
-    for (theirs, all) in table::skills(report) {
-        let title = format!("Against {theirs}: median {}", percent(table::median(&all)));
+    for ours in table::judged(report) {
+        skill_of(&mut out, report, ours);
+    }
+    out
+}
+
+fn skill_of(out: &mut String, report: &Report, ours: &str) {
+    for (theirs, all) in table::skills(report, ours) {
+        let median = percent(table::median(&all));
+        let title = format!("{ours} against {theirs}: median {median}");
         let estimate = |series: &SeriesReport| {
-            let mut skills = series.assessment.skills.iter();
-            let wanted = skills.find(|it| it.theirs == theirs && it.horizon_minutes.is_none())?;
+            let of = series.assessment.skills.iter().filter(|it| it.ours == ours);
+            let mut skills = of.filter(|it| it.theirs == theirs);
+            let wanted = skills.find(|it| it.horizon_minutes.is_none())?;
             let skill = wanted.skill?;
             Some(Estimate {
                 name: series.name.clone(),
@@ -46,15 +55,17 @@ fn skill(report: &Report) -> String {
             })
         };
         let estimates: Vec<Estimate> = report.series.iter().filter_map(estimate).collect();
-        out += &paragraph(&title);
-        out += &intervals(&title, "skill", &estimates);
+        *out += &paragraph(&title);
+        *out += &intervals(&title, "skill", &estimates);
     }
-    out
 }
 
 fn of_series(series: &SeriesReport) -> String {
     let Some(first) = series.assessment.forecasters.first() else { return String::new() };
     let mut out = verdict(first);
+    if let Some(told) = table::weeks(series) {
+        out += &paragraph(&format!("{told}."));
+    }
     out += &coverage(first);
     out += &chart(&series.excerpt);
     out += &folded("Losses of every forecaster", &losses(&series.assessment.forecasters));

@@ -2,19 +2,32 @@
 
 use std::fmt::Write as _;
 
+use super::weekly::Told;
 use super::{Report, SeriesReport};
-use crate::forecast::accuracy::{Compared, Finding, Judgement};
+use crate::forecast::accuracy::{Compared, Finding, Judged, Judgement};
 
-/// A table of the first forecaster, its skill over all series, and what is wrong.
+/// A table and the skill over all series of each forecaster that is judged, and what is wrong with the first.
 pub(super) fn text(report: &Report) -> String {
     let mut out = String::new();
-    let Some(first) = report.series.first().and_then(|it| it.assessment.forecasters.first()) else {
-        return out;
-    };
+    for name in judged(report) {
+        accuracy(&mut out, report, name);
+        skill(&mut out, report, name);
+    }
+    for series in &report.series {
+        if let Some(told) = weeks(series) {
+            let _ = writeln!(out, "{}: {told}", series.name);
+        }
+    }
+    for series in &report.series {
+        wrong(&mut out, series);
+    }
+    out
+}
+
+fn accuracy(out: &mut String, report: &Report, name: &str) {
     let _ = writeln!(
         out,
-        "{}: weighted quantile loss and WAPE in % of traffic, outcomes above p80 in %",
-        first.name
+        "{name}: weighted quantile loss and WAPE in % of traffic, outcomes above p80 in %"
     );
     let _ = writeln!(
         out,
@@ -22,15 +35,21 @@ pub(super) fn text(report: &Report) -> String {
         "", "wql 5/15/30", "wape 5/15/30", "p80 5/15/30", "worst slice", "spike p80"
     );
     for series in &report.series {
-        line(&mut out, series);
+        let mut forecasters = series.assessment.forecasters.iter();
+        if let Some(judged) = forecasters.find(|judged| judged.name == name) {
+            line(out, &series.name, judged);
+        }
     }
-    let _ = writeln!(out, "\nskill of {} (1 - pinball / pinball), all horizons", first.name);
+}
+
+fn skill(out: &mut String, report: &Report, name: &str) {
+    let _ = writeln!(out, "\nskill of {name} (1 - pinball / pinball), all horizons");
     let _ = writeln!(
         out,
         "{:<24}{:>9}{:>9}{:>9}{:>14}",
         "against", "median", "worst", "best", "below 0"
     );
-    for (theirs, skills) in skills(report) {
+    for (theirs, skills) in skills(report, name) {
         let count = skills.len();
         let below = skills.iter().filter(|skill| **skill < 0.0).count();
         let at = |place: usize| skills.get(place).copied().unwrap_or(f64::NAN);
@@ -43,25 +62,42 @@ pub(super) fn text(report: &Report) -> String {
             format!("{below} of {count}")
         );
     }
-    for series in &report.series {
-        wrong(&mut out, series);
-    }
-    out
+    out.push('\n');
 }
 
-fn line(out: &mut String, series: &SeriesReport) {
-    let Some(first) = series.assessment.forecasters.first() else { return };
+/// The names of those that are compared with all others.
+pub(super) fn judged(report: &Report) -> Vec<&str> {
+    let mut names: Vec<&str> = Vec::new();
+    for it in report.series.iter().flat_map(|series| &series.assessment.skills) {
+        if !names.contains(&it.ours.as_str()) {
+            names.push(&it.ours);
+        }
+    }
+    names
+}
+
+/// What came of the weekly fine-tune, in a sentence.
+pub(super) fn weeks(series: &SeriesReport) -> Option<String> {
+    Some(match series.fine_tune.as_ref()? {
+        Told::Weeks { weeks, accepted } => {
+            format!("{accepted} of {weeks} weekly fine-tunes were accepted")
+        }
+        Told::None { none } => none.clone(),
+    })
+}
+
+fn line(out: &mut String, name: &str, judged: &Judged) {
     let three = |values: [f64; 3]| values.map(percent).join(" ");
     let at_spike = |finding: &&Finding| finding.group == "spike" && finding.horizon_minutes == 15;
-    let spike = first.verdict.groups.iter().find(at_spike);
-    let worst = worst_slice(&first.verdict.groups);
+    let spike = judged.verdict.groups.iter().find(at_spike);
+    let worst = worst_slice(&judged.verdict.groups);
     let _ = writeln!(
         out,
         "{:<20}{:>18}{:>18}{:>18}{:>14}{:>12}",
-        series.name,
-        three(std::array::from_fn(|at| first.measures[at].wql)),
-        three(std::array::from_fn(|at| first.measures[at].wape)),
-        three(std::array::from_fn(|at| first.measures[at].exceedance[2])),
+        name,
+        three(std::array::from_fn(|at| judged.measures[at].wql)),
+        three(std::array::from_fn(|at| judged.measures[at].wape)),
+        three(std::array::from_fn(|at| judged.measures[at].exceedance[2])),
         worst.map_or_else(|| "-".into(), |it| format!("{} {}", it.group, percent(it.exceedance))),
         spike.map_or_else(|| "-".into(), |it| percent(it.exceedance)),
     );
@@ -91,11 +127,12 @@ fn wrong(out: &mut String, series: &SeriesReport) {
     }
 }
 
-/// Over all horizons, per other forecaster, sorted.
-pub(super) fn skills(report: &Report) -> Vec<(&str, Vec<f64>)> {
+/// Skills of one forecaster over all horizons, per other forecaster, sorted.
+pub(super) fn skills<'a>(report: &'a Report, name: &str) -> Vec<(&'a str, Vec<f64>)> {
     let mut all: Vec<(&str, Vec<f64>)> = Vec::new();
     let compared = report.series.iter().flat_map(|series| &series.assessment.skills);
-    for Compared { theirs, skill, .. } in compared.filter(|it| it.horizon_minutes.is_none()) {
+    let wanted = |it: &&Compared| it.ours == name && it.horizon_minutes.is_none();
+    for Compared { theirs, skill, .. } in compared.filter(wanted) {
         let Some(skill) = skill else { continue };
         match all.iter_mut().find(|(name, _)| name == theirs) {
             Some((_, skills)) => skills.push(skill.skill),

@@ -51,7 +51,7 @@ fn a_file_of_traffic_ends_as_figures_and_a_page() {
     assert_eq!(json["ineligible"][0]["name"], "new<b>");
     assert_eq!(json["ineligible"][1]["name"], "hourly");
     let page = text("report.html");
-    assert!(page.contains("Against seasonal-week") && page.contains("06-09h"));
+    assert!(page.contains("mixer against seasonal-week") && page.contains("06-09h"));
     assert!(!page.contains("new<b>"), "names are escaped");
 }
 
@@ -68,4 +68,28 @@ fn too_little_traffic_is_refused_in_a_sentence() {
     assert!(evaluated(&[&two], &out, &["--from", "2", "--every", "30"]).is_ok());
     let missing = folder.path().join("missing.csv");
     assert!(evaluated(&[&missing], &out, &[]).is_err());
+}
+
+#[test]
+fn a_weekly_fine_tune_is_judged_beside_the_network_and_needs_three_weeks() {
+    let folder = tempfile::tempdir().unwrap();
+    let long = file(folder.path(), "long.csv", 21);
+    let short = file(folder.path(), "short.csv", 12);
+    let out = folder.path().join("out");
+    evaluated(&[&long, &short], &out, &["--every", "240", "--fine-tune", "2"]).unwrap();
+    let text = |name: &str| std::fs::read_to_string(out.join(name)).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&text("accuracy.json")).unwrap();
+    assert_eq!(json["fine_tune_steps"], 2);
+    let [long, short] = [&json["series"][0], &json["series"][1]];
+    // Before the week from day 15 on; a week alone, before day 8, is too little.
+    assert_eq!(long["fine_tune"]["weeks"], 1);
+    assert_eq!(long["forecasters"][1]["name"], "mixer, fine-tuned");
+    let skills = long["skills"].as_array().unwrap();
+    let against = |skill: &serde_json::Value| skill["ours"] == "mixer, fine-tuned";
+    // Six others, all horizons and each.
+    assert_eq!(skills.iter().filter(|skill| against(skill)).count(), 24);
+    let none = short["fine_tune"]["none"].as_str().unwrap();
+    assert!(none.contains("3 weeks are needed"), "{none}");
+    assert_eq!(short["forecasters"][1]["name"], "level-x-profile");
+    assert!(text("report.html").contains("of 1 weekly fine-tunes"));
 }

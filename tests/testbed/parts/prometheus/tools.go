@@ -1,7 +1,10 @@
 //go:build tools
 
-// Package prometheus names the program, so that `go mod tidy` pins and checks everything it is
+// Package prometheus names the programs, so that `go mod tidy` pins and checks everything they are
 // built from.
 package prometheus
 
-import _ "github.com/prometheus/prometheus/cmd/prometheus"
+import (
+	_ "github.com/prometheus/prometheus/cmd/prometheus"
+	_ "github.com/prometheus/prometheus/cmd/promtool"
+)
