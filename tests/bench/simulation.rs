@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
+use hirl_scale::simulation::Seed;
 use hirl_scale::simulation::arms;
 use hirl_scale::simulation::scenario::{Document, Scenario, builtin};
-use hirl_scale::simulation::Seed;
 
 use crate::APPS;
 use crate::ledger::resident_mib;

@@ -34,8 +34,10 @@ impl Maker {
         let calendar = calendar(scenario, &traffic);
         let mut forecaster = Forecaster::new(&domains, calendar, Some(Arc::new(model)));
         let series = traffic.past(PAST, scenario.step_seconds).into_iter().zip(domains);
-        let series = series.map(|(rps, (name, class))| {
-            Series { name, class, rps: rps.into_iter().map(|rps| rps as f32).collect() }
+        let series = series.map(|(rps, (name, class))| Series {
+            name,
+            class,
+            rps: rps.into_iter().map(|rps| rps as f32).collect(),
         });
         forecaster.seed_history(&History {
             start: scenario.start.as_millis().div_euclid(60_000) - PAST as Minute,

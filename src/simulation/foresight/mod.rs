@@ -90,6 +90,39 @@ impl Foresight {
         self.changed(|_, _, _| factor)
     }
 
+    /// What only tests have: what is to come, announced or not, with a doubt of 5 %.
+    #[cfg(test)]
+    pub(crate) fn known(scenario: &Scenario, seed: Seed) -> Arc<Self> {
+        let mut traffic = super::Traffic::new(scenario, seed.child("traffic"));
+        let domain_of = scenario.domain_of();
+        let mut rps = vec![0.0; scenario.apps.len()];
+        let domains = scenario.domains.len();
+        let mut expected = |seconds: f64| {
+            traffic.expected(seconds, &mut rps);
+            let mut sums = vec![0.0; domains];
+            for (domain, rps) in domain_of.iter().zip(&rps) {
+                sums[*domain] += rps;
+            }
+            sums
+        };
+        let mut outlooks = Vec::new();
+        for minute in 0..=minute(scenario.duration_seconds) {
+            let now = minute as f64 * EVERY;
+            let level = expected(now);
+            let then = Forecast::HORIZONS.map(|horizon| expected(now + horizon));
+            let start = scenario.start.as_seconds();
+            outlooks.extend((0..domains).map(|domain| {
+                let around =
+                    |then: &Vec<f64>| [0.936, 1.0, 1.042, 1.064].map(|it| it * then[domain]);
+                let at = crate::cluster::Timestamp::from_seconds(start + now);
+                let ahead = then.each_ref().map(around);
+                let forecast = Some(Forecast { at, level: level[domain], ahead });
+                Outlook { forecast, source: crate::cluster::ForecastSource::Model, why: None }
+            }));
+        }
+        Arc::new(Self { domains, outlooks })
+    }
+
     /// The same with the quantiles of a minute, domain and horizon times what `factor` says of them.
     fn changed(&self, mut factor: impl FnMut(usize, usize, usize) -> f64) -> Self {
         let mut changed = self.clone();
