@@ -44,7 +44,6 @@ impl Simulation {
                     }
                 }
                 _ if !lasts => {}
-                FaultKind::NodeLoss { .. } | FaultKind::Crash { .. } => {}
                 FaultKind::ProvisionerStall { pool } => {
                     for state in concerned(&scenario, pool.as_deref(), &mut states) {
                         state.stalled = true;
@@ -64,8 +63,10 @@ impl Simulation {
                         }
                     }
                 }
-                // The pipelines see to them.
-                FaultKind::PrometheusOutage
+                // What happens at once is over, and the pipelines see to what concerns them.
+                FaultKind::NodeLoss { .. }
+                | FaultKind::Crash { .. }
+                | FaultKind::PrometheusOutage
                 | FaultKind::ResourceMetricsOutage
                 | FaultKind::TelemetryLag { .. }
                 | FaultKind::TelemetryLoss { .. } => {}

@@ -43,8 +43,12 @@ impl Maker {
             start: scenario.start.as_millis().div_euclid(60_000) - PAST as Minute,
             series: series.collect(),
         });
-        let seen = Seen::new(scenario, traffic, seed.child("foresight"));
-        Ok(Self { forecaster, seen, start: scenario.start, made: 0 })
+        Ok(Self {
+            forecaster,
+            seen: Seen::new(scenario, traffic, seed.child("foresight")),
+            start: scenario.start,
+            made: 0,
+        })
     }
 
     /// How many minutes are made.

@@ -131,7 +131,9 @@ impl Foresight {
             let quantiles = outlook.forecast.iter_mut().flat_map(|it| &mut it.ahead);
             for (horizon, quantiles) in quantiles.enumerate() {
                 let factor = factor(minute, domain, horizon);
-                quantiles.iter_mut().for_each(|quantile| *quantile *= factor);
+                for quantile in quantiles {
+                    *quantile *= factor;
+                }
             }
         }
         changed

@@ -352,13 +352,15 @@ fn the_past_is_as_noisy_as_what_is_offered() {
     let mut traffic = Traffic::new(&scenario, Seed::root(4));
     let (minutes, step) = (20_000, 10.0);
     let past = traffic.past(minutes, step);
-    let (mut out, mut later) = ([0.0; 4], vec![vec![0.0; minutes]; 2]);
+    let (mut out, mut later) = ([0.0; 4], [Vec::new(), Vec::new()]);
     for minute in 0..minutes {
+        let mut sums = [0.0; 2];
         for part in 0..6 {
             traffic.offered(minute as f64 * 60.0 + f64::from(part) * step, step, &mut out);
-            later[0][minute] += (out[0] + out[1]) / 6.0;
-            later[1][minute] += (out[2] + out[3]) / 6.0;
+            sums[0] += (out[0] + out[1]) / 6.0;
+            sums[1] += (out[2] + out[3]) / 6.0;
         }
+        later.iter_mut().zip(sums).for_each(|(series, sum)| series.push(sum));
     }
     let steps = |series: &[f64]| series.windows(2).map(|it| it[1] - it[0]).collect::<Vec<_>>();
     for (before, after) in past.iter().zip(&later) {
