@@ -18,8 +18,8 @@ use crate::simulation::{Run, Seed, arms, simulate};
 /// Runs one policy through one scenario of a cluster in memory.
 ///
 /// The same scenario, policy and seed give the same numbers. With --out it writes OUT/report.html
-/// (the course: requests with the forecast's fan, latency, pods, budgets, nodes), OUT/timeline.csv,
-/// OUT/run.json and OUT/scenario.yaml, the complete scenario with all that the seed drew.
+/// (the course: requests, with the forecast's fan where the policy looks at forecasts, latency, pods,
+/// budgets, nodes), OUT/timeline.csv, OUT/run.json and OUT/scenario.yaml, the complete scenario with all that the seed drew.
 #[derive(Debug, Parser)]
 pub(super) struct Args {
     /// A file, the name of a built-in scenario, or level-1 to level-8 (the seed picks the member)

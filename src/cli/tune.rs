@@ -18,7 +18,7 @@ use crate::simulation::arms::frozen::{Front, Point};
 use crate::simulation::arms::search::{self, Constants, TUNABLE};
 use crate::simulation::arms::{Arm, untuned};
 use crate::simulation::scenario::{Scenario, families};
-use crate::simulation::{Seed, Space, simulate};
+use crate::simulation::{Foresight, Seed, Space, simulate_with};
 
 /// Trials of one round: later rounds start from the front of all before.
 const ROUND: usize = 50;
@@ -70,13 +70,22 @@ struct Member {
     scenario: Arc<Scenario>,
     seed: Seed,
     number: u64,
+    /// Forecasts, for a policy that looks at any.
+    foresight: Option<Arc<Foresight>>,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if !TUNABLE.contains(&args.policy.as_str()) {
         bail!("{:?} has nothing to search; {} have", args.policy, TUNABLE.join(", "));
     }
-    let members = members(args.members)?;
+    let mut members = members(args.members)?;
+    if untuned(&args.policy).is_some_and(|arm| arm.needs_forecast()) {
+        // Once, and not for each trial.
+        for member in &mut members {
+            let made = Foresight::whole(&member.scenario, member.seed);
+            member.foresight = Some(made.map_err(anyhow::Error::msg)?);
+        }
+    }
     let inputs = inputs(&args.policy, &members)?;
     let mut trials = known(&args.out, &inputs)?;
     let file = File::options().create(true).append(true).open(&args.out);
@@ -120,7 +129,7 @@ fn members(each: u64) -> anyhow::Result<Vec<Member>> {
         for number in 0..each {
             let seed = Seed::of(Space::Tuning, number);
             let scenario = Arc::new(families::generate(level, seed)?);
-            members.push(Member { scenario, seed, number });
+            members.push(Member { scenario, seed, number, foresight: None });
         }
     }
     Ok(members)
@@ -170,7 +179,8 @@ fn drawn(
 fn measure(members: &[Member], arm: &Arm) -> anyhow::Result<(f64, f64)> {
     let mut sums = (0.0, 0.0);
     for member in members {
-        let run = simulate(&member.scenario, arm, (member.seed, member.number), None);
+        let Member { scenario, seed, number, foresight } = member;
+        let run = simulate_with(scenario, arm, (*seed, *number), None, foresight.as_ref());
         let run = run.map_err(anyhow::Error::msg)?;
         sums.0 += run.summary.counts.paid_core_hours;
         sums.1 += run.summary.weighted_breach_minutes(&member.scenario);

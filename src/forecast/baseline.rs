@@ -23,7 +23,8 @@ const LEVEL_WEIGHT: f64 = 0.2;
 const TREND_WEIGHT: f64 = 0.05;
 const DAMPING: f64 = 0.95;
 
-/// Relative errors before a calibration has seen any: those of [`super::ErrorQuantiles`].
+/// Relative errors before a calibration has seen any: normal quantiles of the median over 109 real series of level
+/// times profile 15 minutes ahead, 5 % (`learning.md` 2.2).
 const FIRST_ERRORS: [f64; Forecast::QUANTILES.len()] = [-0.064, 0.0, 0.042, 0.064];
 
 /// A forecast of one line.

@@ -1,7 +1,8 @@
 //! What traffic is expected: per domain, minutes ahead, with quantiles. Pure.
 //!
-//! [`SeasonalProfile`] is the forecaster that always works, and the one that a learned one must
-//! beat: the present level over what is usual now, times what is usual then.
+//! [`Forecaster`] forecasts for all domains: by a learned network where it can be believed, and by the present
+//! level over what is usual now, times what is usual then, where not. The latter is also what the network must beat
+//! ([`Baseline::LevelTimesProfile`]).
 
 pub mod accuracy;
 mod baseline;
@@ -12,8 +13,6 @@ pub mod generator;
 mod history;
 mod network;
 mod observed;
-mod profile;
-mod quantiles;
 mod regime;
 mod slice;
 mod splits;
@@ -29,9 +28,7 @@ pub use history::{DAY, History, Minute, Series};
 pub use network::{
     Attention, Batch, Kind, Model, ModelError, ModelForecaster, Network, Output, Targets,
 };
-pub use observed::observed;
-pub use profile::{Profile, SeasonalProfile};
-pub use quantiles::ErrorQuantiles;
+pub use observed::{LEAST_OBSERVED, observed};
 pub use regime::regime;
 pub use slice::{Regime, Slice};
 pub use splits::{Part, Split};

@@ -3,7 +3,7 @@
 use crate::cluster::{SignalKind, Snapshot, Timestamp};
 
 /// A domain is observed while at least this share of its apps has an answer without a fault.
-const OBSERVED_SHARE: f64 = 0.5;
+pub const LEAST_OBSERVED: f64 = 0.5;
 
 /// Traffic per domain as telemetry shows it, in requests per second, and the mean instant of its
 /// readings, in the order of the catalog's domains; an answer that is missing counts with the one before.
@@ -31,7 +31,7 @@ pub fn observed(snapshot: &Snapshot) -> Vec<Option<(Timestamp, f64)>> {
     }
     sums.into_iter()
         .map(|sum| {
-            let seen = sum.whole > 0.0 && sum.whole >= OBSERVED_SHARE * sum.apps;
+            let seen = sum.whole > 0.0 && sum.whole >= LEAST_OBSERVED * sum.apps;
             seen.then(|| (Timestamp::from_seconds(sum.seconds / sum.whole), sum.rps))
         })
         .collect()

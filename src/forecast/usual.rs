@@ -15,6 +15,15 @@ pub fn usual(rps: &[f32]) -> Vec<f32> {
     (0..rps.len() + DAY).map(|minute| usual_at(rps, minute)).collect()
 }
 
+/// The same for who looks at nothing before minute `first`: it is left out there, as not known.
+pub(super) fn usual_since(rps: &[f32], first: usize) -> Vec<f32> {
+    let mut usual = vec![f32::NAN; rps.len() + DAY];
+    for (minute, usual) in usual.iter_mut().enumerate().skip(first) {
+        *usual = usual_at(rps, minute);
+    }
+    usual
+}
+
 /// The same of one minute, at most a day after the end.
 pub(super) fn usual_at(rps: &[f32], minute: usize) -> f32 {
     let days = (1..=DAYS).map_while(|day| minute.checked_sub(day * DAY));

@@ -3,9 +3,11 @@
 
 mod actuation;
 pub mod arms;
+mod broken;
 mod calls;
 pub mod counts;
 mod engine;
+mod foresight;
 pub mod hpa;
 pub mod provisioner;
 pub mod queue;
@@ -18,6 +20,7 @@ pub mod traffic;
 pub use crate::seed::{Draw, Seed, Space};
 pub use actuation::{Actuation, Metric};
 pub use engine::Simulation;
+pub use foresight::Foresight;
 pub use reversals::Reversals;
-pub use run::{DomainRow, GroupRow, PoolRow, Row, Run, Summary, Timeline, simulate};
+pub use run::{DomainRow, GroupRow, PoolRow, Row, Run, Summary, Timeline, simulate, simulate_with};
 pub use traffic::Traffic;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::arms::Arm;
 use super::counts::Counts;
 use super::scenario::Scenario;
-use super::{Seed, Simulation};
+use super::{Foresight, Seed};
 use crate::cluster::Class;
 
 /// One finished run.
@@ -203,7 +203,7 @@ pub struct PoolRow {
 }
 
 /// Runs one policy through one scenario. Runs of the same scenario and seed meet the same
-/// traffic, starts, nodes and measurements, whatever the policy. `number` is the seed's in its
+/// traffic, starts, nodes, measurements and forecasts, whatever the policy. `number` is the seed's in its
 /// space, for the record; rows of the course are `row_seconds` long. `Err` is one sentence.
 pub fn simulate(
     scenario: &Arc<Scenario>,
@@ -211,7 +211,18 @@ pub fn simulate(
     (seed, number): (Seed, u64),
     row_seconds: Option<f64>,
 ) -> Result<Run, String> {
-    let mut simulation = Simulation::new(Arc::clone(scenario), &arm.actuation, seed)?;
+    simulate_with(scenario, arm, (seed, number), row_seconds, None)
+}
+
+/// The same with forecasts that are there already, for a policy that looks at any.
+pub fn simulate_with(
+    scenario: &Arc<Scenario>,
+    arm: &Arm,
+    (seed, number): (Seed, u64),
+    row_seconds: Option<f64>,
+    foresight: Option<&Arc<Foresight>>,
+) -> Result<Run, String> {
+    let mut simulation = arm.simulation(scenario, seed, foresight)?;
     if let Some(seconds) = row_seconds {
         simulation = simulation.with_timeline(seconds);
     }

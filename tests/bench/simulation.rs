@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
+use hirl_scale::simulation::Seed;
 use hirl_scale::simulation::arms;
 use hirl_scale::simulation::scenario::{Document, Scenario, builtin};
-use hirl_scale::simulation::{Seed, Simulation};
 
 use crate::APPS;
 use crate::ledger::resident_mib;
@@ -82,8 +82,7 @@ struct Spent {
 fn run_once(scenario: &Arc<Scenario>, policy: &str, seconds: f64) -> Result<Spent> {
     let Some(arm) = arms::arm(policy) else { anyhow::bail!("there is no policy {policy}") };
     let seed = Seed::root(1);
-    let mut simulation =
-        Simulation::new(Arc::clone(scenario), &arm.actuation, seed).map_err(anyhow::Error::msg)?;
+    let mut simulation = arm.simulation(scenario, seed, None).map_err(anyhow::Error::msg)?;
     let mut pilot = arm.pilot(&simulation, scenario, seed);
     let (begun, mut deciding) = (Instant::now(), 0.0);
     while simulation.seconds() < seconds {

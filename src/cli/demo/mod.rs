@@ -74,7 +74,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let seed = Seed::root(args.seed);
     let scenario = Arc::new(scenarios::single(&args.scenario, seed)?);
     let (arm, planner) = planning(&args.policy)?;
-    let pair = Pair::new(&scenario, &arm.actuation, seed).map_err(anyhow::Error::msg)?;
+    let pair = Pair::new(&scenario, &arm, seed).map_err(anyhow::Error::msg)?;
     let pair = Shared::new(pair);
     let pilot = pilot(planner, &scenario, &pair, seed);
     tokio::runtime::Builder::new_multi_thread()

@@ -27,7 +27,7 @@ impl Rig {
         let seed = Seed::root(1);
         let scenario = Arc::new(scenarios::single(scenario, seed).unwrap());
         let (arm, planner) = planning("rules").unwrap();
-        let pair = Shared::new(Pair::new(&scenario, &arm.actuation, seed).unwrap());
+        let pair = Shared::new(Pair::new(&scenario, &arm, seed).unwrap());
         let pilot = pilot(planner, &scenario, &pair, seed)(1);
         let (published, reader) = watch::channel(None);
         let ended = CancellationToken::new();

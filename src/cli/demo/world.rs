@@ -9,6 +9,7 @@ use super::invariants::{self, Budgets};
 use crate::cluster::{Snapshot, Timestamp};
 use crate::control::{Published, World};
 use crate::safety::Decision;
+use crate::simulation::arms::Arm;
 use crate::simulation::scenario::Scenario;
 use crate::simulation::{Actuation, Seed, Simulation};
 
@@ -24,18 +25,12 @@ pub(super) struct Pair {
 }
 
 impl Pair {
-    /// Both as soon as telemetry shows them, the policy acting as `actuation` says. Before that
+    /// Both as soon as telemetry shows them, the policy acting as `arm` says. Before that
     /// every number would be withheld. `Err` is one sentence.
-    pub(super) fn new(
-        scenario: &Arc<Scenario>,
-        actuation: &Actuation,
-        seed: Seed,
-    ) -> Result<Self, String> {
-        let cluster = |actuation: &Actuation| {
-            let simulation = Simulation::new(Arc::clone(scenario), actuation, seed)?;
-            Ok::<_, String>(simulation.with_timeline(scenario.step_seconds))
-        };
-        let (mut ours, mut plain) = (cluster(actuation)?, cluster(&Actuation::default())?);
+    pub(super) fn new(scenario: &Arc<Scenario>, arm: &Arm, seed: Seed) -> Result<Self, String> {
+        let plain = Simulation::new(Arc::clone(scenario), &Actuation::default(), seed)?;
+        let [mut ours, mut plain] = [arm.simulation(scenario, seed, None)?, plain]
+            .map(|simulation| simulation.with_timeline(scenario.step_seconds));
         while ours.seconds() < scenario.telemetry.prometheus_lag.high {
             ours.step();
             plain.step();
@@ -44,7 +39,7 @@ impl Pair {
             ours,
             plain,
             broken: None,
-            budgets: actuation.budgets.then(|| Budgets::new(scenario)),
+            budgets: arm.actuation.budgets.then(|| Budgets::new(scenario)),
         })
     }
 

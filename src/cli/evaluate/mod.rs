@@ -1,5 +1,6 @@
 //! `hirl evaluate`: runs policies through scenarios and compares them.
 
+mod foresights;
 mod seeds;
 pub(super) mod store;
 #[cfg(test)]
@@ -21,8 +22,9 @@ use crate::cli::scenarios::{self, Source};
 use crate::evaluation::report::{Recording, Report, recorded, verdicts};
 use crate::evaluation::{Comparison, csv};
 use crate::simulation::scenario::Scenario;
-use crate::simulation::{Run, Seed, Space, arms, simulate};
+use crate::simulation::{Run, Seed, Space, arms, simulate_with};
 
+use foresights::Foresights;
 use seeds::Seeds;
 use store::Store;
 
@@ -74,7 +76,10 @@ fn space(name: &str) -> Result<Space, String> {
 
 /// Runs the verb.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let comparison = evaluate(args, &arms::NAMES, run_one)?;
+    let foresights = Foresights::default();
+    let comparison = evaluate(args, &arms::NAMES, |scenario, policy, seed, number| {
+        run_one(&foresights, scenario, policy, (seed, number))
+    })?;
     let out = args.out.display();
     for sentence in verdicts(&comparison) {
         crate::cli::print(&sentence);
@@ -86,9 +91,16 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 /// Length of a row of the courses, in seconds.
 const ROW: f64 = 60.0;
 
-fn run_one(scenario: &Arc<Scenario>, policy: &str, seed: Seed, number: u64) -> anyhow::Result<Run> {
+fn run_one(
+    foresights: &Foresights,
+    scenario: &Arc<Scenario>,
+    policy: &str,
+    seed: (Seed, u64),
+) -> anyhow::Result<Run> {
     let arm = arms::arm(policy).with_context(|| format!("there is no policy {policy:?}"))?;
-    simulate(scenario, &arm, (seed, number), Some(ROW)).map_err(anyhow::Error::msg)
+    let foresight = arm.needs_forecast().then(|| foresights.of(scenario, seed)).transpose();
+    let foresight = foresight.map_err(anyhow::Error::msg)?;
+    simulate_with(scenario, &arm, seed, Some(ROW), foresight.as_ref()).map_err(anyhow::Error::msg)
 }
 
 /// One run that is to be had.

@@ -156,7 +156,7 @@ impl QuantileModel for Model {
         calendar: &Calendar,
         origin: Minute,
     ) -> Vec<Result<Quantiles, Refused>> {
-        let windows = Prepared::new(history, calendar).windows(origin);
+        let windows = Prepared::newest(history, calendar).windows(origin);
         let count = windows.len();
         match self.answers(&windows) {
             Ok(answers) => {

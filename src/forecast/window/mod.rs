@@ -11,7 +11,7 @@ use signals::Signals;
 use super::calendar::{Calendar, Flags};
 use super::calibration::{LONGEST, horizon_minutes};
 use super::history::{DAY, History, Minute};
-use super::usual::usual;
+use super::usual::{usual, usual_since};
 use crate::cluster::{Class, Forecast};
 
 /// Minutes of the past that stay single.
@@ -106,6 +106,14 @@ impl<'a> Prepared<'a> {
     #[must_use]
     pub fn new(history: &'a History, calendar: &'a Calendar) -> Self {
         let usual = history.series.iter().map(|series| usual(&series.rps)).collect();
+        Self { history, calendar, usual }
+    }
+
+    /// The same for windows at the end of `history` alone: of what is usual, only what these see.
+    #[must_use]
+    pub fn newest(history: &'a History, calendar: &'a Calendar) -> Self {
+        let first = history.minutes().saturating_sub(DAY + FURTHEST);
+        let usual = history.series.iter().map(|series| usual_since(&series.rps, first)).collect();
         Self { history, calendar, usual }
     }
 

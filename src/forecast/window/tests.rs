@@ -68,6 +68,15 @@ fn nothing_after_the_origin_is_read() {
 }
 
 #[test]
+fn the_newest_windows_need_nothing_that_is_usual_before_them() {
+    let history = history(vec![wave(minute(5)), wave(minute(5))]);
+    let (calendar, last) = (Calendar::default(), history.end() - 1);
+    let newest = Prepared::newest(&history, &calendar);
+    assert_eq!(newest.windows(last), Prepared::new(&history, &calendar).windows(last));
+    assert!(newest.windows(last).iter().all(Result::is_ok));
+}
+
+#[test]
 fn the_size_of_a_service_does_not_show() {
     let small = history(vec![wave(minute(4))]);
     let mut large = small.clone();

@@ -19,9 +19,11 @@ mod oracle;
 pub mod search;
 mod staffing;
 
+use std::sync::Arc;
+
 use super::actuation::{Actuation, Metric};
 use super::scenario::{HpaSpec, ScaleRules, Scenario};
-use super::{Seed, Simulation};
+use super::{Foresight, Seed, Simulation};
 use crate::observation;
 use crate::pilot::Pilot;
 use crate::policy::{Policy, Rules, rules};
@@ -62,6 +64,29 @@ pub enum Planning {
 }
 
 impl Arm {
+    /// The cluster of a run as the policy acts on it, with the forecasts that it looks at: `foresight`
+    /// where given, otherwise made as the run goes. A policy that looks at none costs none. `Err` is
+    /// one sentence.
+    pub fn simulation(
+        &self,
+        scenario: &Arc<Scenario>,
+        seed: Seed,
+        foresight: Option<&Arc<Foresight>>,
+    ) -> Result<Simulation, String> {
+        let simulation = Simulation::new(Arc::clone(scenario), &self.actuation, seed)?;
+        match foresight {
+            _ if !self.needs_forecast() => Ok(simulation),
+            Some(foresight) => Ok(simulation.with_foresight(Arc::clone(foresight))),
+            None => simulation.with_forecaster(),
+        }
+    }
+
+    /// Whether the policy looks at forecasts.
+    #[must_use]
+    pub fn needs_forecast(&self) -> bool {
+        self.planner.as_ref().is_some_and(Planner::needs_forecast)
+    }
+
     /// The pilot of a run; none where nothing decides.
     #[must_use]
     pub fn pilot(&self, simulation: &Simulation, scenario: &Scenario, seed: Seed) -> Option<Pilot> {
@@ -70,6 +95,15 @@ impl Arm {
 }
 
 impl Planner {
+    /// Whether it looks at forecasts.
+    #[must_use]
+    pub fn needs_forecast(&self) -> bool {
+        match &self.policy {
+            Planning::Rules(settings) => settings.forecast_lead_seconds > 0.0,
+            Planning::Oracle => false,
+        }
+    }
+
     /// The pilot of a run.
     #[must_use]
     pub fn pilot(&self, simulation: &Simulation, scenario: &Scenario, seed: Seed) -> Pilot {

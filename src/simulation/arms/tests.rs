@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::bound::Bound;
 use super::*;
 use crate::simulation::scenario::{families, read};
-use crate::simulation::{Run, simulate};
+use crate::simulation::{Run, simulate, simulate_with};
 
 /// Two domains, one of which calls the other, and a sale that is announced when it comes.
 const SALE: &str = "
@@ -27,12 +27,8 @@ events:
      holdSeconds: 900, decaySeconds: 300, factor: 3, announcedSeconds: 3000}
 ";
 
-fn sale(announced: bool) -> Arc<Scenario> {
-    let mut scenario = read(SALE, "sale", Seed::root(1)).unwrap_or_else(|error| panic!("{error}"));
-    if !announced {
-        scenario.events[0].announced_seconds = None;
-    }
-    Arc::new(scenario)
+fn sale() -> Arc<Scenario> {
+    Arc::new(read(SALE, "sale", Seed::root(1)).unwrap_or_else(|error| panic!("{error}")))
 }
 
 fn run(scenario: &Arc<Scenario>, name: &str, seed: Seed) -> Run {
@@ -78,7 +74,7 @@ fn the_frozen_file_holds_a_front_of_each_searched_baseline() {
 
 #[test]
 fn static_peak_has_the_announced_peak_all_the_time() {
-    let scenario = sale(true);
+    let scenario = sale();
     let arm = arm("static-peak").unwrap();
     let mut simulation =
         Simulation::new(Arc::clone(&scenario), &arm.actuation, Seed::root(2)).unwrap();
@@ -101,27 +97,23 @@ fn static_peak_has_the_announced_peak_all_the_time() {
 }
 
 #[test]
-fn a_forecast_knows_what_is_announced_and_nothing_else() {
-    let expected = |scenario: &Arc<Scenario>| {
-        let arm = untuned("rules+forecast").unwrap();
-        let mut simulation =
-            Simulation::new(Arc::clone(scenario), &arm.actuation, Seed::root(2)).unwrap();
-        let mut growth = None;
-        while simulation.seconds() < 2400.0 {
-            growth = simulation.snapshot().forecasts.first().and_then(|outlook| outlook.forecast);
-            simulation.step();
-        }
-        growth.and_then(|forecast| forecast.growth(1200.0)).unwrap()
+fn who_heeds_a_forecast_that_is_right_is_ready_when_the_sale_comes() {
+    let (scenario, seed) = (sale(), Seed::root(2));
+    let foresight = Foresight::known(&scenario, seed);
+    let run = |name: &str| {
+        let arm = arm(name).unwrap();
+        let row = Some(60.0);
+        simulate_with(&scenario, &arm, (seed, 0), row, Some(&foresight)).unwrap()
     };
-    let (announced, unannounced) = (expected(&sale(true)), expected(&sale(false)));
-    assert!(announced > 2.5, "{announced}");
-    assert!(unannounced < 1.3, "{unannounced}");
-    // The rule that heeds it is ready when the sale comes.
-    let led = breach(&run(&sale(true), "rules+forecast", Seed::root(2)));
-    let plain = breach(&run(&sale(true), "rules", Seed::root(2)));
-    assert!(led <= plain, "{led} with the forecast, {plain} without");
-    let rows = run(&sale(true), "rules+forecast", Seed::root(2)).timeline.rows;
-    assert!(rows.iter().skip(3).all(|row| row.domains[0].forecast.is_some()));
+    let (led, plain) = (breach(&run("rules+forecast")), breach(&run("rules")));
+    assert!(led < plain, "{led} with the forecast, {plain} without");
+}
+
+#[test]
+fn only_who_leads_by_the_forecast_needs_one() {
+    for name in NAMES {
+        assert_eq!(arm(name).unwrap().needs_forecast(), name == "rules+forecast", "{name}");
+    }
 }
 
 #[test]
@@ -148,7 +140,7 @@ fn nobody_beats_the_bound_and_the_oracle_comes_nearest() {
 
 #[test]
 fn the_bound_falls_with_what_is_paid_and_stands_at_what_nobody_can_save() {
-    let scenario = sale(true);
+    let scenario = sale();
     let bound = Bound::new(&scenario, Seed::root(2));
     let minutes: Vec<f64> = (0..40).map(|paid| bound.breach_minutes(f64::from(paid))).collect();
     assert!(minutes.is_sorted_by(|one, next| one >= next), "{minutes:?}");

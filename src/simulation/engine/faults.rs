@@ -3,7 +3,7 @@
 use super::Simulation;
 use super::pods::{Phase, PodId};
 use super::serving::Outside;
-use super::telemetry::Broken;
+use crate::simulation::broken::Broken;
 use crate::simulation::provisioner::PoolState;
 use crate::simulation::scenario::{FaultKind, Scenario};
 
@@ -23,14 +23,12 @@ impl Simulation {
             return;
         }
         let scenario = std::sync::Arc::clone(&self.scenario);
-        let mut broken = Broken::default();
         let mut states = vec![PoolState::default(); scenario.pools.len()];
         self.outside.clear();
         for (number, fault) in scenario.faults.iter().enumerate() {
             let begins =
                 fault.start_seconds >= now && fault.start_seconds < now + scenario.step_seconds;
-            let lasts = fault.start_seconds < now + scenario.step_seconds / 2.0
-                && now + scenario.step_seconds / 2.0 < fault.start_seconds + fault.duration_seconds;
+            let lasts = fault.lasts_at(now + scenario.step_seconds / 2.0);
             match &fault.fault {
                 FaultKind::NodeLoss { pool, share, zone } if begins => {
                     if let Some(pool) = scenario.pool(pool) {
@@ -46,7 +44,6 @@ impl Simulation {
                     }
                 }
                 _ if !lasts => {}
-                FaultKind::NodeLoss { .. } | FaultKind::Crash { .. } => {}
                 FaultKind::ProvisionerStall { pool } => {
                     for state in concerned(&scenario, pool.as_deref(), &mut states) {
                         state.stalled = true;
@@ -66,16 +63,16 @@ impl Simulation {
                         }
                     }
                 }
-                FaultKind::PrometheusOutage => broken.prometheus = true,
-                FaultKind::ResourceMetricsOutage => broken.resources = true,
-                FaultKind::TelemetryLag { seconds } => broken.lag += seconds,
-                FaultKind::TelemetryLoss { lost, nan } => {
-                    broken.lost += lost;
-                    broken.nan += nan;
-                }
+                // What happens at once is over, and the pipelines see to what concerns them.
+                FaultKind::NodeLoss { .. }
+                | FaultKind::Crash { .. }
+                | FaultKind::PrometheusOutage
+                | FaultKind::ResourceMetricsOutage
+                | FaultKind::TelemetryLag { .. }
+                | FaultKind::TelemetryLoss { .. } => {}
             }
         }
-        self.telemetry.broken = broken;
+        self.telemetry.broken = Broken::during(&scenario, now);
         self.provisioning.states = states;
     }
 

@@ -13,7 +13,7 @@
 //! | `provisioning` `consolidation` | nodes that come and go |
 //! | `serving` | requests, calls between domains, CPU and memory |
 //! | `telemetry` | what is seen of the truth, and when |
-//! | `forecasting` | what history and calendar let expect |
+//! | `forecasting` | the forecasts that policies see |
 //! | `faults` | what is broken |
 //! | `reference` `accounting` | what is counted, and against what |
 
@@ -51,6 +51,7 @@ use telemetry::Telemetry;
 use super::actuation::Actuation;
 use super::calls::Calls;
 use super::counts::AppTick;
+use super::foresight::{Foresight, Maker};
 use super::run::{Run, Summary, Timeline};
 use super::scenario::Scenario;
 use super::{Seed, Traffic};
@@ -113,7 +114,6 @@ impl Simulation {
             .ok_or("the constants describe no cloud: check nodeStart and launchPerSecond")?;
         let lag = faults::longest_lag(&scenario);
         let domain_of = scenario.domain_of();
-        let announced = Traffic::new(&reference::as_announced(&scenario), seed.child("traffic"));
         let mut new = Self {
             traffic: Traffic::new(&scenario, seed.child("traffic")),
             pods: Pods::default(),
@@ -124,8 +124,8 @@ impl Simulation {
             consolidation: Consolidation::new(&scenario),
             calls: Calls::new(&scenario),
             telemetry: Telemetry::new(&scenario, &specs, lag, seed.child("telemetry")),
-            forecasting: Forecasting::new(&scenario, &domain_of, announced.clone()),
-            reference: Reference::new(&scenario, announced),
+            forecasting: Forecasting::default(),
+            reference: Reference::new(&scenario, seed.child("traffic")),
             accounts: Accounts::new(&scenario, None),
             tally: Tally::default(),
             flows: vec![Flow::default(); scenario.pools.len()],
@@ -157,6 +157,22 @@ impl Simulation {
     #[must_use]
     pub fn with_timeline(mut self, every_seconds: f64) -> Self {
         self.accounts = Accounts::new(&self.scenario, Some(every_seconds));
+        self
+    }
+
+    /// Lets policies see forecasts, made as they are asked for. Without this and
+    /// [`Self::with_foresight`] there are none, and nobody pays for them. `Err` is one sentence.
+    pub fn with_forecaster(mut self) -> Result<Self, String> {
+        let maker = Maker::new(&self.scenario, self.seed)?;
+        self.forecasting = Forecasting::Own(Box::new(maker));
+        Ok(self)
+    }
+
+    /// Lets policies see forecasts that are there: those of this scenario and seed, or what was made
+    /// of them.
+    #[must_use]
+    pub fn with_foresight(mut self, foresight: Arc<Foresight>) -> Self {
+        self.forecasting = Forecasting::Known(foresight);
         self
     }
 
@@ -232,7 +248,7 @@ impl Simulation {
             pool.cpu = allocatable.cpu_milli as f64 / 1000.0;
             pool.memory = allocatable.memory as f64;
         }
-        self.forecasting.look(seconds, now, snapshot);
+        self.forecasting.look(seconds, &mut snapshot.forecasts);
         snapshot
     }
 

@@ -27,7 +27,7 @@ pub(super) struct Reference {
 
 /// The scenario as its calendar has it: announced events when and as they are announced, and no
 /// others.
-pub(super) fn as_announced(scenario: &Scenario) -> Scenario {
+fn as_announced(scenario: &Scenario) -> Scenario {
     let events = scenario.events.iter().filter_map(|event| {
         Some(EventSpec {
             start_seconds: event.announced_seconds?,
@@ -53,10 +53,9 @@ pub(super) fn announced_peaks(scenario: &Scenario, seed: Seed) -> Vec<f64> {
 }
 
 impl Reference {
-    /// `traffic` is what is announced.
-    pub(super) fn new(scenario: &Scenario, traffic: Traffic) -> Self {
+    pub(super) fn new(scenario: &Scenario, seed: Seed) -> Self {
         Self {
-            traffic,
+            traffic: Traffic::new(&as_announced(scenario), seed),
             apps: vec![0.0; scenario.apps.len()],
             next: 0.0,
             rps: vec![0.0; scenario.domains.len()],

@@ -10,6 +10,7 @@ use crate::cluster::{
     App, AppId, AppState, Catalog, Fault, Freshness, Pool, Reading, Signal, SignalKind, Signals,
     Snapshot, Timestamp,
 };
+use crate::simulation::broken::Broken;
 use crate::simulation::scenario::{DomainSpec, HpaSpec, Range, Scenario, TelemetrySpec};
 use crate::simulation::{Draw, Seed};
 
@@ -31,20 +32,6 @@ pub(super) struct Sample {
     pub memory: f32,
     /// Pods that got requests.
     pub ready: u32,
-}
-
-/// How far the pipelines are broken at an instant.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct Broken {
-    /// Prometheus does not answer.
-    pub prometheus: bool,
-    /// The resource metrics do not answer.
-    pub resources: bool,
-    /// Seconds on top of the usual lag.
-    pub lag: f64,
-    /// Shares of the answers that are missing or NaN, on top of the usual ones.
-    pub lost: f64,
-    pub nan: f64,
 }
 
 /// Regular samples of one app.

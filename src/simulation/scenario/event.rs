@@ -75,6 +75,14 @@ pub struct FaultSpec {
     pub fault: FaultKind,
 }
 
+impl FaultSpec {
+    /// Whether it lasts at an instant, in seconds after the start.
+    #[must_use]
+    pub fn lasts_at(&self, seconds: f64) -> bool {
+        self.start_seconds < seconds && seconds < self.start_seconds + self.duration_seconds
+    }
+}
+
 /// What can break.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", rename_all_fields = "camelCase")]

@@ -5,30 +5,15 @@
 //! by the queues, which know what failed. Calls follow what is *offered* to the caller.
 
 mod noise;
+mod past;
 mod shape;
 
-use noise::{Glide, gamma, poisson};
+use noise::gamma;
+pub(super) use noise::{Glide, poisson};
 use shape::{Bump, Shape};
 
 use super::Seed;
-use super::scenario::{EventKind, Path, Pattern, Scenario};
-
-/// An announced event, as policies may see it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct CalendarEntry {
-    /// Its name.
-    pub name: String,
-    /// What it is.
-    pub kind: EventKind,
-    /// Indices of the domains that it touches, into [`Scenario::domains`].
-    pub domains: Vec<usize>,
-    /// When it is said to begin, in seconds after the start.
-    pub start_seconds: f64,
-    /// When it is said to be over, in seconds after the start.
-    pub end_seconds: f64,
-    /// Factor at its height, as announced.
-    pub factor: f64,
-}
+use super::scenario::{Path, Pattern, Scenario};
 
 /// Apps whose own traffic has the same shape.
 #[derive(Debug, Clone)]
@@ -63,7 +48,8 @@ pub struct Traffic {
     /// Per domain: deviation and course of the shared noise.
     shared: Vec<(f64, Glide)>,
     apps: Vec<AppTraffic>,
-    calendar: Vec<CalendarEntry>,
+    /// Of the noise before the start.
+    past: Seed,
     /// Scratch: factor per cohort, called requests per second per domain.
     factors: Vec<f64>,
     called: Vec<f64>,
@@ -91,7 +77,7 @@ impl Traffic {
                 })
                 .collect(),
             apps: Vec::with_capacity(scenario.apps.len()),
-            calendar: calendar(scenario, &domain_of, &touched),
+            past: seed.child("past"),
             factors: Vec::new(),
             called: vec![0.0; scenario.domains.len()],
         };
@@ -156,12 +142,6 @@ impl Traffic {
         }
     }
 
-    /// What is announced, by its time. Never holds an event that is not announced.
-    #[must_use]
-    pub fn calendar(&self) -> &[CalendarEntry] {
-        &self.calendar
-    }
-
     /// Fills the factors of the cohorts and the calls to the domains at an instant.
     fn prepare(&mut self, seconds: f64, noisy: bool) {
         for index in 0..self.cohorts.len() {
@@ -217,36 +197,6 @@ impl Traffic {
             self.cohorts.len() - 1
         })
     }
-}
-
-fn calendar(scenario: &Scenario, domain_of: &[usize], touched: &[Vec<bool>]) -> Vec<CalendarEntry> {
-    let mut entries: Vec<CalendarEntry> = scenario
-        .events
-        .iter()
-        .zip(touched)
-        .filter_map(|(event, touched)| {
-            let start = event.announced_seconds?;
-            let mut domains: Vec<usize> = domain_of
-                .iter()
-                .zip(touched)
-                .filter_map(|(domain, touched)| touched.then_some(*domain))
-                .collect();
-            domains.sort_unstable();
-            domains.dedup();
-            Some(CalendarEntry {
-                name: event.name.clone(),
-                kind: event.kind,
-                domains,
-                start_seconds: start,
-                end_seconds: start + event.ramp_seconds + event.hold_seconds + event.decay_seconds,
-                factor: event.announced_factor.unwrap_or(event.factor),
-            })
-        })
-        .collect();
-    entries.sort_by(|a, b| {
-        a.start_seconds.total_cmp(&b.start_seconds).then_with(|| a.name.cmp(&b.name))
-    });
-    entries
 }
 
 #[cfg(test)]

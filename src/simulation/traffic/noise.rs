@@ -4,7 +4,7 @@ use crate::simulation::{Draw, Seed};
 
 /// Noise that glides from one draw to the next: mean 0, deviation 1 at every instant.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Glide {
+pub(in crate::simulation) struct Glide {
     seed: Seed,
     /// Seconds between two draws; 0 for no noise.
     period: f64,
@@ -17,15 +17,20 @@ pub(super) struct Glide {
 }
 
 impl Glide {
-    pub(super) fn new(seed: Seed, period: f64) -> Self {
+    pub(in crate::simulation) fn new(seed: Seed, period: f64) -> Self {
         let phase = seed.child("phase").draw(0).uniform();
         let mut new = Self { seed, period, phase, cell: 0, left: 0.0, right: 0.0 };
         new.remember(0);
         new
     }
 
+    /// Seconds between two draws.
+    pub(super) const fn period(&self) -> f64 {
+        self.period
+    }
+
     /// The noise at `seconds`; the same for the same instant, whatever was asked before.
-    pub(super) fn at(&mut self, seconds: f64) -> f64 {
+    pub(in crate::simulation) fn at(&mut self, seconds: f64) -> f64 {
         if self.period <= 0.0 {
             return 0.0;
         }
@@ -49,7 +54,7 @@ impl Glide {
 
 /// How many arrive where `mean` are expected, Poisson. Above 30 the normal approximation, whose
 /// tails end at 3.47 deviations; a whole number in any case.
-pub(super) fn poisson(mean: f64, draw: Draw) -> f64 {
+pub(in crate::simulation) fn poisson(mean: f64, draw: Draw) -> f64 {
     if mean <= 0.0 {
         return 0.0;
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::cluster::Timestamp;
-use crate::simulation::scenario::{BatchWindow, EventSpec, read};
+use crate::simulation::scenario::{BatchWindow, EventKind, EventSpec, read};
 
 const HOUR: f64 = 3600.0;
 
@@ -86,27 +86,6 @@ fn calls_go_on_over_several_domains() {
     scenario.validate().unwrap();
     // 1,500 directly, 2 x 10 of risk's own, 2 x 750 of what pay asked of risk.
     assert!((expected(&scenario, 0.0)[4] - 3020.0).abs() < 1e-6);
-}
-
-#[test]
-fn the_calendar_knows_what_is_announced_and_nothing_else() {
-    let mut scenario = scenario("");
-    scenario.events.push(sale(None));
-    assert!(Traffic::new(&scenario, Seed::root(1)).calendar().is_empty());
-    scenario.events.push(sale(Some(2200.0)));
-    let traffic = Traffic::new(&scenario, Seed::root(1));
-    // 20 minutes early: the calendar says what was planned.
-    assert_eq!(
-        traffic.calendar(),
-        [CalendarEntry {
-            name: "sale".into(),
-            kind: EventKind::FlashSale,
-            domains: vec![0],
-            start_seconds: 2200.0,
-            end_seconds: 2900.0,
-            factor: 5.0,
-        }]
-    );
 }
 
 #[test]
@@ -327,4 +306,72 @@ fn a_reach_is_narrowed_by_domain_prefix_and_number() {
     assert_eq!(reached(&[], "b", None), [false, true, false, false]);
     assert_eq!(reached(&[], "", Some(3)), [true, true, true, false]);
     assert_eq!(reached(&["risk"], "", Some(1)), [false, false, true, false]);
+}
+
+/// Mean and deviation of a series.
+fn moments(values: &[f64]) -> (f64, f64) {
+    let mean = values.iter().sum::<f64>() / values.len() as f64;
+    let square = values.iter().map(|value| (value - mean) * (value - mean)).sum::<f64>();
+    (mean, (square / values.len() as f64).sqrt())
+}
+
+#[test]
+fn the_past_follows_the_pattern_and_its_calls_and_knows_no_event() {
+    let mut scenario = scenario("");
+    scenario.domains[0].traffic = Pattern::Diurnal { swing: 0.5, peak_hour: 14.0, weekend: 1.0 };
+    scenario.calls[0].lag_seconds = 1800.0;
+    scenario.events.push(EventSpec { start_seconds: 0.0, ..sale(None) });
+    let past = Traffic::new(&scenario, Seed::root(1)).past(1440, 10.0);
+    assert_eq!(past.iter().map(Vec::len).collect::<Vec<_>>(), [1440, 1440]);
+    let start = scenario.start.as_seconds() / 3600.0;
+    for back in [1_usize, 100, 700, 1440] {
+        let at = |late: f64| {
+            let hour = start - back as f64 / 60.0 - late;
+            1500.0 * (1.0 + 0.5 * ((hour - 14.0) / 24.0 * std::f64::consts::TAU).cos())
+        };
+        let hour = |domain: usize| {
+            let place = 1440 - back;
+            moments(&past[domain][place.saturating_sub(10)..(place + 11).min(1440)]).0
+        };
+        assert!((hour(0) / at(0.0) - 1.0).abs() < 0.03, "{back}: {} for {}", hour(0), at(0.0));
+        let called = 10.0 + 0.5 * at(0.5);
+        assert!((hour(1) / called - 1.0).abs() < 0.03, "{back}: {} for {called}", hour(1));
+    }
+}
+
+#[test]
+fn the_past_is_as_noisy_as_what_is_offered() {
+    let mut scenario = scenario("");
+    scenario.domains[0].noise = 0.1;
+    for app in &mut scenario.apps {
+        (app.noise, app.noise_seconds) = (0.2, 300.0);
+    }
+    let recording =
+        Pattern::Replay { interval_seconds: 60.0, values: vec![7.0, 7.0], burstiness: 0.3 };
+    scenario.domains[1].traffic = recording;
+    let mut traffic = Traffic::new(&scenario, Seed::root(4));
+    let (minutes, step) = (20_000, 10.0);
+    let past = traffic.past(minutes, step);
+    let (mut out, mut later) = ([0.0; 4], [Vec::new(), Vec::new()]);
+    for minute in 0..minutes {
+        let mut sums = [0.0; 2];
+        for part in 0..6 {
+            traffic.offered(minute as f64 * 60.0 + f64::from(part) * step, step, &mut out);
+            sums[0] += (out[0] + out[1]) / 6.0;
+            sums[1] += (out[2] + out[3]) / 6.0;
+        }
+        later.iter_mut().zip(sums).for_each(|(series, sum)| series.push(sum));
+    }
+    let steps = |series: &[f64]| series.windows(2).map(|it| it[1] - it[0]).collect::<Vec<_>>();
+    for (before, after) in past.iter().zip(&later) {
+        let ((mean, spread), (other, its)) = (moments(before), moments(after));
+        assert!((mean / other - 1.0).abs() < 0.01, "{mean} {other}");
+        assert!((spread / its - 1.0).abs() < 0.05, "{spread} {its}");
+        // And from minute to minute.
+        let (rough, its) = (moments(&steps(before)).1, moments(&steps(after)).1);
+        assert!((rough / its - 1.0).abs() < 0.1, "{rough} {its}");
+    }
+    assert_eq!(past, traffic.past(minutes, step));
+    // More of the past is the same past.
+    assert_eq!(past[0][minutes - 100..], traffic.past(100, step)[0]);
 }

@@ -9,7 +9,7 @@ use crate::pilot::Pilot;
 use crate::policy::{self, Proposal, Rules, rules};
 use crate::safety;
 use crate::simulation::scenario::read;
-use crate::simulation::{Seed, Simulation, Timeline, arms};
+use crate::simulation::{Foresight, Seed, Simulation, Timeline, arms};
 
 /// Cores of all nodes that there may be.
 pub(super) const CORES: f64 = 20.0 * 7.5;
@@ -45,8 +45,10 @@ pub(super) fn run(policy: Policy, seed: Seed) -> Timeline {
     let scenario = Arc::new(read(&text, "cheats", seed).unwrap());
     // Not the searched constants: another search would make another world.
     let arm = arms::untuned("rules").unwrap();
-    let mut simulation =
-        Simulation::new(Arc::clone(&scenario), &arm.actuation, seed).unwrap().with_timeline(60.0);
+    let mut simulation = Simulation::new(Arc::clone(&scenario), &arm.actuation, seed)
+        .unwrap()
+        .with_foresight(Foresight::known(&scenario, seed))
+        .with_timeline(60.0);
     let led = if policy == Policy::Forecaster { 300.0 } else { 0.0 };
     let rule = rules::Settings { forecast_lead_seconds: led, ..rules::Settings::default() };
     let mut pilot = Pilot::new(
