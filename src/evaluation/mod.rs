@@ -2,12 +2,14 @@
 //! Pure: takes finished runs, gives tables and text.
 
 mod comparison;
+mod headroom;
 mod measures;
 pub mod pareto;
 pub mod report;
 pub mod statistics;
 
 pub use comparison::{Case, Comparison, Difference, Figure, GapClosed, Slice, Worst};
+pub use headroom::headroom;
 pub use measures::{MEASURES, Measure, weighted_breach_minutes};
 
 use crate::simulation::{Run, Timeline};

@@ -12,8 +12,8 @@ use super::settings::Settings;
 use crate::policy::hirl::{self, Hirl, Model};
 use crate::policy::{Policy, Rules};
 use crate::seed::Seed;
-use crate::simulation::Simulation;
 use crate::simulation::arms::{Arm, Planning};
+use crate::simulation::{Foresight, Simulation};
 
 /// What the rule was paid in one member.
 #[derive(Debug, Clone)]
@@ -69,13 +69,13 @@ fn piloted(
 }
 
 fn run(
-    member: &Member,
+    (member, foresight): (&Member, &Arc<Foresight>),
     arm: &Arm,
     pay: super::settings::Pay,
     policy: impl FnOnce(&crate::policy::rules::Settings) -> Box<dyn Policy>,
 ) -> Result<(Vec<Vec<Paid>>, Totals), String> {
     let scenario = &member.scenario;
-    let mut simulation = Simulation::new(Arc::clone(scenario), &arm.actuation, member.seed)?;
+    let mut simulation = arm.simulation(scenario, member.seed, Some(foresight))?;
     let mut pilot = piloted(arm, &simulation, policy).ok_or("the arm has no rule")?;
     let mut paymaster = Paymaster::new(scenario, pay);
     let mut paid = Vec::new();
@@ -91,7 +91,7 @@ pub fn twin(member: &Member, arm: &Arm, settings: &Settings) -> Result<Twin, Str
     let rule = |rule: &crate::policy::rules::Settings| -> Box<dyn Policy> {
         Box::new(Rules::new(rule.clone()))
     };
-    let (paid, totals) = run(member, arm, settings.pay, rule)?;
+    let (paid, totals) = run((member, &member.foresight), arm, settings.pay, rule)?;
     Ok(Twin { paid, totals })
 }
 
@@ -100,7 +100,7 @@ pub fn greedy(member: &Member, arm: &Arm, model: &Arc<Model>) -> Result<Totals, 
     let hirl = |rule: &crate::policy::rules::Settings| -> Box<dyn Policy> {
         Box::new(Hirl::new(hirl::Settings::default(), rule.clone(), Box::new(Arc::clone(model))))
     };
-    Ok(run(member, arm, super::settings::Pay::default(), hirl)?.1)
+    Ok(run((member, &member.foresight), arm, super::settings::Pay::default(), hirl)?.1)
 }
 
 /// What one episode remembers.
@@ -140,7 +140,11 @@ pub fn episode(
     let hirl = |rule: &crate::policy::rules::Settings| -> Box<dyn Policy> {
         Box::new(Hirl::new(hirl::Settings::default(), rule.clone(), Box::new(sampler)))
     };
-    let (paid, totals) = run(member, arm, settings.pay, hirl)?;
+    // Frozen, and never quite right: a policy must bear the drift of a forecaster that is tuned weekly.
+    let [low, high] = settings.forecast_noise;
+    let spread = low + (high - low) * seed.child("noise").draw(0).uniform();
+    let foresight = Arc::new(member.foresight.noisy(seed.child("forecast"), spread));
+    let (paid, totals) = run((member, &foresight), arm, settings.pay, hirl)?;
     let mut trace = Trace::default();
     for record in records.try_iter() {
         trace.add(record);

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::simulation::scenario::{Scenario, families};
-use crate::simulation::{Seed, Space};
+use crate::simulation::{Foresight, Seed, Space};
 
-/// A scenario and the seed of its run.
+/// A scenario, the seed of its run, and what is forecast in it.
 #[derive(Debug, Clone)]
 pub struct Member {
     /// Its level, 1 to 8.
@@ -16,11 +16,15 @@ pub struct Member {
     pub scenario: Arc<Scenario>,
     /// The seed of the run.
     pub seed: Seed,
+    /// What is forecast; the same in every run of it.
+    pub foresight: Arc<Foresight>,
 }
 
 /// The member of a level with this number in a space. `Err` is one sentence.
 pub fn member(space: Space, level: u8, number: u64) -> Result<Member, String> {
     let seed = Seed::of(space, number);
     let scenario = families::generate(level, seed).map_err(|error| error.to_string())?;
-    Ok(Member { level, number, scenario: Arc::new(scenario), seed })
+    let scenario = Arc::new(scenario);
+    let foresight = Foresight::whole(&scenario, seed)?;
+    Ok(Member { level, number, scenario, seed, foresight })
 }

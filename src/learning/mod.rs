@@ -24,3 +24,6 @@ pub use members::{Member, member};
 pub use sampler::Explore;
 pub use settings::{Pay, Settings};
 pub use statistics::Statistics;
+
+#[cfg(test)]
+mod tests;

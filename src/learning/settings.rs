@@ -35,6 +35,9 @@ pub struct Settings {
     pub every: usize,
     /// Length of the optimiser's steps.
     pub rate: f64,
+    /// Deviation of the error that an episode's forecasts get on top, half an hour ahead: least and most. 5 to
+    /// 15 %: `system.md` 2.3.
+    pub forecast_noise: [f64; 2],
     /// How fast the price of a core-hour follows the cost: by this times the excess over the rule's, as a
     /// logarithm, per iteration.
     pub price_gain: f64,
@@ -92,6 +95,7 @@ impl Default for Settings {
             batch: 512,
             every: 3,
             rate: 5e-4,
+            forecast_noise: [0.05, 0.15],
             price_gain: 3.0,
             cost_target: 1.0,
         }
@@ -121,6 +125,8 @@ impl Settings {
             ("batch", self.batch as f64, 1.0, 1e6),
             ("every", self.every as f64, 1.0, 1000.0),
             ("rate", self.rate, 0.0, 1.0),
+            ("forecastNoise", self.forecast_noise[0], 0.0, self.forecast_noise[1]),
+            ("forecastNoise", self.forecast_noise[1], 0.0, 1.0),
             ("priceGain", self.price_gain, 0.0, 100.0),
             ("costTarget", self.cost_target, 0.1, 10.0),
         ] {

@@ -20,7 +20,7 @@ use crate::cli::jobs;
 use crate::cli::provenance::{Fingerprint, command};
 use crate::cli::scenarios::{self, Source};
 use crate::evaluation::report::{Recording, Report, recorded, verdicts};
-use crate::evaluation::{Comparison, csv};
+use crate::evaluation::{Comparison, csv, headroom};
 use crate::simulation::scenario::Scenario;
 use crate::simulation::{Run, Seed, Space, arms, simulate_with};
 
@@ -62,6 +62,9 @@ pub(crate) struct Args {
     /// Seeds whose runs can be watched in the report; all unless given
     #[arg(long, value_name = "0..3")]
     replay: Option<Seeds>,
+    /// Print how far the baseline is from the oracle, per level and class: what learning can win at the most
+    #[arg(long)]
+    headroom: bool,
     /// Runs at the same time; as many as there are cores unless given
     #[arg(long, value_name = "COUNT")]
     jobs: Option<NonZeroUsize>,
@@ -80,6 +83,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let comparison = evaluate(args, &arms::NAMES, |scenario, policy, seed, number| {
         run_one(&foresights, scenario, policy, (seed, number))
     })?;
+    if args.headroom {
+        let table = headroom(&comparison).context("--headroom needs the policy oracle")?;
+        crate::cli::print(table.trim_end());
+    }
     let out = args.out.display();
     for sentence in verdicts(&comparison) {
         crate::cli::print(&sentence);

@@ -21,7 +21,7 @@ use crate::nn::{Adam, AdamSettings, Gradients, Weights};
 use crate::policy::hirl::Model;
 use crate::policy::hirl::features::features_hash;
 use crate::seed::{Seed, Space};
-use crate::simulation::arms::{self, Arm};
+use crate::simulation::arms::{self, Arm, Planning};
 use crate::simulation::scenario::families;
 
 /// Parts of a step of the optimiser, whatever the number of threads: the sum of floating-point numbers
@@ -154,7 +154,12 @@ struct Run<'a> {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let settings = read_settings(args)?;
-    let arm = arms::arm(&args.rule).with_context(|| format!("there is no rule {:?}", args.rule))?;
+    let arm = arms::arm(&args.rule)
+        .filter(|arm| {
+            let planner = arm.planner.as_ref();
+            planner.is_some_and(|planner| matches!(planner.policy, Planning::Rules(_)))
+        })
+        .with_context(|| format!("there is no rule {:?}", args.rule))?;
     if let Some(level) = args.levels.iter().find(|level| !families::LEVELS.contains(level)) {
         bail!("there are levels 1 to 8, and {level} is none");
     }
@@ -508,4 +513,68 @@ fn shards(
         }
     }
     Ok((sum.context("a step has no parts")?, said))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Words {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn trained(out: &Path, iterations: &str, more: &[&str]) -> anyhow::Result<ExitCode> {
+        let out = out.to_string_lossy();
+        let words = ["policy", "--levels", "1", "--members", "1", "--look-members", "1"];
+        let rest =
+            ["--episodes", "2", "--look", "1", "--iterations", iterations, "--rule", "rules"];
+        let out = ["--out", &out];
+        let all = words.iter().chain(&rest).chain(&out).chain(more).copied();
+        run(&Words::parse_from(all.collect::<Vec<_>>()).args)
+    }
+
+    #[test]
+    fn a_run_that_was_cut_off_goes_on_to_the_same_weights() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+        trained(&one, "2", &[]).unwrap();
+        trained(&two, "1", &[]).unwrap();
+        trained(&two, "2", &[]).unwrap();
+        let state = |of: &Path| {
+            let state =
+                Weights::from_bytes(&fs::read(of.join(Folder::CHECKPOINT)).unwrap()).unwrap();
+            let model = Model::untrained(Seed::root(0)).unwrap();
+            state.load_into(model.parameters()).unwrap();
+            model.parameters().to_flat().unwrap()
+        };
+        assert!(state(&one) == state(&two), "going on gave other weights");
+        let lines = fs::read_to_string(two.join("log.csv")).unwrap();
+        assert_eq!(lines.lines().count(), 3, "{lines}");
+        let model = Model::from_bytes(&fs::read(one.join("weights.safetensors")).unwrap()).unwrap();
+        assert_eq!(model.origin()["rule"], "rules");
+        let error = trained(&one, "2", &["--seed", "5"]).unwrap_err().to_string();
+        assert!(error.contains("other settings"), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_be_trained_is_refused_in_a_sentence() {
+        let folder = tempfile::tempdir().unwrap();
+        let refused = |more: &[&str]| {
+            let error = trained(folder.path(), "1", more).unwrap_err();
+            format!("{error:#}")
+        };
+        assert!(refused(&["--rule", "hpa"]).contains("no rule"), "{}", refused(&["--rule", "hpa"]));
+        assert!(refused(&["--levels", "9"]).contains("levels 1 to 8"));
+        let weights = folder.path().join("weights");
+        fs::write(&weights, b"not weights").unwrap();
+        assert!(refused(&["--weights", &weights.to_string_lossy()]).contains("weights"));
+        let settings = folder.path().join("settings.yaml");
+        fs::write(&settings, "clip: 7").unwrap();
+        assert!(refused(&["--settings", &settings.to_string_lossy()]).contains("clip must be"));
+    }
 }

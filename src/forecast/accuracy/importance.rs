@@ -19,7 +19,7 @@ pub struct Inputs {
 
 /// The groups that are looked at.
 pub const GROUPS: [Inputs; 6] = [
-    Inputs { name: "promotion", features: &["promotion", "promotion begins"] },
+    Inputs { name: "promotion", features: &["promotion", "promotion begins, in the anchor"] },
     Inputs {
         name: "promotion elsewhere",
         features: &["promotion elsewhere", "promotion elsewhere begins"],

@@ -61,7 +61,7 @@ pub const FUTURE: [Feature; 24] = [
     feature("size of errors of an hour", ERRORS, 10.0),
     feature("error of the simple forecast", RATIO, 3.0),
     feature("promotion", RATIO, 3.0),
-    feature("promotion begins", RATIO, 3.0),
+    feature("promotion begins, in the anchor", RATIO, 3.0),
     feature("promotion elsewhere", RATIO, 3.0),
     feature("promotion elsewhere begins", RATIO, 3.0),
     feature("deployment", SHARE, 1.0),

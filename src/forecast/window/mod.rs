@@ -43,7 +43,7 @@ pub struct Window {
     pub future: Vec<f32>,
     /// [`STATIC`].
     pub statics: Vec<f32>,
-    /// Logarithm of the simple forecast (level times usual) plus the floor, per horizon.
+    /// Logarithm of the simple forecast (level times usual, and what is announced) plus the floor, per horizon.
     pub anchor: [f32; 3],
     /// Size of its recent errors in logarithms, per horizon.
     pub spread: [f32; 3],
@@ -193,7 +193,8 @@ impl<'a> Prepared<'a> {
         let series = &self.history.series[index];
         let first = self.history.start + (here + 1 - DAY) as Minute;
         let flags = self.calendar.flags(&series.name, first, DAY + FURTHEST);
-        Builder { own, others, flags: &flags }.window(series.class, here)
+        Builder { own, others, flags: &flags, anchor: announced(own.anchor, &flags) }
+            .window(series.class, here)
     }
 
     fn signals(&self, series: usize, here: usize) -> Result<Signals, NoWindow> {
@@ -207,6 +208,8 @@ struct Builder<'a> {
     others: &'a [&'a Signals],
     /// From the first minute of the day before to the furthest horizon.
     flags: &'a [Flags],
+    /// The simple forecast with what is announced.
+    anchor: [f32; 3],
 }
 
 impl Builder<'_> {
@@ -216,7 +219,7 @@ impl Builder<'_> {
             past: self.past(leader),
             future: self.future(),
             statics: self.statics(class, leader, here),
-            anchor: self.own.anchor,
+            anchor: self.anchor,
             spread: self.own.spread,
             floor: self.own.floor,
         }
@@ -271,7 +274,7 @@ impl Builder<'_> {
         let now = &self.flags[DAY - 1];
         let mut rows = Vec::with_capacity(HORIZONS.len() * FUTURE.len());
         for (index, minutes) in HORIZONS.into_iter().enumerate() {
-            let (unit, anchor) = (own.spread[index], own.anchor[index]);
+            let (unit, anchor) = (own.spread[index], self.anchor[index]);
             let then = &self.flags[DAY - 1 + minutes];
             let usual = own.log_usual[DAY - 1 + minutes];
             let growth = usual - own.log_usual[DAY - 1];
@@ -396,6 +399,15 @@ fn day_off(flags: &Flags) -> f32 {
 
 /// A promotion whose factor nobody said counts as this one.
 const UNSAID: f64 = 1.5;
+
+/// The simple forecast lifted by the promotions that begin after the minutes of the level, and lowered by those
+/// that end. A network that gives differences in units of small errors cannot say "three times" by itself; what
+/// announcements are worth, and how late they are, it learns beside this. `flags` begin a day before now.
+fn announced(anchor: [f32; 3], flags: &[Flags]) -> [f32; 3] {
+    let said = |flags: &Flags| promoted(flags.promotion, flags.promotion_factor);
+    let level = flags[DAY - LEVEL..DAY].iter().map(said).sum::<f32>() / LEVEL as f32;
+    std::array::from_fn(|index| anchor[index] + said(&flags[DAY - 1 + HORIZONS[index]]) - level)
+}
 
 /// Logarithm of a promotion's factor; 0 without one.
 fn promoted(promotion: bool, factor: f64) -> f32 {

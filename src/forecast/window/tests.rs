@@ -159,10 +159,34 @@ fn the_calendar_shows_in_the_future_and_moves_nothing_else() {
     });
     let sale = first(&Prepared::new(&history, &calendar), origin).unwrap();
     assert_eq!(plain.past, sale.past);
-    let begins = FUTURE.iter().position(|it| it.name == "promotion begins").unwrap();
+    let begins = FUTURE.iter().position(|it| it.name == "promotion begins, in the anchor").unwrap();
     let seen: Vec<f32> = sale.future.iter().skip(begins).step_by(FUTURE.len()).copied().collect();
     let expected = 2.0_f32.ln();
     assert_eq!(seen, [0.0, expected, expected]);
+    let lifted: Vec<f32> = sale.anchor.iter().zip(plain.anchor).map(|(a, b)| a - b).collect();
+    assert_eq!(lifted[0], 0.0);
+    assert!((lifted[1] - expected).abs() < 1e-5 && (lifted[2] - expected).abs() < 1e-5);
+    assert_eq!(sale.spread, plain.spread);
+}
+
+#[test]
+fn the_end_of_a_promotion_lowers_the_anchor_again() {
+    let history = history(vec![wave(minute(4))]);
+    let origin = history.start + minute(3) as Minute;
+    let mut calendar = Calendar::default();
+    let plain = first(&Prepared::new(&history, &calendar), origin).unwrap();
+    calendar.events.push(crate::forecast::Event {
+        name: "sale".to_owned(),
+        kind: crate::forecast::EventKind::Promotion,
+        domains: Vec::new(),
+        start: origin - 100,
+        end: origin + 10,
+        factor: Some(3.0),
+    });
+    let sale = first(&Prepared::new(&history, &calendar), origin).unwrap();
+    let lifted: Vec<f32> = sale.anchor.iter().zip(plain.anchor).map(|(a, b)| a - b).collect();
+    assert_eq!(lifted[0], 0.0, "the level is that of the sale");
+    assert!((lifted[1] + 3.0_f32.ln()).abs() < 1e-5, "{lifted:?}");
 }
 
 #[test]

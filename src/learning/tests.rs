@@ -1,0 +1,174 @@
+use std::sync::Arc;
+
+use super::ppo::{self, Level, Scales};
+use super::*;
+use crate::nn::{Adam, AdamSettings};
+use crate::policy::hirl::Model;
+use crate::seed::{Seed, Space};
+use crate::simulation::Foresight;
+use crate::simulation::arms::{self, Arm};
+
+/// A member cut to this many minutes, whose forecasts cost nothing.
+fn short(level: u8, minutes: f64) -> Member {
+    let mut member = member_without_forecasts(Space::Training, level, 0).unwrap();
+    let scenario = Arc::make_mut(&mut member.scenario);
+    scenario.duration_seconds = minutes * 60.0;
+    scenario.warm_up_seconds = 60.0;
+    member
+}
+
+fn member_without_forecasts(space: Space, level: u8, number: u64) -> Result<Member, String> {
+    let seed = Seed::of(space, number);
+    let scenario = crate::simulation::scenario::families::generate(level, seed);
+    let scenario = Arc::new(scenario.map_err(|error| error.to_string())?);
+    Ok(Member { level, number, scenario, seed, foresight: Arc::new(Foresight::none()) })
+}
+
+fn arm() -> Arm {
+    arms::arm("rules+forecast").unwrap()
+}
+
+fn untrained() -> Arc<Model> {
+    Arc::new(Model::untrained(Seed::root(3)).unwrap())
+}
+
+#[test]
+fn an_untrained_model_lives_the_rules_life_to_the_last_pod() {
+    for level in [2, 6] {
+        let member = short(level, 30.0);
+        let twin = twin(&member, &arm(), &Settings::default()).unwrap();
+        assert_eq!(greedy(&member, &arm(), &untrained()).unwrap(), twin.totals);
+    }
+}
+
+fn explored(member: &Member, explore: Explore, price: f64) -> Episode {
+    let settings = Settings::default();
+    let twin = twin(member, &arm(), &settings).unwrap();
+    let seed = Seed::root(9);
+    episode((member, &twin), &arm(), &untrained(), explore, &settings, (price, seed)).unwrap()
+}
+
+#[test]
+fn an_episode_is_a_function_of_its_seed() {
+    let member = short(4, 20.0);
+    let both = [(); 2].map(|()| explored(&member, Explore::Both, 0.5));
+    let [one, other] = both;
+    assert_eq!(one.totals, other.totals);
+    assert_eq!((one.faults, one.soldiers.len() > 50), (0, true));
+    let paid = |episode: &Episode| {
+        let soldiers = episode.soldiers.iter().flat_map(|it| it.advantages.clone());
+        soldiers
+            .chain(episode.commander.iter().flat_map(|it| it.returns.clone()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(paid(&one), paid(&other));
+    // Two domains or three, one command a minute.
+    assert_eq!(one.commander.len(), 20);
+}
+
+#[test]
+fn cores_beyond_the_rules_cost_their_price() {
+    let member = short(1, 10.0);
+    let cheap = explored(&member, Explore::Soldiers { random_budgets: true }, 0.0);
+    let dear = explored(&member, Explore::Soldiers { random_budgets: true }, 50.0);
+    assert_eq!(cheap.totals, dear.totals);
+    let sum = |episode: &Episode| -> f64 {
+        episode.soldiers.iter().flat_map(|it| &it.advantages).map(|it| f64::from(*it)).sum()
+    };
+    assert!((sum(&cheap) - sum(&dear)).abs() > 1.0, "{} {}", sum(&cheap), sum(&dear));
+}
+
+/// The chance of the last step, by the model, in the sample.
+fn chance_of_most(model: &Model, episode: &Episode) -> f64 {
+    let views: Vec<_> = episode.soldiers.iter().map(|it| &it.step.view).collect();
+    let batch = crate::policy::hirl::network::SoldierBatch::new(&views).unwrap();
+    let steps = model.soldier.forward(&batch).unwrap().steps.to_vec3::<f32>().unwrap();
+    let chance = |logits: &[f32]| {
+        let sum: f32 = logits.iter().map(|it| it.exp()).sum();
+        f64::from(logits[4].exp() / sum)
+    };
+    let each = steps.iter().flatten().map(|logits| chance(logits));
+    each.sum::<f64>() / steps.iter().flatten().count() as f64
+}
+
+#[test]
+fn what_paid_off_gets_likelier_and_the_other_level_stays_as_it_is() {
+    let member = short(3, 10.0);
+    let mut episode = explored(&member, Explore::Both, 0.5);
+    for sample in &mut episode.soldiers {
+        let good = sample.step.steps.iter().map(|step| if *step == 4 { 1.0 } else { -0.1 });
+        sample.advantages = good.collect();
+    }
+    let episodes = [episode];
+    let (model, settings) = (untrained(), Settings::default());
+    let before = chance_of_most(&model, &episodes[0]);
+    let commander = |model: &Model| {
+        let own = model.parameters().iter().filter(|(name, _)| name.starts_with("commander"));
+        own.flat_map(|(_, it)| it.flatten_all().unwrap().to_vec1::<f32>().unwrap())
+            .collect::<Vec<_>>()
+    };
+    let untouched = commander(&model);
+    let mut adam = Adam::new(model.parameters(), AdamSettings::default());
+    let count = ppo::count(&episodes, Level::Soldier);
+    for epoch in 0..6 {
+        for batch in ppo::shuffled(count, 32, Seed::root(epoch)) {
+            let scales = Scales::of(&episodes);
+            let (gradients, said) =
+                ppo::gradients(&model, Level::Soldier, &episodes, &batch, &scales, &settings)
+                    .unwrap();
+            assert!(said.kl >= -1e-6 && said.policy.is_finite());
+            adam.step(model.parameters(), gradients, 3e-3).unwrap();
+        }
+    }
+    let after = chance_of_most(&model, &episodes[0]);
+    assert!(after > 1.2 * before, "{before} {after}");
+    assert_eq!(commander(&model), untouched);
+}
+
+#[test]
+fn a_commander_learns_from_what_its_domains_were_paid() {
+    let member = short(4, 15.0);
+    let mut episode = explored(&member, Explore::Both, 0.5);
+    for sample in &mut episode.commander {
+        sample.advantages = sample.step.headroom.iter().map(|said| said.signum()).collect();
+    }
+    let episodes = [episode];
+    let (model, settings) = (untrained(), Settings::default());
+    let mut adam = Adam::new(model.parameters(), AdamSettings::default());
+    let mean = |model: &Model| {
+        let views: Vec<_> = episodes[0].commander.iter().map(|it| &it.step.view).collect();
+        let batch = crate::policy::hirl::network::CommanderBatch::new(&views).unwrap();
+        let said = model.commander.forward(&batch).unwrap().headroom;
+        said.mean_all().unwrap().to_scalar::<f32>().unwrap()
+    };
+    assert_eq!(mean(&model), 0.0);
+    for epoch in 0..8 {
+        let count = ppo::count(&episodes, Level::Commander);
+        for batch in ppo::shuffled(count, 8, Seed::root(epoch)) {
+            let scales = Scales::of(&episodes);
+            let (gradients, _) =
+                ppo::gradients(&model, Level::Commander, &episodes, &batch, &scales, &settings)
+                    .unwrap();
+            adam.step(model.parameters(), gradients, 1e-3).unwrap();
+        }
+    }
+    assert!(mean(&model) > 0.01, "{}", mean(&model));
+}
+
+#[test]
+fn statistics_are_those_of_what_was_seen_and_move_no_decision_of_an_untrained_model() {
+    let member = short(6, 10.0);
+    let episode = explored(&member, Explore::Both, 0.5);
+    let model = untrained();
+    let mut statistics = Statistics::default();
+    statistics.add(&episode);
+    statistics.set(&model).unwrap();
+    let read = |name: &str| model.parameters().get(name).unwrap().to_vec1::<f32>().unwrap();
+    let seen: Vec<f32> =
+        episode.soldiers.iter().flat_map(|it| &it.step.view.apps).map(|it| it[2]).collect();
+    let mean = seen.iter().sum::<f32>() / seen.len() as f32;
+    assert!((read("soldier.app_statistics.mean")[2] - mean).abs() < 1e-4);
+    assert!(read("commander.statistics.deviation").iter().all(|it| *it >= 0.05));
+    let twin = twin(&member, &arm(), &Settings::default()).unwrap();
+    assert_eq!(greedy(&member, &arm(), &model).unwrap(), twin.totals);
+}
