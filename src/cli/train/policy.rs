@@ -528,11 +528,13 @@ mod tests {
         args: Args,
     }
 
+    /// Without a forecast and at one level, which is quick.
+    const ONE: [&str; 4] = ["--levels", "1", "--rule", "rules"];
+
     fn trained(out: &Path, iterations: &str, more: &[&str]) -> anyhow::Result<ExitCode> {
         let out = out.to_string_lossy();
-        let words = ["policy", "--levels", "1", "--members", "1", "--look-members", "1"];
-        let rest =
-            ["--episodes", "2", "--look", "1", "--iterations", iterations, "--rule", "rules"];
+        let words = ["policy", "--members", "1", "--look-members", "1"];
+        let rest = ["--episodes", "2", "--look", "1", "--iterations", iterations];
         let out = ["--out", &out];
         let all = words.iter().chain(&rest).chain(&out).chain(more).copied();
         run(&Words::parse_from(all.collect::<Vec<_>>()).args)
@@ -542,9 +544,9 @@ mod tests {
     fn a_run_that_was_cut_off_goes_on_to_the_same_weights() {
         let folder = tempfile::tempdir().unwrap();
         let (one, two) = (folder.path().join("one"), folder.path().join("two"));
-        trained(&one, "2", &[]).unwrap();
-        trained(&two, "1", &[]).unwrap();
-        trained(&two, "2", &[]).unwrap();
+        trained(&one, "2", &ONE).unwrap();
+        trained(&two, "1", &ONE).unwrap();
+        trained(&two, "2", &ONE).unwrap();
         let state = |of: &Path| {
             let state =
                 Weights::from_bytes(&fs::read(of.join(Folder::CHECKPOINT)).unwrap()).unwrap();
@@ -557,7 +559,8 @@ mod tests {
         assert_eq!(lines.lines().count(), 3, "{lines}");
         let model = Model::from_bytes(&fs::read(one.join("weights.safetensors")).unwrap()).unwrap();
         assert_eq!(model.origin()["rule"], "rules");
-        let error = trained(&one, "2", &["--seed", "5"]).unwrap_err().to_string();
+        let error =
+            trained(&one, "2", &[&ONE[..], &["--seed", "5"]].concat()).unwrap_err().to_string();
         assert!(error.contains("other settings"), "{error}");
     }
 
@@ -572,9 +575,15 @@ mod tests {
         assert!(refused(&["--levels", "9"]).contains("levels 1 to 8"));
         let weights = folder.path().join("weights");
         fs::write(&weights, b"not weights").unwrap();
-        assert!(refused(&["--weights", &weights.to_string_lossy()]).contains("weights"));
+        assert!(
+            refused(&[&ONE[..], &["--weights", &weights.to_string_lossy()]].concat())
+                .contains("weights")
+        );
         let settings = folder.path().join("settings.yaml");
         fs::write(&settings, "clip: 7").unwrap();
-        assert!(refused(&["--settings", &settings.to_string_lossy()]).contains("clip must be"));
+        assert!(
+            refused(&[&ONE[..], &["--settings", &settings.to_string_lossy()]].concat())
+                .contains("clip must be")
+        );
     }
 }
