@@ -1,10 +1,13 @@
-//! Where scenarios come from.
+//! Where scenarios come from, and policies that are files.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 
+use crate::policy::hirl::Model;
 use crate::simulation::Seed;
+use crate::simulation::arms::{self, Arm};
 use crate::simulation::scenario::{Scenario, builtin, families, read};
 
 /// One scenario before its seed.
@@ -39,6 +42,13 @@ impl Source {
             }
         })
     }
+}
+
+/// The learned policy of a file of weights.
+pub(super) fn learned(path: &Path) -> anyhow::Result<Arm> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let model = Model::from_bytes(&bytes).with_context(|| path.display().to_string())?;
+    arms::learned(Arc::new(model)).map_err(anyhow::Error::msg)
 }
 
 pub(super) fn unknown(name: &str) -> String {

@@ -28,6 +28,9 @@ pub(super) struct Args {
     /// The policy
     #[arg(long, default_value = "rules")]
     policy: String,
+    /// Weights of the policy hirl, from `hirl train policy`
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
     /// The seed
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -57,9 +60,16 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let seed = Seed::root(args.seed);
     let scenario = Arc::new(scenarios::single(&args.scenario, seed)?);
-    let arm = arms::arm(&args.policy).with_context(|| {
-        format!("there is no policy {:?}; there are {}", args.policy, arms::NAMES.join(", "))
-    })?;
+    let arm = match &args.weights {
+        Some(path) if args.policy == arms::LEARNED => scenarios::learned(path)?,
+        _ => arms::arm(&args.policy).with_context(|| {
+            let names = arms::NAMES.join(", ");
+            format!(
+                "there is no policy {:?}; there are {names}; and hirl with --weights",
+                args.policy
+            )
+        })?,
+    };
     let begun = Instant::now();
     let row = row_seconds(&scenario);
     let done = simulate(&scenario, &arm, (seed, args.seed), args.out.as_ref().map(|_| row))

@@ -95,12 +95,15 @@ pub fn twin(member: &Member, arm: &Arm, settings: &Settings) -> Result<Twin, Str
     Ok(Twin { paid, totals })
 }
 
-/// What becomes of a member under a model that tries nothing. `Err` is one sentence.
-pub fn greedy(member: &Member, arm: &Arm, model: &Arc<Model>) -> Result<Totals, String> {
-    let hirl = |rule: &crate::policy::rules::Settings| -> Box<dyn Policy> {
-        Box::new(Hirl::new(hirl::Settings::default(), rule.clone(), Box::new(Arc::clone(model))))
-    };
-    Ok(run((member, &member.foresight), arm, super::settings::Pay::default(), hirl)?.1)
+/// What becomes of a member under an arm as it is, with nobody trying anything. `Err` is one sentence.
+pub fn as_it_is(member: &Member, arm: &Arm) -> Result<Totals, String> {
+    let Member { scenario, seed, foresight, .. } = member;
+    let mut simulation = arm.simulation(scenario, *seed, Some(foresight))?;
+    let mut pilot = arm.pilot(&simulation, scenario, *seed);
+    while !simulation.over() {
+        simulation.turn(pilot.as_mut());
+    }
+    Ok(Totals::of(&simulation, scenario))
 }
 
 /// What one episode remembers.

@@ -19,7 +19,7 @@ mod sampler;
 mod settings;
 mod statistics;
 
-pub use episode::{Episode, Totals, Twin, episode, greedy, twin};
+pub use episode::{Episode, Totals, Twin, as_it_is, episode, twin};
 pub use members::{Member, member};
 pub use sampler::Explore;
 pub use settings::{Pay, Settings};

@@ -28,6 +28,10 @@ fn arm() -> Arm {
     arms::arm("rules+forecast").unwrap()
 }
 
+fn learned(model: Arc<Model>) -> Arm {
+    arms::on_top_of("rules+forecast", model).unwrap()
+}
+
 fn untrained() -> Arc<Model> {
     Arc::new(Model::untrained(Seed::root(3)).unwrap())
 }
@@ -37,7 +41,7 @@ fn an_untrained_model_lives_the_rules_life_to_the_last_pod() {
     for level in [2, 6] {
         let member = short(level, 30.0);
         let twin = twin(&member, &arm(), &Settings::default()).unwrap();
-        assert_eq!(greedy(&member, &arm(), &untrained()).unwrap(), twin.totals);
+        assert_eq!(as_it_is(&member, &learned(untrained())).unwrap(), twin.totals);
     }
 }
 
@@ -170,5 +174,5 @@ fn statistics_are_those_of_what_was_seen_and_move_no_decision_of_an_untrained_mo
     assert!((read("soldier.app_statistics.mean")[2] - mean).abs() < 1e-4);
     assert!(read("commander.statistics.deviation").iter().all(|it| *it >= 0.05));
     let twin = twin(&member, &arm(), &Settings::default()).unwrap();
-    assert_eq!(greedy(&member, &arm(), &model).unwrap(), twin.totals);
+    assert_eq!(as_it_is(&member, &learned(model)).unwrap(), twin.totals);
 }

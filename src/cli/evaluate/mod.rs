@@ -21,6 +21,7 @@ use crate::cli::provenance::{Fingerprint, command};
 use crate::cli::scenarios::{self, Source};
 use crate::evaluation::report::{Recording, Report, recorded, verdicts};
 use crate::evaluation::{Comparison, csv, headroom};
+use crate::simulation::arms::Arm;
 use crate::simulation::scenario::Scenario;
 use crate::simulation::{Run, Seed, Space, arms, simulate_with};
 
@@ -50,6 +51,9 @@ pub(crate) struct Args {
     /// The policy that the others are compared with; runs even when it is not in --policies
     #[arg(long, value_name = "NAME", default_value = "hpa")]
     baseline: String,
+    /// Weights of the policy hirl, from `hirl train policy`
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
     /// Numbers of the seeds: single ones and ranges, both ends included
     #[arg(long, value_name = "0..19", default_value = "0..9")]
     seeds: Seeds,
@@ -80,8 +84,14 @@ fn space(name: &str) -> Result<Space, String> {
 /// Runs the verb.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let foresights = Foresights::default();
-    let comparison = evaluate(args, &arms::NAMES, |scenario, policy, seed, number| {
-        run_one(&foresights, scenario, policy, (seed, number))
+    let learned = args.weights.as_deref().map(scenarios::learned).transpose()?;
+    let known: Vec<&str> =
+        arms::NAMES.into_iter().chain(learned.as_ref().map(|_| arms::LEARNED)).collect();
+    let comparison = evaluate(args, &known, |scenario, policy, seed, number| {
+        let learned = learned.as_ref().filter(|arm| arm.name == policy).cloned();
+        let arm = learned.or_else(|| arms::arm(policy));
+        let arm = arm.with_context(|| format!("there is no policy {policy:?}"))?;
+        run_one(&foresights, scenario, &arm, (seed, number))
     })?;
     if args.headroom {
         let table = headroom(&comparison).context("--headroom needs the policy oracle")?;
@@ -101,13 +111,12 @@ const ROW: f64 = 60.0;
 fn run_one(
     foresights: &Foresights,
     scenario: &Arc<Scenario>,
-    policy: &str,
+    arm: &Arm,
     seed: (Seed, u64),
 ) -> anyhow::Result<Run> {
-    let arm = arms::arm(policy).with_context(|| format!("there is no policy {policy:?}"))?;
     let foresight = arm.needs_forecast().then(|| foresights.of(scenario, seed)).transpose();
     let foresight = foresight.map_err(anyhow::Error::msg)?;
-    simulate_with(scenario, &arm, seed, Some(ROW), foresight.as_ref()).map_err(anyhow::Error::msg)
+    simulate_with(scenario, arm, seed, Some(ROW), foresight.as_ref()).map_err(anyhow::Error::msg)
 }
 
 /// One run that is to be had.
@@ -199,6 +208,8 @@ fn jobs<'a>(
     let program = std::env::current_exe().and_then(std::fs::read);
     let program = Fingerprint::of([program.context("cannot read the program itself")?]);
     let space = args.space.map_or("", Space::as_str);
+    let weights = args.weights.as_ref().map(std::fs::read).transpose();
+    let weights = weights.context("cannot read --weights")?.unwrap_or_default();
     let (mut jobs, mut descriptions) = (Vec::new(), BTreeMap::new());
     for source in sources {
         let mut names = BTreeSet::new();
@@ -213,6 +224,7 @@ fn jobs<'a>(
                     policy.as_bytes(),
                     space.as_bytes(),
                     number_text.as_bytes(),
+                    if policy == arms::LEARNED { &weights } else { &[] },
                 ];
                 let inputs = Fingerprint::of(parts);
                 let scenario = scenario.name.clone();

@@ -15,7 +15,7 @@ use crate::cli::jobs;
 use crate::cli::provenance::{self, Fingerprint};
 use crate::learning::ppo::{self, Level, Said, Scales};
 use crate::learning::{
-    Episode, Explore, Member, Settings, Statistics, Totals, Twin, episode, greedy, member, twin,
+    Episode, Explore, Member, Settings, Statistics, Totals, Twin, as_it_is, episode, member, twin,
 };
 use crate::nn::{Adam, AdamSettings, Gradients, Weights};
 use crate::policy::hirl::Model;
@@ -364,7 +364,7 @@ fn bytes(
     let out = format!(" --out {}", run.args.out.display());
     let origin = BTreeMap::from([
         ("command".to_owned(), provenance::command().replace(&out, "")),
-        ("rule".to_owned(), run.args.rule.clone()),
+        (Model::RULE.to_owned(), run.args.rule.clone()),
         ("seed".to_owned(), run.args.seed.to_string()),
         ("iteration".to_owned(), standing.iteration.to_string()),
         ("breach of the rule's, on the gates' members".to_owned(), format!("{breach:.4}")),
@@ -428,8 +428,9 @@ fn compared(
     members: &[(Member, Twin)],
     places: &[usize],
 ) -> anyhow::Result<(f64, f64)> {
+    let arm = arms::on_top_of(&run.args.rule, Arc::clone(model)).context("there is no rule")?;
     let mut all = jobs::quietly(places, run.args.jobs, |at| {
-        let totals = greedy(&members[*at].0, &run.arm, model).map_err(anyhow::Error::msg)?;
+        let totals = as_it_is(&members[*at].0, &arm).map_err(anyhow::Error::msg)?;
         Ok((*at, totals))
     })?;
     all.sort_by_key(|(at, _)| *at);

@@ -45,6 +45,9 @@ impl Model {
     /// The key of the feature list's hash in the origin of weights.
     pub const FEATURES: &'static str = "policy features";
 
+    /// The key of the rule's name that they were trained on top of.
+    pub const RULE: &'static str = "rule";
+
     /// Untrained: the rule.
     pub fn untrained(seed: Seed) -> Result<Self, ModelError> {
         let mut parameters = Parameters::new();

@@ -8,6 +8,7 @@
 //! | `rules+forecast` | the same, led by the forecast's p80 |
 //! | `static-peak` | replicas for the highest announced demand, all the time |
 //! | `oracle` | a planner that knows the future, through the same controllers and nodes |
+//! | `hirl` | the learned hierarchy on top of the rule that its weights name ([`learned`]) |
 //!
 //! The constants of `hpa-tuned`, `rules` and `rules+forecast` come from a recorded search
 //! ([`frozen`]). A name alone is the knee of its front;
@@ -26,6 +27,7 @@ use super::scenario::{HpaSpec, ScaleRules, Scenario};
 use super::{Foresight, Seed, Simulation};
 use crate::observation;
 use crate::pilot::Pilot;
+use crate::policy::hirl::{self, Hirl};
 use crate::policy::{Policy, Rules, rules};
 use crate::safety;
 
@@ -61,6 +63,23 @@ pub enum Planning {
     Rules(rules::Settings),
     /// Knows the future.
     Oracle,
+    /// The learned hierarchy.
+    Learned(Learned),
+}
+
+/// The learned hierarchy on top of a rule. Equal where the same model decides.
+#[derive(Debug, Clone)]
+pub struct Learned {
+    /// The rule.
+    pub rule: rules::Settings,
+    /// The networks.
+    pub model: Arc<hirl::Model>,
+}
+
+impl PartialEq for Learned {
+    fn eq(&self, other: &Self) -> bool {
+        self.rule == other.rule && Arc::ptr_eq(&self.model, &other.model)
+    }
 }
 
 impl Arm {
@@ -101,6 +120,7 @@ impl Planner {
         match &self.policy {
             Planning::Rules(settings) => settings.forecast_lead_seconds > 0.0,
             Planning::Oracle => false,
+            Planning::Learned(_) => true,
         }
     }
 
@@ -110,6 +130,10 @@ impl Planner {
         let policy: Box<dyn Policy> = match &self.policy {
             Planning::Rules(settings) => Box::new(Rules::new(settings.clone())),
             Planning::Oracle => Box::new(Oracle::new(scenario, seed)),
+            Planning::Learned(Learned { rule, model }) => {
+                let (settings, actor) = (hirl::Settings::default(), Box::new(Arc::clone(model)));
+                Box::new(Hirl::new(settings, rule.clone(), actor))
+            }
         };
         self.pilot_with(simulation, policy)
     }
@@ -156,6 +180,28 @@ pub fn arm(name: &str) -> Option<Arm> {
     };
     let searched = point.and_then(|point| search::build(base, &point.constants));
     Some(Arm { name: name.to_owned(), ..searched.unwrap_or(plain) })
+}
+
+/// The name of [`learned`].
+pub const LEARNED: &str = "hirl";
+
+/// The learned hierarchy of a model, acting as the rule acts that its weights were trained on top of. `Err` is
+/// one sentence.
+pub fn learned(model: Arc<hirl::Model>) -> Result<Arm, String> {
+    let rule = model.origin().get(hirl::Model::RULE).cloned().unwrap_or_default();
+    on_top_of(&rule, model).ok_or_else(|| {
+        format!("the weights were trained on top of {rule:?}, which is no rule here")
+    })
+}
+
+/// The learned hierarchy on top of the rule of this name; `None` where there is no such rule.
+#[must_use]
+pub fn on_top_of(rule: &str, model: Arc<hirl::Model>) -> Option<Arm> {
+    let arm = arm(rule)?;
+    let planner = arm.planner?;
+    let Planning::Rules(rule) = planner.policy else { return None };
+    let policy = Planning::Learned(Learned { rule, model });
+    Some(Arm { name: LEARNED.to_owned(), planner: Some(Planner { policy, ..planner }), ..arm })
 }
 
 /// A policy by its name as it is before any search.
