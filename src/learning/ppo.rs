@@ -22,6 +22,15 @@ pub enum Level {
 }
 
 impl Level {
+    /// Length of the optimiser's steps.
+    #[must_use]
+    pub const fn rate(self, settings: &Settings) -> f64 {
+        match self {
+            Self::Soldier => settings.soldier_rate,
+            Self::Commander => settings.commander_rate,
+        }
+    }
+
     /// What the names of its parameters begin with.
     #[must_use]
     pub const fn prefix(self) -> &'static str {

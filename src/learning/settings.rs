@@ -23,9 +23,10 @@ pub struct Settings {
     pub entropy: f64,
     /// Weight of the critic's error.
     pub critic: f64,
-    /// An epoch that moved the distributions further than this (mean KL divergence per action) is the last.
+    /// A step that finds the distributions moved further than this (mean KL divergence per action) is the last of
+    /// its iteration.
     pub kl_limit: f64,
-    /// The Commander moves this much slower: its limit is divided by it (`system.md` 2.5).
+    /// The Commander moves this much slower: its divergence counts so many times (`system.md` 2.5).
     pub commander_kl: f64,
     /// Epochs over the same episodes.
     pub epochs: u64,
@@ -33,8 +34,10 @@ pub struct Settings {
     pub batch: usize,
     /// Every so many decisions one is learned from: neighbours say nearly the same. All of them are paid.
     pub every: usize,
-    /// Length of the optimiser's steps.
-    pub rate: f64,
+    /// Length of the optimiser's steps: of the Soldiers, ...
+    pub soldier_rate: f64,
+    /// ... and of the Commander, which decides six times less often and of fewer things.
+    pub commander_rate: f64,
     /// Deviation of the error that an episode's forecasts get on top, half an hour ahead: least and most. 5 to
     /// 15 %: `system.md` 2.3.
     pub forecast_noise: [f64; 2],
@@ -92,9 +95,10 @@ impl Default for Settings {
             kl_limit: 0.03,
             commander_kl: 3.0,
             epochs: 3,
-            batch: 512,
+            batch: 256,
             every: 3,
-            rate: 5e-4,
+            soldier_rate: 1e-3,
+            commander_rate: 3e-4,
             forecast_noise: [0.05, 0.15],
             price_gain: 3.0,
             cost_target: 1.0,
@@ -124,7 +128,8 @@ impl Settings {
             ("epochs", self.epochs as f64, 1.0, 100.0),
             ("batch", self.batch as f64, 1.0, 1e6),
             ("every", self.every as f64, 1.0, 1000.0),
-            ("rate", self.rate, 0.0, 1.0),
+            ("soldierRate", self.soldier_rate, 0.0, 1.0),
+            ("commanderRate", self.commander_rate, 0.0, 1.0),
             ("forecastNoise", self.forecast_noise[0], 0.0, self.forecast_noise[1]),
             ("forecastNoise", self.forecast_noise[1], 0.0, 1.0),
             ("priceGain", self.price_gain, 0.0, 100.0),

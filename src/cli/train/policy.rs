@@ -442,7 +442,7 @@ fn compared(
     Ok((own.weighted_breach / rule.weighted_breach, own.core_hours / rule.core_hours))
 }
 
-/// Epochs over the episodes; what the last step said, and how many epochs there were.
+/// Epochs over the episodes; what the last whole one said, and how many there were.
 fn learn(
     run: &Run<'_>,
     model: &Model,
@@ -456,20 +456,21 @@ fn learn(
         (0..SHARDS).map(|_| Model::untrained(Seed::root(0))).collect::<Result<Vec<_>, _>>()?;
     let (mut last, mut done) = (Said::default(), 0);
     for level in run.args.stage.levels() {
-        for epoch in 0..settings.epochs {
+        'epochs: for epoch in 0..settings.epochs {
             let mut said = Said::default();
             let order = seed.child(level.prefix()).nth(epoch);
             let batches = ppo::shuffled(ppo::count(episodes, *level), settings.batch, order);
             for batch in &batches {
-                let parts = shards(&copies, model, *level, episodes, batch, &scales, settings)?;
-                let (gradients, part) = parts;
-                adam.step(model.parameters(), gradients, settings.rate)?;
+                let (gradients, part) =
+                    shards(&copies, model, *level, episodes, batch, &scales, settings)?;
+                if part.kl > settings.kl_limit {
+                    last.kl = part.kl;
+                    break 'epochs;
+                }
+                adam.step(model.parameters(), gradients, level.rate(settings))?;
                 said.add(&part, 1.0 / batches.len() as f64);
             }
             (last, done) = (said, epoch + 1);
-            if said.kl > settings.kl_limit {
-                break;
-            }
         }
     }
     Ok((last, done))

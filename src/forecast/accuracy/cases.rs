@@ -15,7 +15,9 @@ pub fn losses(model: &Model, cases: &[Case]) -> Result<Vec<f64>, ModelError> {
     let loss = |((window, came), quantiles): (&Case, [[f64; 4]; 3])| {
         let (mut sum, mut count) = (0.0, 0.0);
         for horizon in (0..3).filter(|horizon| came[*horizon].is_finite()) {
-            let unit = f64::from(window.anchor[horizon].exp() * window.spread[horizon]);
+            // Announcements move the forecast, not the unit that it is judged in.
+            let usual = window.anchor[horizon] - window.announced[horizon];
+            let unit = f64::from(usual.exp() * window.spread[horizon]);
             for (quantile, level) in quantiles[horizon].into_iter().zip(Forecast::QUANTILES) {
                 let missed = f64::from(came[horizon]) - quantile;
                 sum += (level * missed).max((level - 1.0) * missed) / unit;

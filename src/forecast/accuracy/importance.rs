@@ -19,7 +19,7 @@ pub struct Inputs {
 
 /// The groups that are looked at.
 pub const GROUPS: [Inputs; 6] = [
-    Inputs { name: "promotion", features: &["promotion", "promotion begins, in the anchor"] },
+    Inputs { name: "promotion", features: &["promotion", IN_THE_ANCHOR] },
     Inputs {
         name: "promotion elsewhere",
         features: &["promotion elsewhere", "promotion elsewhere begins"],
@@ -94,7 +94,33 @@ fn taken(window: &Window, other: &Window, inputs: Inputs) -> Window {
     };
     copy(&mut mixed.past, &other.past, &PAST);
     copy(&mut mixed.future, &other.future, &FUTURE);
+    if inputs.features.contains(&IN_THE_ANCHOR) {
+        announce(&mut mixed, other.announced);
+    }
     mixed
+}
+
+/// The feature that is a part of the simple forecast as well.
+const IN_THE_ANCHOR: &str = "promotion begins, in the anchor";
+
+/// Features that are distances from the simple forecast.
+const FROM_THE_ANCHOR: [&str; 5] =
+    ["last value", "level of an hour", "level of three hours", "level of a day", "usual itself"];
+
+/// `window` with other announcements in its simple forecast, and in everything that is told as a distance from it.
+fn announce(window: &mut Window, announced: [f32; 3]) {
+    let rows = window.future.chunks_mut(FUTURE.len());
+    for (horizon, (row, announced)) in rows.zip(announced).enumerate() {
+        let moved = announced - window.announced[horizon];
+        window.anchor[horizon] += moved;
+        for (value, feature) in row.iter_mut().zip(&FUTURE) {
+            if FROM_THE_ANCHOR.contains(&feature.name) {
+                let further = *value - moved / window.spread[horizon];
+                *value = further.clamp(-feature.limit, feature.limit);
+            }
+        }
+    }
+    window.announced = announced;
 }
 
 /// The numbers below `count` in a random order (Fisher and Yates).
@@ -114,7 +140,8 @@ mod tests {
 
     #[test]
     fn every_name_in_the_groups_is_a_feature() {
-        for name in GROUPS.iter().flat_map(|inputs| inputs.features) {
+        let names = GROUPS.iter().flat_map(|inputs| inputs.features).chain(&FROM_THE_ANCHOR);
+        for name in names {
             assert!(PAST.iter().chain(&FUTURE).any(|feature| feature.name == *name), "{name}");
         }
     }
@@ -133,6 +160,7 @@ mod tests {
                 future: noise(3 * FUTURE.len(), "future"),
                 statics: vec![0.0; crate::forecast::STATIC.len()],
                 anchor: [5.0; 3],
+                announced: [0.0; 3],
                 spread: [0.05; 3],
                 floor: 1.0,
             };

@@ -15,6 +15,7 @@ fn window(seed: Seed) -> Window {
         future: draws("future", 3 * FUTURE.len()),
         statics: draws("static", STATIC.len()),
         anchor: [5.0, 5.1, 5.2],
+        announced: [0.0; 3],
         spread: [0.05, 0.06, 0.08],
         floor: 1.5,
     }

@@ -45,6 +45,8 @@ pub struct Window {
     pub statics: Vec<f32>,
     /// Logarithm of the simple forecast (level times usual, and what is announced) plus the floor, per horizon.
     pub anchor: [f32; 3],
+    /// The part of it that announcements made, per horizon.
+    pub announced: [f32; 3],
     /// Size of its recent errors in logarithms, per horizon.
     pub spread: [f32; 3],
     /// Added to requests per second before the logarithm, so that zero has one.
@@ -193,7 +195,7 @@ impl<'a> Prepared<'a> {
         let series = &self.history.series[index];
         let first = self.history.start + (here + 1 - DAY) as Minute;
         let flags = self.calendar.flags(&series.name, first, DAY + FURTHEST);
-        Builder { own, others, flags: &flags, anchor: announced(own.anchor, &flags) }
+        Builder { own, others, flags: &flags, announced: announced(&flags) }
             .window(series.class, here)
     }
 
@@ -208,8 +210,8 @@ struct Builder<'a> {
     others: &'a [&'a Signals],
     /// From the first minute of the day before to the furthest horizon.
     flags: &'a [Flags],
-    /// The simple forecast with what is announced.
-    anchor: [f32; 3],
+    /// What announcements add to the simple forecast.
+    announced: [f32; 3],
 }
 
 impl Builder<'_> {
@@ -219,7 +221,8 @@ impl Builder<'_> {
             past: self.past(leader),
             future: self.future(),
             statics: self.statics(class, leader, here),
-            anchor: self.anchor,
+            anchor: std::array::from_fn(|index| self.own.anchor[index] + self.announced[index]),
+            announced: self.announced,
             spread: self.own.spread,
             floor: self.own.floor,
         }
@@ -274,7 +277,8 @@ impl Builder<'_> {
         let now = &self.flags[DAY - 1];
         let mut rows = Vec::with_capacity(HORIZONS.len() * FUTURE.len());
         for (index, minutes) in HORIZONS.into_iter().enumerate() {
-            let (unit, anchor) = (own.spread[index], self.anchor[index]);
+            let unit = own.spread[index];
+            let anchor = own.anchor[index] + self.announced[index];
             let then = &self.flags[DAY - 1 + minutes];
             let usual = own.log_usual[DAY - 1 + minutes];
             let growth = usual - own.log_usual[DAY - 1];
@@ -400,13 +404,13 @@ fn day_off(flags: &Flags) -> f32 {
 /// A promotion whose factor nobody said counts as this one.
 const UNSAID: f64 = 1.5;
 
-/// The simple forecast lifted by the promotions that begin after the minutes of the level, and lowered by those
-/// that end. A network that gives differences in units of small errors cannot say "three times" by itself; what
+/// By what the simple forecast is lifted by the promotions that begin after the minutes of the level, and lowered
+/// by those that end, per horizon, in logarithms. A network that gives differences in units of small errors cannot say "three times" by itself; what
 /// announcements are worth, and how late they are, it learns beside this. `flags` begin a day before now.
-fn announced(anchor: [f32; 3], flags: &[Flags]) -> [f32; 3] {
+fn announced(flags: &[Flags]) -> [f32; 3] {
     let said = |flags: &Flags| promoted(flags.promotion, flags.promotion_factor);
     let level = flags[DAY - LEVEL..DAY].iter().map(said).sum::<f32>() / LEVEL as f32;
-    std::array::from_fn(|index| anchor[index] + said(&flags[DAY - 1 + HORIZONS[index]]) - level)
+    HORIZONS.map(|ahead| said(&flags[DAY - 1 + ahead]) - level)
 }
 
 /// Logarithm of a promotion's factor; 0 without one.
