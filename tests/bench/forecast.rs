@@ -59,6 +59,7 @@ fn alone(report: &mut Report, model: &Model, windows: usize) -> Result<()> {
         future: wave(index, HORIZONS.len() * FUTURE.len()),
         statics: wave(index, STATIC.len()),
         anchor: [0.0; 3],
+        announced: [0.0; 3],
         spread: [1.0; 3],
         floor: 0.0,
     };
