@@ -252,11 +252,10 @@ fn group_of(dice: &mut Dice, domain: &str, name: &str, service: f64) -> AppText 
     }
 }
 
-/// A spike of one domain's own traffic.
+/// A spike of one domain's own traffic. Half of them are in the calendar.
 fn spike(dice: &mut Dice, domain: &str, kind: EventKind, start: f64) -> EventSpec {
-    // Half of them are in the calendar, some of these at the wrong time or size.
-    let announced = dice.chance(0.5).then(|| start + dice.between(-300.0, 1200.0).max(0.0));
-    EventSpec {
+    let announced = dice.chance(0.5).then(|| (start - late(dice.between(0.0, 1.0))).max(0.0));
+    let mut event = EventSpec {
         name: format!("{domain} at {start:.0} s"),
         kind,
         reach: Reach { domains: vec![domain.to_owned()], ..Reach::default() },
@@ -266,8 +265,39 @@ fn spike(dice: &mut Dice, domain: &str, kind: EventKind, start: f64) -> EventSpe
         decay_seconds: dice.between(120.0, 900.0),
         factor: dice.between(1.8, 4.0),
         announced_seconds: announced,
-        announced_factor: announced.map(|_| dice.between(1.5, 4.0)),
-    }
+        announced_factor: None,
+    };
+    event.announced_factor = announced.map(|_| said(event.factor, dice.between(0.0, 1.0)));
+    event
+}
+
+/// The same with another factor, which is announced as rightly or wrongly as the one before.
+fn of_size(mut event: EventSpec, factor: f64) -> EventSpec {
+    let as_wrong = |said: f64| (said * factor / event.factor).max(1.05);
+    event.announced_factor = event.announced_factor.map(as_wrong);
+    event.factor = factor;
+    event
+}
+
+/// Part of the announcements that are right. Assumed, as in the history that forecasters learn from
+/// (`forecast/generator`): people know when their sale begins, mostly.
+const RIGHT: f64 = 0.6;
+
+/// By how much the world is later than the calendar, in seconds, for a uniform number: mostly not at all, else up to
+/// a quarter of an hour earlier or 20 minutes later.
+fn late(uniform: f64) -> f64 {
+    if uniform < RIGHT { 0.0 } else { -900.0 + 2100.0 * (uniform - RIGHT) / (1.0 - RIGHT) }
+}
+
+/// What the calendar says of a factor: mostly within 7 % of the truth, else between 0.6 and 1.6 of it.
+fn said(factor: f64, uniform: f64) -> f64 {
+    let within = |low: f64, high: f64, part: f64| low * (high / low).powf(part);
+    let error = if uniform < RIGHT {
+        within(0.93, 1.07, uniform / RIGHT)
+    } else {
+        within(0.6, 1.6, (uniform - RIGHT) / (1.0 - RIGHT))
+    };
+    (factor * error).max(1.05)
 }
 
 /// What happens in a member. Returns the quota of the pool as a multiple of the highest demand.
@@ -315,8 +345,9 @@ fn plot(document: &mut Document, dice: &mut Dice) -> f64 {
             for (number, name) in own.iter().enumerate() {
                 // One cause, which reaches the others a little later and weaker.
                 let at = start + number as f64 * dice.between(30.0, 240.0);
-                let mut event = spike(dice, name, EventKind::Payday, at);
-                event.factor = 1.0 + (event.factor - 1.0) / (1.0 + number as f64 * 0.5);
+                let event = spike(dice, name, EventKind::Payday, at);
+                let weaker = 1.0 + (event.factor - 1.0) / (1.0 + number as f64 * 0.5);
+                let event = of_size(event, weaker);
                 spikes.push(event);
             }
             ("One cause moves several domains in a tight pool.".to_owned(), 0.9)
@@ -342,9 +373,8 @@ fn attack(
     let sentence = match dice.count(0, 6) {
         0 => {
             spikes.push(spike(dice, "platform", EventKind::FlashSale, start));
-            let mut near = spike(dice, "payments", EventKind::Surge, start - 300.0);
-            near.factor = 1.4;
-            spikes.push(near);
+            let near = spike(dice, "payments", EventKind::Surge, start - 300.0);
+            spikes.push(of_size(near, 1.4));
             "Flash load on P3 while P0 is near its SLO."
         }
         1 => {
@@ -368,8 +398,8 @@ fn attack(
             "A spike, a crash in the middle of it, and callers who try three times more."
         }
         4 => {
-            let mut late = spike(dice, "data", EventKind::Batch, start);
-            late.factor = dice.between(3.0, 5.0);
+            let late = spike(dice, "data", EventKind::Batch, start);
+            let mut late = of_size(late, dice.between(3.0, 5.0));
             late.hold_seconds = 2400.0;
             spikes.push(late);
             spikes.push(spike(dice, "payments", EventKind::Surge, start + 600.0));
