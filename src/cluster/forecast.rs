@@ -102,19 +102,21 @@ impl Forecast {
     /// The names of [`Self::QUANTILES`] in metric labels.
     pub const QUANTILE_NAMES: [&str; 4] = ["p10", "p50", "p80", "p90"];
 
-    /// The highest p80 from its making to `lead_seconds` later, over the level: above 1 where
-    /// traffic is expected to grow, never below. Lines join the horizons. `None` without a level.
+    /// The highest value of a quantile (its place in [`Self::QUANTILES`]) from its making to `lead_seconds`
+    /// later, over the level: above 1 where traffic is expected to grow, never below. Lines join the
+    /// horizons. `None` without a level, or such a quantile.
     #[must_use]
-    pub fn growth(&self, lead_seconds: f64) -> Option<f64> {
+    pub fn growth(&self, lead_seconds: f64, quantile: usize) -> Option<f64> {
         let mut peak = self.level;
         let (mut before, mut from) = (0.0, self.level);
-        for (horizon, [_, _, p80, _]) in Self::HORIZONS.into_iter().zip(self.ahead) {
+        for (horizon, quantiles) in Self::HORIZONS.into_iter().zip(self.ahead) {
+            let expected = *quantiles.get(quantile)?;
             if before >= lead_seconds {
                 break;
             }
             let part = ((lead_seconds - before) / (horizon - before)).min(1.0);
-            peak = peak.max(from + (p80 - from) * part);
-            (before, from) = (horizon, p80);
+            peak = peak.max(from + (expected - from) * part);
+            (before, from) = (horizon, expected);
         }
         let growth = peak / self.level;
         (self.level > 0.0 && growth.is_finite()).then_some(growth)
@@ -126,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn growth_is_that_of_the_highest_p80_within_the_lead() {
+    fn growth_is_that_of_the_highest_quantile_within_the_lead() {
         let quantiles = |p80| [1.0, 2.0, p80, 500.0];
         let forecast = Forecast {
             at: Timestamp::default(),
@@ -136,11 +138,13 @@ mod tests {
         for (lead, expected) in
             [(0.0, 1.0), (150.0, 1.5), (300.0, 2.0), (900.0, 2.0), (1800.0, 2.6), (9e9, 2.6)]
         {
-            assert_eq!(forecast.growth(lead), Some(expected), "{lead} s");
+            assert_eq!(forecast.growth(lead, 2), Some(expected), "{lead} s");
         }
         let falling = Forecast { ahead: [quantiles(50.0); 3], ..forecast };
-        assert_eq!(falling.growth(900.0), Some(1.0));
-        assert_eq!(Forecast { level: 0.0, ..forecast }.growth(900.0), None);
-        assert_eq!(Forecast { level: f64::NAN, ..forecast }.growth(900.0), None);
+        assert_eq!(falling.growth(900.0, 2), Some(1.0));
+        assert_eq!(forecast.growth(900.0, 1), Some(1.0), "the median does not grow");
+        assert_eq!(forecast.growth(900.0, 4), None);
+        assert_eq!(Forecast { level: 0.0, ..forecast }.growth(900.0, 2), None);
+        assert_eq!(Forecast { level: f64::NAN, ..forecast }.growth(900.0, 2), None);
     }
 }

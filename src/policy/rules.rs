@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::budget::{self, Claim};
 use super::hpa::ceil_replicas;
 use super::{AppProposal, Policy, Proposal, Reason, Reasons, Stabiliser};
-use crate::cluster::{App, AppState, PerApp, Snapshot, Timestamp};
+use crate::cluster::{App, AppState, Forecast, PerApp, Snapshot, Timestamp};
 use crate::observation::{AppObservation, Observation};
 
 /// The rule's constants.
@@ -31,9 +31,12 @@ pub struct Settings {
     pub hold_in_breach: bool,
     /// Traffic may ask for at most this multiple of what CPU asks for.
     pub traffic_limit: f64,
-    /// How far ahead the forecast's p80 is heeded, in seconds: what pods and nodes take to come.
-    /// 0: not at all.
+    /// How far ahead the forecast is heeded, in seconds: what pods and nodes take to come. 0: not at
+    /// all.
     pub forecast_lead_seconds: f64,
+    /// Which quantile of it: 0.5, 0.8 or 0.9. The higher ones keep room for what is not known, all the
+    /// time; the median acts where something is known.
+    pub forecast_quantile: f64,
     /// The forecast may ask for at most this multiple of what CPU asks for.
     pub forecast_limit: f64,
     /// Share of the shared CPU that is given to nobody, 0 to 1.
@@ -56,6 +59,7 @@ impl Default for Settings {
             hold_in_breach: true,
             traffic_limit: 3.0,
             forecast_lead_seconds: 0.0,
+            forecast_quantile: 0.8,
             forecast_limit: 3.0,
             reserve_share: 0.05,
             warm_share: 0.04,
@@ -85,7 +89,20 @@ impl Settings {
                 return Err(format!("policy.{name} must be {low} to {high}, not {value}"));
             }
         }
+        if self.quantile().is_none() {
+            return Err(format!(
+                "policy.forecastQuantile must be 0.5, 0.8 or 0.9, not {}",
+                self.forecast_quantile
+            ));
+        }
         Ok(())
+    }
+
+    /// The place of [`Self::forecast_quantile`] in [`Forecast::QUANTILES`]; none below the median,
+    /// which would wait for what has come.
+    fn quantile(&self) -> Option<usize> {
+        let known = Forecast::QUANTILES.iter().position(|it| *it == self.forecast_quantile);
+        known.filter(|place| Forecast::QUANTILES[*place] >= 0.5)
     }
 }
 
@@ -243,10 +260,13 @@ impl Policy for Rules {
 /// that is fresh.
 fn growth(settings: &Settings, snapshot: &Snapshot, now: Timestamp) -> Vec<f64> {
     let mut growth = vec![1.0; snapshot.catalog.domains.len()];
-    if settings.forecast_lead_seconds > 0.0 {
+    if let Some(quantile) = settings.quantile()
+        && settings.forecast_lead_seconds > 0.0
+    {
         for (growth, outlook) in growth.iter_mut().zip(&snapshot.forecasts) {
-            let expected =
-                outlook.fresh(now).and_then(|it| it.growth(settings.forecast_lead_seconds));
+            let expected = outlook
+                .fresh(now)
+                .and_then(|it| it.growth(settings.forecast_lead_seconds, quantile));
             *growth = expected.unwrap_or(1.0).clamp(1.0, settings.forecast_limit);
         }
     }
@@ -327,7 +347,7 @@ mod tests {
 
     use super::*;
     use crate::cluster::{AppId, Catalog, Class, Domain, Mode, Slo};
-    use crate::cluster::{Forecast, ForecastSource, Outlook};
+    use crate::cluster::{ForecastSource, Outlook};
 
     fn ask_once(seen: AppObservation) -> (f64, String) {
         let app = App::fixture(AppId::new("bank", "web"), 0);

@@ -60,6 +60,8 @@ fn shape(policy: &str, mut dice: Dice<'_>) -> Option<(Constants, Arm)> {
             if settings.forecast_lead_seconds > 0.0 {
                 settings.forecast_lead_seconds = dice.between("forecastLeadSeconds", 60.0, 1800.0);
                 settings.forecast_limit = dice.between("forecastLimit", 1.05, 4.0);
+                let quantile = dice.between("forecastQuantile", 0.0, 3.0);
+                settings.forecast_quantile = [0.5, 0.8, 0.9][(quantile as usize).min(2)];
             }
         }
         let wait = dice.between("hpaDownSeconds", 0.0, 300.0);
