@@ -44,11 +44,15 @@ impl Source {
     }
 }
 
+/// The networks of a file of weights.
+pub(super) fn model(path: &Path) -> anyhow::Result<Model> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Model::from_bytes(&bytes).with_context(|| path.display().to_string())
+}
+
 /// The learned policy of a file of weights.
 pub(super) fn learned(path: &Path) -> anyhow::Result<Arm> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let model = Model::from_bytes(&bytes).with_context(|| path.display().to_string())?;
-    arms::learned(Arc::new(model)).map_err(anyhow::Error::msg)
+    arms::learned(Arc::new(model(path)?)).map_err(anyhow::Error::msg)
 }
 
 pub(super) fn unknown(name: &str) -> String {

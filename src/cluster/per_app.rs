@@ -33,6 +33,12 @@ impl<T: Default> PerApp<T> {
         }
         &mut self.items
     }
+
+    /// The state in the order of the catalog that was followed last.
+    #[must_use]
+    pub fn items(&self) -> &[T] {
+        &self.items
+    }
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ pub use super::pay::Totals;
 use super::pay::{Paid, Paymaster};
 use super::sampler::{CommanderStep, Explore, Record, Sampler, SoldierStep};
 use super::settings::Settings;
+use crate::pilot::Pilot;
 use crate::policy::hirl::{self, Hirl, Model};
-use crate::policy::{Policy, Rules};
 use crate::seed::Seed;
 use crate::simulation::arms::{Arm, Planning};
 use crate::simulation::{Foresight, Simulation};
@@ -57,53 +57,37 @@ pub(super) struct CommanderSample {
     pub returns: Vec<f32>,
 }
 
-/// The pilot of an arm with another policy in the rule's place; `None` where the arm has no rule.
-fn piloted(
-    arm: &Arm,
-    simulation: &Simulation,
-    policy: impl FnOnce(&crate::policy::rules::Settings) -> Box<dyn Policy>,
-) -> Option<crate::pilot::Pilot> {
-    let planner = arm.planner.as_ref()?;
-    let Planning::Rules(rule) = &planner.policy else { return None };
-    Some(planner.pilot_with(simulation, policy(rule)))
-}
-
+/// A member from its start to its end under a pilot; `after` sees each step.
 fn run(
     (member, foresight): (&Member, &Arc<Foresight>),
     arm: &Arm,
-    pay: super::settings::Pay,
-    policy: impl FnOnce(&crate::policy::rules::Settings) -> Box<dyn Policy>,
-) -> Result<(Vec<Vec<Paid>>, Totals), String> {
-    let scenario = &member.scenario;
-    let mut simulation = arm.simulation(scenario, member.seed, Some(foresight))?;
-    let mut pilot = piloted(arm, &simulation, policy).ok_or("the arm has no rule")?;
-    let mut paymaster = Paymaster::new(scenario, pay);
-    let mut paid = Vec::new();
+    pilot: impl FnOnce(&Simulation) -> Option<Pilot>,
+    mut after: impl FnMut(&Simulation),
+) -> Result<Totals, String> {
+    let mut simulation = arm.simulation(&member.scenario, member.seed, Some(foresight))?;
+    let mut pilot = pilot(&simulation);
     while !simulation.over() {
-        simulation.turn(Some(&mut pilot));
-        paid.push(paymaster.pay(&simulation));
+        simulation.turn(pilot.as_mut());
+        after(&simulation);
     }
-    Ok((paid, Totals::of(&simulation, scenario)))
+    Ok(Totals::of(&simulation, &member.scenario))
 }
 
 /// What the rule of an arm is paid in a member. `Err` is one sentence.
 pub fn twin(member: &Member, arm: &Arm, settings: &Settings) -> Result<Twin, String> {
-    let rule = |rule: &crate::policy::rules::Settings| -> Box<dyn Policy> {
-        Box::new(Rules::new(rule.clone()))
-    };
-    let (paid, totals) = run((member, &member.foresight), arm, settings.pay, rule)?;
+    let mut paymaster = Paymaster::new(&member.scenario, settings.pay);
+    let mut paid = Vec::new();
+    let rule = |simulation: &Simulation| arm.pilot(simulation, &member.scenario, member.seed);
+    let totals = run((member, &member.foresight), arm, rule, |simulation| {
+        paid.push(paymaster.pay(simulation));
+    })?;
     Ok(Twin { paid, totals })
 }
 
 /// What becomes of a member under an arm as it is, with nobody trying anything. `Err` is one sentence.
 pub fn as_it_is(member: &Member, arm: &Arm) -> Result<Totals, String> {
-    let Member { scenario, seed, foresight, .. } = member;
-    let mut simulation = arm.simulation(scenario, *seed, Some(foresight))?;
-    let mut pilot = arm.pilot(&simulation, scenario, *seed);
-    while !simulation.over() {
-        simulation.turn(pilot.as_mut());
-    }
-    Ok(Totals::of(&simulation, scenario))
+    let pilot = |simulation: &Simulation| arm.pilot(simulation, &member.scenario, member.seed);
+    run((member, &member.foresight), arm, pilot, |_| ())
 }
 
 /// What one episode remembers.
@@ -140,14 +124,21 @@ pub fn episode(
 ) -> Result<Episode, String> {
     let (sender, records) = mpsc::channel();
     let sampler = Sampler::new(Arc::clone(model), explore, seed, sender);
-    let hirl = |rule: &crate::policy::rules::Settings| -> Box<dyn Policy> {
-        Box::new(Hirl::new(hirl::Settings::default(), rule.clone(), Box::new(sampler)))
+    let planner = arm.planner.as_ref().ok_or("the arm has no rule")?;
+    let Planning::Rules(rule) = &planner.policy else {
+        return Err("the arm has no rule".to_owned());
     };
+    let policy = Box::new(Hirl::new(hirl::Settings::default(), rule.clone(), Box::new(sampler)));
     // Frozen, and never quite right: a policy must bear the drift of a forecaster that is tuned weekly.
     let [low, high] = settings.forecast_noise;
     let spread = low + (high - low) * seed.child("noise").draw(0).uniform();
     let foresight = Arc::new(member.foresight.noisy(seed.child("forecast"), spread));
-    let (paid, totals) = run((member, &foresight), arm, settings.pay, hirl)?;
+    let mut paymaster = Paymaster::new(&member.scenario, settings.pay);
+    let mut paid = Vec::new();
+    let pilot = |simulation: &Simulation| Some(planner.pilot_with(simulation, policy));
+    let totals = run((member, &foresight), arm, pilot, |simulation| {
+        paid.push(paymaster.pay(simulation));
+    })?;
     let mut trace = Trace::default();
     for record in records.try_iter() {
         trace.add(record);

@@ -347,7 +347,7 @@ fn commander_loss(
         settings.clip,
     )?;
     let wanted = each(&|it| scaled(&it.returns, scales.commander_returns))?;
-    let values = (output.values.sum(2)? * (1.0 / f64::from(scales.commander_returns)))?;
+    let values = (&output.values * (1.0 / f64::from(scales.commander_returns)))?;
     let critic = squared_error(&values, &wanted, &present)?;
     let entropy = share_deviation.to_vec1::<f32>()?[0] + headroom_deviation.to_vec1::<f32>()?[0];
     let said = Said {

@@ -8,7 +8,9 @@ use rand_distr::{Distribution as _, StandardNormal, StandardUniform};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use crate::policy::hirl::network::{CommanderBatch, STEPS, SoldierBatch};
-use crate::policy::hirl::{Actor, Command, CommanderView, GROUPS, Model, Orders, SoldierView};
+use crate::policy::hirl::{
+    Actor, Command, CommanderView, GROUPS, Model, Orders, SoldierView, chance,
+};
 use crate::seed::Seed;
 
 /// Who tries things in an episode.
@@ -126,7 +128,7 @@ impl Sampler {
         let one = |tensor: &Tensor| tensor.get(0)?.to_vec1::<f32>();
         let (shares, headroom) = (one(&output.shares)?, one(&output.headroom)?);
         let urgency = one(&output.urgency)?;
-        let values = one(&output.values.sum(2)?)?;
+        let values = one(&output.values)?;
         let [share_deviation, headroom_deviation] = model.commander.log_deviations();
         let deviation =
             |var: &candle_core::Var| Ok::<f32, candle_core::Error>(var.to_vec1::<f32>()?[0].exp());
@@ -144,7 +146,7 @@ impl Sampler {
             .map(|((share, headroom), urgency)| Command {
                 share: f64::from(*share),
                 headroom: f64::from(*headroom),
-                urgency: 1.0 / (1.0 + f64::from(-urgency).exp()),
+                urgency: chance(urgency),
             })
             .collect();
         let step = CommanderStep {

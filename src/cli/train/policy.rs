@@ -11,8 +11,10 @@ use anyhow::{Context as _, bail};
 use clap::Parser;
 
 use super::checkpoint::{Folder, Log};
+use super::workers::SHARDS;
 use crate::cli::jobs;
 use crate::cli::provenance::{self, Fingerprint};
+use crate::cli::scenarios;
 use crate::learning::ppo::{self, Level, Said, Scales};
 use crate::learning::{
     Episode, Explore, Member, Settings, Statistics, Totals, Twin, as_it_is, episode, member, twin,
@@ -23,10 +25,6 @@ use crate::policy::hirl::features::features_hash;
 use crate::seed::{Seed, Space};
 use crate::simulation::arms::{self, Arm, Planning};
 use crate::simulation::scenario::families;
-
-/// Parts of a step of the optimiser, whatever the number of threads: the sum of floating-point numbers
-/// depends on its order, and a seed is to mean the same weights everywhere.
-const SHARDS: usize = 2;
 
 /// Trains the policy in the simulator; an interrupted run goes on where it was.
 ///
@@ -165,11 +163,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let seed = Seed::of(Space::Training, args.seed);
     let model = Arc::new(match &args.weights {
-        Some(path) => {
-            let bytes = std::fs::read(path);
-            let bytes = bytes.with_context(|| format!("cannot read {}", path.display()))?;
-            Model::from_bytes(&bytes).with_context(|| path.display().to_string())?
-        }
+        Some(path) => scenarios::model(path)?,
         None => Model::untrained(seed.child("start"))?,
     });
     let members = twins(args, &arm, &settings, Space::Training, args.members)?;

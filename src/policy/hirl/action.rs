@@ -15,6 +15,12 @@ pub struct Command {
     pub urgency: f64,
 }
 
+/// What a network's log-odds mean as a chance, 0 to 1.
+#[must_use]
+pub fn chance(log_odds: f32) -> f64 {
+    1.0 / (1.0 + f64::from(-log_odds).exp())
+}
+
 /// What a Soldier says.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Orders {

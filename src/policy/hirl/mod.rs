@@ -27,7 +27,7 @@ use super::{AppProposal, Policy, Proposal, Reason, Rules};
 use crate::cluster::{PerApp, Snapshot, Timestamp};
 use crate::observation::Observation;
 
-pub use action::{Command, Orders};
+pub use action::{Command, Orders, chance};
 pub use model::{Model, ModelError};
 pub use settings::Settings;
 pub use view::{CommanderView, SoldierView};
@@ -129,16 +129,36 @@ impl Hirl {
         self.churn.look(shared.map(|pool| pool.nodes).sum(), now)
     }
 
-    /// Asks the Commander where it is time; what it says holds until the next time.
-    fn command(&mut self, now: Timestamp, view: impl FnOnce(&Self) -> CommanderView) {
-        let due = self.division.as_ref().is_none_or(|division| {
-            !(0.0..self.settings.command_seconds).contains(&now.seconds_since(division.at))
-        });
-        if !due {
-            return;
+    /// Everything that is shown at `now`, once it is remembered.
+    fn scene<'a>(
+        &'a self,
+        (snapshot, observation): (&'a Snapshot, &'a Observation),
+        asked: &'a [AppProposal],
+        node_churn: f64,
+        now: Timestamp,
+    ) -> Scene<'a> {
+        Scene {
+            snapshot,
+            observation,
+            asked,
+            apps: self.apps.items(),
+            domains: &self.domains,
+            shares: self.division.as_ref().map_or(&[][..], |division| &division.shares),
+            node_churn,
+            now,
         }
-        let view = view(self);
-        let said = self.actor.command(&view).filter(|said| said.len() == self.domains.len());
+    }
+
+    /// Whether the Commander is to be asked again.
+    fn is_due(&self, now: Timestamp) -> bool {
+        self.division.as_ref().is_none_or(|division| {
+            !(0.0..self.settings.command_seconds).contains(&now.seconds_since(division.at))
+        })
+    }
+
+    /// Asks the Commander; what it says holds until the next time.
+    fn command(&mut self, view: &CommanderView, now: Timestamp) {
+        let said = self.actor.command(view).filter(|said| said.len() == self.domains.len());
         let mut of = |index: usize| {
             let command = said.as_ref().map(|said| said[index]);
             command.filter(|command| command.is_finite()).unwrap_or_default()
@@ -208,28 +228,12 @@ impl Policy for Hirl {
     ) -> Proposal {
         let mut asked = self.rules.ask(snapshot, observation, now);
         let node_churn = self.remember(snapshot, observation, now);
-        let apps = self.apps.align(&snapshot.catalog).to_vec();
-        let scene = |this: &Self, asked: &[AppProposal], which: &mut dyn FnMut(&Scene<'_>)| {
-            let domains: Vec<DomainMemory> =
-                this.domains.iter().map(|(_, memory)| memory.clone()).collect();
-            which(&Scene {
-                snapshot,
-                observation,
-                asked,
-                apps: &apps,
-                domains: &domains,
-                shares: this.division.as_ref().map_or(&[][..], |division| &division.shares),
-                node_churn,
-                now,
-            });
-        };
-        self.command(now, |this| {
-            let mut view = CommanderView::default();
-            scene(this, &asked, &mut |scene| view = scene.commander());
-            view
-        });
-        let mut views = Vec::new();
-        scene(self, &asked, &mut |scene| views = scene.soldiers());
+        if self.is_due(now) {
+            let scene = self.scene((snapshot, observation), &asked, node_churn, now);
+            let view = scene.commander();
+            self.command(&view, now);
+        }
+        let mut views = self.scene((snapshot, observation), &asked, node_churn, now).soldiers();
         views.retain(|view| !view.members.is_empty());
         let orders = self.actor.order(&views);
         for (place, view) in views.iter().enumerate() {

@@ -6,7 +6,7 @@ use candle_core::Result as Tensors;
 
 use super::features::features_hash;
 use super::network::{CommanderBatch, CommanderNetwork, STEPS, SoldierBatch, SoldierNetwork};
-use super::{Actor, Command, CommanderView, GROUPS, Orders, SoldierView};
+use super::{Actor, Command, CommanderView, GROUPS, Orders, SoldierView, chance};
 use crate::nn::{Initial, Parameters, Weights, WeightsError};
 use crate::seed::Seed;
 
@@ -98,7 +98,7 @@ impl Model {
             .map(|((share, headroom), urgency)| Command {
                 share: f64::from(share),
                 headroom: f64::from(headroom),
-                urgency: 1.0 / (1.0 + f64::from(-urgency).exp()),
+                urgency: chance(urgency),
             })
             .collect())
     }

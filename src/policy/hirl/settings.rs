@@ -1,10 +1,7 @@
 //! How far the learned policy may move what the rule asks for.
 
-use serde::{Deserialize, Serialize};
-
 /// The reach of the learned policy. The networks were trained with the defaults.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// What one step of an app is worth, as a part of what the rule asks for: at 0.15, steps of -2 to 2 are
     /// -30 % to 30 %.
@@ -39,26 +36,5 @@ impl Default for Settings {
             slew: 0.1,
             command_seconds: 60.0,
         }
-    }
-}
-
-impl Settings {
-    /// One sentence that says what is wrong, if anything is.
-    pub fn validate(&self) -> Result<(), String> {
-        for (name, value, low, high) in [
-            ("step", self.step, 0.0, 0.5),
-            ("smoothing", self.smoothing, 0.01, 1.0),
-            ("headroom", self.headroom, 0.0, 2.0),
-            ("split", self.split, 0.0, 2.0),
-            ("share", self.share, 0.0, 3.0),
-            ("deadZone", self.dead_zone, 0.0, 1.0),
-            ("slew", self.slew, 0.0, 1.0),
-            ("commandSeconds", self.command_seconds, 1.0, 3600.0),
-        ] {
-            if !(low..=high).contains(&value) {
-                return Err(format!("policy.hirl.{name} must be {low} to {high}, not {value}"));
-            }
-        }
-        Ok(())
     }
 }

@@ -41,7 +41,7 @@ pub(super) struct Scene<'a> {
     pub observation: &'a Observation,
     pub asked: &'a [AppProposal],
     pub apps: &'a [AppMemory],
-    pub domains: &'a [DomainMemory],
+    pub domains: &'a [(String, DomainMemory)],
     /// The shares in force; empty before the first division.
     pub shares: &'a [f64],
     pub node_churn: f64,
@@ -171,7 +171,7 @@ impl Scene<'_> {
     }
 
     fn domain(&self, index: usize, domain: &Domain, sums: &[Sums]) -> [f32; DOMAIN.len()] {
-        let (sum, memory) = (&sums[index], &self.domains[index]);
+        let (sum, memory) = (&sums[index], &self.domains[index].1);
         let seen: &DomainObservation = &self.observation.domains[index];
         let capacity = self.snapshot.shared_cpu();
         let requested: f64 = sums.iter().map(|sum| sum.standing).sum();
@@ -206,7 +206,7 @@ impl Scene<'_> {
     }
 
     fn command(&self, index: usize, domain: &Domain, sums: &[Sums]) -> [f32; COMMAND.len()] {
-        let (sum, memory) = (&sums[index], &self.domains[index]);
+        let (sum, memory) = (&sums[index], &self.domains[index].1);
         let outlook = self.snapshot.forecasts.get(index);
         let forecast = outlook.and_then(|outlook| outlook.fresh(self.now));
         let ahead =

@@ -7,9 +7,6 @@ use crate::nn::{Activation, Initial, Linear};
 use crate::policy::hirl::features::{COMMAND, DOMAIN};
 use crate::policy::hirl::view::CommanderView;
 
-/// Terms of the reward that the critic tells apart: breach, cost.
-pub const VALUES: usize = 2;
-
 /// Features of a domain: its own, and what only the Commander sees.
 const INPUTS: usize = DOMAIN.len() + COMMAND.len();
 
@@ -55,7 +52,7 @@ pub struct CommanderOutput {
     pub headroom: Tensor,
     /// `[B, D]`: log-odds that the domain will break its SLO within five minutes.
     pub urgency: Tensor,
-    /// `[B, D, VALUES]`: what each domain is worth from here on, by term of the reward.
+    /// `[B, D]`: what each domain is worth from here on, beyond what it is under the rule.
     pub values: Tensor,
 }
 
@@ -89,7 +86,7 @@ impl CommanderNetwork {
             shares: difference(&mut scope.child("shares"), 1)?,
             headroom: difference(&mut scope.child("headroom"), 1)?,
             urgency: difference(&mut scope.child("urgency"), 1)?,
-            value: [line(scope, "value_in")?, difference(&mut scope.child("value_out"), VALUES)?],
+            value: [line(scope, "value_in")?, difference(&mut scope.child("value_out"), 1)?],
             deviations: [
                 log_deviation(scope, "share_deviation", -1.5)?,
                 log_deviation(scope, "headroom_deviation", -1.5)?,
@@ -122,7 +119,7 @@ impl CommanderNetwork {
             shares: one(&self.shares)?,
             headroom: one(&self.headroom)?,
             urgency: one(&self.urgency)?,
-            values: second.forward(&first.activated(&joined, silu)?)?,
+            values: second.forward(&first.activated(&joined, silu)?)?.squeeze(2)?,
         })
     }
 }

@@ -14,7 +14,7 @@ use candle_core::{Device, Result, Tensor, Var};
 use super::features::Feature;
 use crate::nn::{Initial, Linear, Start, softmax};
 
-pub use commander::{CommanderBatch, CommanderNetwork, CommanderOutput, VALUES};
+pub use commander::{CommanderBatch, CommanderNetwork, CommanderOutput};
 pub use soldier::{STEPS, SoldierBatch, SoldierNetwork, SoldierOutput};
 
 /// Values per token.
