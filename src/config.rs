@@ -27,6 +27,8 @@ pub struct Config {
     pub observation: observation::Settings,
     /// The rule's constants.
     pub policy: policy::rules::Settings,
+    /// The learned policy on top of the rule.
+    pub hierarchy: control::hierarchy::Settings,
     /// The hard limits.
     pub safety: safety::Settings,
     /// What forecasts are made from, and what is kept of them.
@@ -99,6 +101,7 @@ impl Config {
         self.kubernetes.validate()?;
         self.observation.validate()?;
         self.policy.validate()?;
+        self.hierarchy.validate()?;
         self.safety.validate()?;
         self.forecast.validate()?;
         self.control.validate()?;

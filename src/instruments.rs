@@ -107,6 +107,13 @@ pub struct OutcomeLabel {
     pub outcome: &'static str,
 }
 
+/// Labels of the weights that plan.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct WeightsLabel {
+    /// The first digits of the SHA-256 of their bytes.
+    pub weights: String,
+}
+
 /// Labels of a watched kind.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ResourceLabel {
@@ -328,6 +335,12 @@ pub struct Instruments {
     registry: Registry,
     /// Those of the scheduler extender.
     pub extender: ExtenderInstruments,
+    /// 1 for the weights that plan.
+    pub policy_weights: Family<WeightsLabel, Gauge>,
+    /// Questions to the learned policy that the rule answered in its place: `late`, `panic`, `not_finite`.
+    pub policy_faults: Family<OutcomeLabel, Counter>,
+    /// New bytes in the weights' file: `ok` or `refused`.
+    pub weights_reloads: Family<OutcomeLabel, Counter>,
     /// Time one decision pass took.
     pub decision_duration: Histogram,
     /// Decisions made or adopted.
@@ -421,6 +434,9 @@ impl Default for Instruments {
         let mut all = Self {
             registry: Registry::with_prefix("hirl"),
             extender: ExtenderInstruments::default(),
+            policy_weights: Family::default(),
+            policy_faults: Family::default(),
+            weights_reloads: Family::default(),
             decision_duration: histogram(&DECISION_BUCKETS),
             decisions: Counter::default(),
             decision_age: Family::default(),
@@ -478,6 +494,21 @@ impl Instruments {
         let registry = &mut self.registry;
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "Version of this program", build);
+        registry.register(
+            "policy_weights",
+            "1 for the weights of the learned policy that plan, by the first digits of their SHA-256",
+            self.policy_weights.clone(),
+        );
+        registry.register(
+            "policy_faults",
+            "Questions to the learned policy that the rule answered in its place",
+            self.policy_faults.clone(),
+        );
+        registry.register(
+            "policy_weights_reloads",
+            "New bytes in the file of the policy's weights, by outcome",
+            self.weights_reloads.clone(),
+        );
         registry.register_with_unit(
             "decision_duration",
             "Time one decision pass took",

@@ -45,6 +45,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "forecast",
             "clock",
             "files",
+            "policy",
             "safety",
             "pilot",
             "tls",

@@ -17,6 +17,7 @@ use super::connect::{ClusterArgs, connect, connect_multiplexed};
 use super::forecasting;
 use super::logging::{LogArgs, Logging};
 use crate::config::Config;
+use crate::control::hierarchy::{self, Networks};
 use crate::control::{Controller, Forecasting, LiveWorld, peer};
 use crate::extender;
 use crate::http;
@@ -24,7 +25,8 @@ use crate::instruments::Instruments;
 use crate::kubernetes;
 use crate::pilot::Pilot;
 use crate::placement::Ledger;
-use crate::policy::Rules;
+use crate::policy::hirl::{self, Hirl};
+use crate::policy::{Policy, Rules, rules};
 use crate::telemetry::Telemetry;
 
 /// Arguments of `hirl serve`.
@@ -170,9 +172,17 @@ async fn serve(args: &Args, config: Config, logging: Logging) -> anyhow::Result<
         .map(|parts| Forecasting::start(parts, &tasks, stop.clone()));
 
     // 2. The loop.
+    let model = config.hierarchy.model().map_err(anyhow::Error::msg)?;
+    let rule = hierarchy::rule(model.as_deref(), &config.policy);
+    let weights = model.map(|model| {
+        let (sender, receiver) = watch::channel(model);
+        let (settings, meters) = (config.hierarchy.clone(), Arc::clone(&instruments));
+        tasks.spawn(hierarchy::reload(settings, sender, meters, stop.clone()));
+        receiver
+    });
     let freshness = config.telemetry.freshness;
-    let (observation, policy, safety) =
-        (config.observation.clone(), config.policy.clone(), config.safety.clone());
+    let (observation, safety) = (config.observation.clone(), config.safety.clone());
+    let planner = planner(config.hierarchy.clone(), weights, rule, Arc::clone(&instruments));
     let controller = Controller {
         settings: config.control.clone(),
         leadership: election.leadership(),
@@ -183,8 +193,7 @@ async fn serve(args: &Args, config: Config, logging: Logging) -> anyhow::Result<
             config.http.key_file.clone(),
         ),
         pilot: Box::new(move |epoch| {
-            let rules = Box::new(Rules::new(policy.clone()));
-            Pilot::new(observation.clone(), freshness, rules, safety.clone(), epoch)
+            Pilot::new(observation.clone(), freshness, planner(), safety.clone(), epoch)
         }),
         published,
         report: Box::new({
@@ -221,6 +230,22 @@ async fn serve(args: &Args, config: Config, logging: Logging) -> anyhow::Result<
     tasks.close();
     tasks.wait().await;
     Ok(())
+}
+
+/// Makes the policy of a new epoch: the learned hierarchy where there are weights, otherwise the rule.
+fn planner(
+    settings: hierarchy::Settings,
+    weights: Option<watch::Receiver<Arc<hirl::Model>>>,
+    rule: rules::Settings,
+    instruments: Arc<Instruments>,
+) -> impl Fn() -> Box<dyn Policy> + Send + Sync {
+    move || match &weights {
+        None => Box::new(Rules::new(rule.clone())),
+        Some(weights) => {
+            let networks = Networks::new(weights.clone(), &settings, Arc::clone(&instruments));
+            Box::new(Hirl::new(hirl::Settings::default(), rule.clone(), Box::new(networks)))
+        }
+    }
 }
 
 /// The placement ledger, empty.

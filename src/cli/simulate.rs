@@ -28,7 +28,7 @@ pub(super) struct Args {
     /// The policy
     #[arg(long, default_value = "rules")]
     policy: String,
-    /// Weights of the policy hirl, from `hirl train policy`
+    /// Weights of the policy hirl, from `hirl train policy`; the built-in ones unless given
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
     /// The seed
@@ -63,11 +63,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let arm = match &args.weights {
         Some(path) if args.policy == arms::LEARNED => scenarios::learned(path)?,
         _ => arms::arm(&args.policy).with_context(|| {
-            let names = arms::NAMES.join(", ");
-            format!(
-                "there is no policy {:?}; there are {names}; and hirl with --weights",
-                args.policy
-            )
+            format!("there is no policy {:?}; there are {}", args.policy, arms::NAMES.join(", "))
         })?,
     };
     let begun = Instant::now();

@@ -55,6 +55,43 @@ pub enum Mode {
     Fallback,
 }
 
+/// Which policy plans for a domain.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PolicyChoice {
+    /// The learned hierarchy; the rule where there are no weights.
+    #[default]
+    Hirl,
+    /// The rule alone.
+    Rules,
+    /// What a plain HPA would do.
+    Hpa,
+}
+
+impl PolicyChoice {
+    /// Every choice.
+    pub const ALL: [Self; 3] = [Self::Hirl, Self::Rules, Self::Hpa];
+
+    /// The name in CRDs, logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hirl => "hirl",
+            Self::Rules => "rules",
+            Self::Hpa => "hpa",
+        }
+    }
+}
+
+impl FromStr for PolicyChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let known = Self::ALL.into_iter().find(|choice| choice.as_str() == text);
+        known.ok_or_else(|| format!("policy {text:?} is not one of hirl, rules, hpa"))
+    }
+}
+
 impl Mode {
     /// The name in CRDs, logs and metrics.
     #[must_use]
@@ -140,6 +177,9 @@ pub struct Domain {
     pub slo: Slo,
     /// Share of shared capacity that is never divided away from it, 0 to 1.
     pub floor_share: f64,
+    /// Which policy plans.
+    #[serde(default)]
+    pub policy: PolicyChoice,
     /// How far the policy acts.
     pub mode: Mode,
     /// Shares that an operator set in place of the policy's, while they hold.

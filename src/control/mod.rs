@@ -6,6 +6,7 @@
 
 pub mod forecasting;
 mod gauges;
+pub mod hierarchy;
 pub mod peer;
 mod published;
 mod world;

@@ -15,6 +15,7 @@ use super::settings::check;
 use crate::cluster;
 use crate::cluster::DEFAULT_DOMAIN;
 use crate::cluster::Mode;
+use crate::cluster::PolicyChoice;
 use crate::cluster::Slo;
 use crate::cluster::Timestamp;
 use crate::cluster::{BudgetByHand, Declaration};
@@ -35,6 +36,7 @@ const LONGEST_BY_HAND: f64 = 4.0 * 3600.0;
     derive = "PartialEq",
     validation = Rule::new("self.metadata.name != 'default' || !has(self.spec.namespaceSelector)").message("the Domain named default holds every app that no other Domain selects: it takes no namespaceSelector"),
     printcolumn(name = "Class", type_ = "string", json_path = ".spec.class"),
+    printcolumn(name = "Policy", type_ = "string", json_path = ".spec.policy"),
     printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"),
     printcolumn(name = "Weight", type_ = "number", json_path = ".spec.weight"),
     printcolumn(name = "P99", type_ = "string", json_path = ".spec.slo.p99"),
@@ -96,6 +98,11 @@ pub struct DomainSpec {
     #[serde(default)]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub floor_share: f64,
+    /// Which policy plans. hirl: the learned hierarchy. rules: the rule that it was trained on top of.
+    /// hpa: what a plain HPA would do.
+    #[serde(default = "hirl")]
+    #[schemars(extend("enum" = ["hirl", "rules", "hpa"]))]
+    pub policy: String,
     /// How far the policy acts. Shadow: decide and log, publish what a plain HPA would do.
     /// Canary: publish the policy for canaryPercent of the apps. Active: publish the policy.
     /// Fallback: publish what a plain HPA would do, and do not ask the policy.
@@ -237,6 +244,10 @@ pub struct Condition {
     pub observed_generation: Option<i64>,
 }
 
+fn hirl() -> String {
+    PolicyChoice::Hirl.as_str().to_owned()
+}
+
 fn active() -> String {
     Mode::Active.as_str().to_owned()
 }
@@ -284,6 +295,7 @@ impl DomainSpec {
             weight: self.weight,
             slo: Slo { p99_seconds: seconds(&self.slo.p99)?, error_ratio: self.slo.error_ratio },
             floor_share: self.floor_share,
+            policy: self.policy.parse()?,
             mode,
             budget_by_hand: self.budget.as_ref().map(BudgetSpec::by_hand).transpose()?,
             emergency: self.emergency.as_ref().map(EmergencySpec::declaration).transpose()?,

@@ -7,6 +7,7 @@ use crate::cluster::Class;
 use crate::cluster::DEFAULT_DOMAIN;
 use crate::cluster::Domain;
 use crate::cluster::Mode;
+use crate::cluster::PolicyChoice;
 use crate::cluster::Slo;
 
 /// Settings of everything that is read from and written to the API server.
@@ -69,6 +70,8 @@ pub struct DefaultDomain {
     pub floor_share: f64,
     /// How far the policy acts.
     pub mode: Mode,
+    /// Which policy plans.
+    pub policy: PolicyChoice,
 }
 
 impl Default for Settings {
@@ -98,6 +101,7 @@ impl Default for DefaultDomain {
             p99_seconds: 1.0,
             error_ratio: 0.01,
             floor_share: 0.0,
+            policy: PolicyChoice::Hirl,
             mode: Mode::Active,
         }
     }
@@ -145,6 +149,7 @@ impl DefaultDomain {
             weight: self.weight,
             slo: Slo { p99_seconds: self.p99_seconds, error_ratio: self.error_ratio },
             floor_share: self.floor_share,
+            policy: self.policy,
             mode: self.mode,
             budget_by_hand: None,
             emergency: None,

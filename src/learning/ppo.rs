@@ -90,6 +90,43 @@ impl SoldierSample {
     }
 }
 
+/// The most heads that a network has.
+pub const HEADS: usize = 3;
+
+/// The heads that still learn in this iteration, in the order of [`Said::kl`]: one that has moved too far waits
+/// for new episodes. Small deviations move far in few steps, and must not stop the other heads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heads([bool; HEADS]);
+
+impl Heads {
+    /// All heads of a level.
+    #[must_use]
+    pub const fn all(level: Level) -> Self {
+        match level {
+            Level::Soldier => Self([true; HEADS]),
+            Level::Commander => Self([true, true, false]),
+        }
+    }
+
+    /// Without those that have moved further than `limit`.
+    pub fn close(&mut self, kl: &[f64; HEADS], limit: f64) {
+        for (open, kl) in self.0.iter_mut().zip(kl) {
+            *open &= *kl <= limit;
+        }
+    }
+
+    /// Whether any still learns.
+    #[must_use]
+    pub fn any(self) -> bool {
+        self.0.contains(&true)
+    }
+
+    /// 1 for each head that learns, else 0.
+    fn weights(self) -> [f64; HEADS] {
+        self.0.map(|open| f64::from(u8::from(open)))
+    }
+}
+
 /// What a step of the optimiser said, beside the gradients.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Said {
@@ -99,8 +136,9 @@ pub struct Said {
     pub critic: f64,
     /// Entropy of the steps, or of shares, in nats.
     pub entropy: f64,
-    /// How far the distributions have moved: mean of (ratio - 1) - ln ratio.
-    pub kl: f64,
+    /// How far the distribution of each head has moved: mean of (ratio - 1) - ln ratio. A Soldier's heads are
+    /// steps, splits and velocity, the Commander's shares and headroom.
+    pub kl: [f64; HEADS],
     /// Part of the actions whose ratio is beyond the clip.
     pub clipped: f64,
 }
@@ -111,7 +149,7 @@ impl Said {
         self.policy += weight * other.policy;
         self.critic += weight * other.critic;
         self.entropy += weight * other.entropy;
-        self.kl += weight * other.kl;
+        self.kl.iter_mut().zip(other.kl).for_each(|(sum, kl)| *sum += weight * kl);
         self.clipped += weight * other.clipped;
     }
 }
@@ -143,21 +181,21 @@ pub fn gradients(
     level: Level,
     episodes: &[Episode],
     indices: &[usize],
-    scales: &Scales,
-    settings: &Settings,
+    heads: Heads,
+    (scales, settings): (&Scales, &Settings),
 ) -> Result<(Gradients, Said)> {
     let (loss, said) = match level {
         Level::Soldier => {
             let all: Vec<&SoldierSample> =
                 episodes.iter().flat_map(|episode| &episode.soldiers).collect();
             let samples: Vec<&SoldierSample> = indices.iter().map(|index| all[*index]).collect();
-            soldier_loss(model, &samples, scales, settings)?
+            soldier_loss(model, &samples, heads, scales, settings)?
         }
         Level::Commander => {
             let all: Vec<&CommanderSample> =
                 episodes.iter().flat_map(|episode| &episode.commander).collect();
             let samples: Vec<&CommanderSample> = indices.iter().map(|index| all[*index]).collect();
-            commander_loss(model, &samples, scales, settings)?
+            commander_loss(model, &samples, heads, scales, settings)?
         }
     };
     let mut gradients = Gradients::of(&loss, model.parameters())?;
@@ -230,6 +268,7 @@ fn scaled(values: &[f32], scale: f32) -> Vec<f32> {
 fn soldier_loss(
     model: &Model,
     samples: &[&SoldierSample],
+    heads: Heads,
     scales: &Scales,
     settings: &Settings,
 ) -> Result<(Tensor, Said)> {
@@ -305,10 +344,11 @@ fn soldier_loss(
         policy: f64::from((&steps.loss + &splits.loss)?.to_scalar::<f32>()?),
         critic: f64::from(critic.to_scalar::<f32>()?),
         entropy: f64::from(entropy.to_scalar::<f32>()?),
-        kl: steps.kl.max(splits.kl).max(velocity.kl),
+        kl: [steps.kl, splits.kl, velocity.kl],
         clipped: steps.clipped,
     };
-    let policy = ((steps.loss + splits.loss)? + velocity.loss)?;
+    let [step, split, rate] = heads.weights();
+    let policy = (((steps.loss * step)? + (splits.loss * split)?)? + (velocity.loss * rate)?)?;
     let loss = ((policy + (critic * settings.critic)?)? - (entropy * settings.entropy)?)?;
     Ok((loss, said))
 }
@@ -316,6 +356,7 @@ fn soldier_loss(
 fn commander_loss(
     model: &Model,
     samples: &[&CommanderSample],
+    heads: Heads,
     scales: &Scales,
     settings: &Settings,
 ) -> Result<(Tensor, Said)> {
@@ -354,9 +395,10 @@ fn commander_loss(
         policy: f64::from((&shares.loss + &headroom.loss)?.to_scalar::<f32>()?),
         critic: f64::from(critic.to_scalar::<f32>()?),
         entropy: f64::from(entropy) + 2.0 * NORMAL_ENTROPY,
-        kl: shares.kl.max(headroom.kl) * settings.commander_kl,
+        kl: [shares.kl * settings.commander_kl, headroom.kl * settings.commander_kl, 0.0],
         clipped: headroom.clipped,
     };
-    let loss = ((shares.loss + headroom.loss)? + (critic * settings.critic)?)?;
+    let [share, room, _] = heads.weights();
+    let loss = (((shares.loss * share)? + (headroom.loss * room)?)? + (critic * settings.critic)?)?;
     Ok((loss, said))
 }

@@ -100,7 +100,7 @@ impl Default for Settings {
             soldier_rate: 1e-3,
             commander_rate: 3e-4,
             forecast_noise: [0.05, 0.15],
-            price_gain: 3.0,
+            price_gain: 1.0,
             cost_target: 1.0,
         }
     }

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::ppo::{self, Level, Scales};
+use super::ppo::{self, Heads, Level, Scales};
 use super::*;
 use crate::nn::{Adam, AdamSettings};
 use crate::policy::hirl::Model;
@@ -118,9 +118,16 @@ fn what_paid_off_gets_likelier_and_the_other_level_stays_as_it_is() {
         for batch in ppo::shuffled(count, 32, Seed::root(epoch)) {
             let scales = Scales::of(&episodes);
             let (gradients, said) =
-                ppo::gradients(&model, Level::Soldier, &episodes, &batch, &scales, &settings)
+                ppo::gradients(
+                    &model,
+                    Level::Soldier,
+                    &episodes,
+                    &batch,
+                    Heads::all(Level::Soldier),
+                    (&scales, &settings),
+                )
                     .unwrap();
-            assert!(said.kl >= -1e-6 && said.policy.is_finite());
+            assert!(said.kl.iter().all(|kl| *kl >= -1e-6) && said.policy.is_finite());
             adam.step(model.parameters(), gradients, 3e-3).unwrap();
         }
     }
@@ -151,7 +158,14 @@ fn a_commander_learns_from_what_its_domains_were_paid() {
         for batch in ppo::shuffled(count, 8, Seed::root(epoch)) {
             let scales = Scales::of(&episodes);
             let (gradients, _) =
-                ppo::gradients(&model, Level::Commander, &episodes, &batch, &scales, &settings)
+                ppo::gradients(
+                    &model,
+                    Level::Commander,
+                    &episodes,
+                    &batch,
+                    Heads::all(Level::Commander),
+                    (&scales, &settings),
+                )
                     .unwrap();
             adam.step(model.parameters(), gradients, 1e-3).unwrap();
         }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::cluster::{App, AppId, Catalog, Class, Domain, Mode, Signal, Signals};
+use crate::cluster::{App, AppId, Catalog, Class, Domain, Mode, PolicyChoice, Signal, Signals};
 
 const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 
@@ -12,6 +12,7 @@ fn snapshot(signals: Signals) -> Snapshot {
         weight: 1.0,
         slo: Slo { p99_seconds: 0.2, error_ratio: 0.01 },
         floor_share: 0.0,
+        policy: PolicyChoice::Hirl,
         mode: Mode::Active,
         budget_by_hand: None,
         emergency: None,

@@ -1,6 +1,7 @@
 //! What a policy asks for, and which of its terms asked.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -177,6 +178,8 @@ pub struct Proposal {
     pub reserve: f64,
     /// CPU to be kept free on real nodes by balloon pods, in cores: what will be needed soon.
     pub warm_cores: f64,
+    /// Which weights spoke; none where the rule did.
+    pub weights: Option<Arc<str>>,
 }
 
 #[cfg(test)]

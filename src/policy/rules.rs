@@ -240,7 +240,8 @@ impl Rules {
                 hold_in_breach(state, seen, room(app.domain), asked);
             }
         }
-        Proposal { apps: asked, shares, reserve: self.settings.reserve_share, warm_cores }
+        let reserve = self.settings.reserve_share;
+        Proposal { apps: asked, shares, reserve, warm_cores, weights: None }
     }
 }
 
@@ -346,7 +347,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::cluster::{AppId, Catalog, Class, Domain, Mode, Slo};
+    use crate::cluster::{AppId, Catalog, Class, Domain, Mode, PolicyChoice, Slo};
     use crate::cluster::{ForecastSource, Outlook};
 
     fn ask_once(seen: AppObservation) -> (f64, String) {
@@ -460,6 +461,7 @@ mod tests {
             weight: 1.0,
             slo: Slo { p99_seconds: 0.5, error_ratio: 0.01 },
             floor_share: 0.0,
+            policy: PolicyChoice::Hirl,
             mode: Mode::Active,
             budget_by_hand: None,
             emergency: None,

@@ -144,6 +144,9 @@ pub struct Decision {
     /// passed on, so that every replica can tell. Empty without a forecaster.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub forecasts: Vec<Outlook>,
+    /// The first digits of the SHA-256 of the weights that spoke; none where the rule alone did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<Arc<str>>,
 }
 
 impl Decision {

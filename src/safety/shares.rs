@@ -94,7 +94,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::cluster::{BudgetByHand, Class, Declaration, Mode, Slo};
+    use crate::cluster::{BudgetByHand, Class, Declaration, Mode, PolicyChoice, Slo};
 
     const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 
@@ -110,6 +110,7 @@ mod tests {
             weight: 0.5,
             slo: Slo { p99_seconds: 0.2, error_ratio: 0.0 },
             floor_share: 0.0,
+            policy: PolicyChoice::Hirl,
             mode: Mode::Active,
             budget_by_hand: set.map(|(share, pools, from, until)| BudgetByHand {
                 share,

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use tokio::net::TcpListener;
 
 use crate::clock;
-use crate::cluster::{App, AppId, AppState, Class, Domain, Mode, Signal, Slo};
+use crate::cluster::{App, AppId, AppState, Class, Domain, Mode, PolicyChoice, Signal, Slo};
 
 use super::*;
 
@@ -137,6 +137,7 @@ fn snapshot(apps: &[(&str, &str, &str)]) -> Snapshot {
         weight: 1.0,
         slo: Slo { p99_seconds: 0.2, error_ratio: 0.01 },
         floor_share: 0.0,
+        policy: PolicyChoice::Hirl,
         mode: Mode::Active,
         budget_by_hand: None,
         emergency: None,

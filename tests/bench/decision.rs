@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use hirl_scale::cluster::{
-    App, AppId, AppState, Catalog, Class, Domain, Freshness, Mode, Pool, Signal, SignalKind, Slo,
+    App, AppId, AppState, Catalog, Class, Domain, Freshness, Mode, PolicyChoice, Pool, Signal, SignalKind, Slo,
     Snapshot, Timestamp,
 };
 use hirl_scale::observation;
@@ -82,6 +82,7 @@ fn world() -> Snapshot {
         weight: 1.0 / DOMAINS as f64,
         slo: Slo { p99_seconds: 0.2, error_ratio: 0.01 },
         floor_share: 0.05,
+        policy: PolicyChoice::Hirl,
         mode: Mode::Active,
         budget_by_hand: None,
         emergency: None,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hirl_scale::cluster::{
-    App, AppId, AppState, Catalog, Class, Domain, Mode, Pool, Signal, SignalKind, Slo, Snapshot,
+    App, AppId, AppState, Catalog, Class, Domain, Mode, PolicyChoice, Pool, Signal, SignalKind, Slo, Snapshot,
     Timestamp,
 };
 
@@ -88,6 +88,7 @@ fn domain(name: &str, class: Class, weight: f64, p99_seconds: f64) -> Domain {
         weight,
         slo: Slo { p99_seconds, error_ratio: 0.01 },
         floor_share: 0.05,
+        policy: PolicyChoice::Hirl,
         mode: Mode::Active,
         budget_by_hand: None,
         emergency: None,

@@ -51,7 +51,7 @@ pub(crate) struct Args {
     /// The policy that the others are compared with; runs even when it is not in --policies
     #[arg(long, value_name = "NAME", default_value = "hpa")]
     baseline: String,
-    /// Weights of the policy hirl, from `hirl train policy`
+    /// Weights of the policy hirl, from `hirl train policy`; the built-in ones unless given
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
     /// Numbers of the seeds: single ones and ranges, both ends included
@@ -85,9 +85,7 @@ fn space(name: &str) -> Result<Space, String> {
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let foresights = Foresights::default();
     let learned = args.weights.as_deref().map(scenarios::learned).transpose()?;
-    let known: Vec<&str> =
-        arms::NAMES.into_iter().chain(learned.as_ref().map(|_| arms::LEARNED)).collect();
-    let comparison = evaluate(args, &known, |scenario, policy, seed, number| {
+    let comparison = evaluate(args, &arms::NAMES, |scenario, policy, seed, number| {
         let learned = learned.as_ref().filter(|arm| arm.name == policy).cloned();
         let arm = learned.or_else(|| arms::arm(policy));
         let arm = arm.with_context(|| format!("there is no policy {policy:?}"))?;

@@ -15,7 +15,7 @@ use super::workers::SHARDS;
 use crate::cli::jobs;
 use crate::cli::provenance::{self, Fingerprint};
 use crate::cli::scenarios;
-use crate::learning::ppo::{self, Level, Said, Scales};
+use crate::learning::ppo::{self, Heads, Level, Said, Scales};
 use crate::learning::{
     Episode, Explore, Member, Settings, Statistics, Totals, Twin, as_it_is, episode, member, twin,
 };
@@ -106,6 +106,9 @@ impl Stage {
 pub(super) struct Line {
     iteration: u64,
     seconds: f64,
+    /// Of this iteration: in episodes, and in steps of the optimiser.
+    rollout_seconds: f64,
+    optimiser_seconds: f64,
     /// Decisions of one domain so far.
     decisions: u64,
     /// Price of a core-hour, in minutes of breach.
@@ -116,7 +119,10 @@ pub(super) struct Line {
     policy_loss: f64,
     critic_loss: f64,
     entropy: f64,
-    kl: f64,
+    /// Of each head: steps, splits and velocity, or shares and headroom.
+    kl_first: f64,
+    kl_second: f64,
+    kl_third: f64,
     clipped: f64,
     epochs: u64,
     /// Of the last look, as multiples of the rule's.
@@ -266,6 +272,7 @@ fn train(run: &Run<'_>, model: &Arc<Model>) -> anyhow::Result<()> {
     let mut looked = (f64::NAN, f64::NAN);
     while standing.iteration < args.iterations {
         let seed = seed.child("iteration").nth(standing.iteration);
+        let clock = Instant::now();
         let episodes = episodes(run, model, standing, seed)?;
         if standing.iteration == 0 && args.weights.is_none() {
             let mut statistics = Statistics::default();
@@ -276,7 +283,10 @@ fn train(run: &Run<'_>, model: &Arc<Model>) -> anyhow::Result<()> {
         }
         let (breach, cost) = against(run, &episodes);
         let episodes: Vec<Episode> = episodes.into_iter().map(|(_, episode)| episode).collect();
+        let rollout_seconds = clock.elapsed().as_secs_f64();
+        let clock = Instant::now();
         let (said, epochs) = learn(run, model, &mut adam, &episodes, seed)?;
+        let optimiser_seconds = clock.elapsed().as_secs_f64();
         // By what is done without trying: what is tried costs pods that nobody will pay for later.
         let excess = tried_nothing(run, model, seed)? / settings.cost_target - 1.0;
         standing.iteration += 1;
@@ -295,6 +305,8 @@ fn train(run: &Run<'_>, model: &Arc<Model>) -> anyhow::Result<()> {
         let line = Line {
             iteration: standing.iteration,
             seconds: standing.seconds,
+            rollout_seconds,
+            optimiser_seconds,
             decisions: standing.decisions,
             price: standing.price,
             breach,
@@ -302,7 +314,9 @@ fn train(run: &Run<'_>, model: &Arc<Model>) -> anyhow::Result<()> {
             policy_loss: said.policy,
             critic_loss: said.critic,
             entropy: said.entropy,
-            kl: said.kl,
+            kl_first: said.kl[0],
+            kl_second: said.kl[1],
+            kl_third: said.kl[2],
             clipped: said.clipped,
             epochs,
             look_breach: looked.0,
@@ -319,14 +333,16 @@ impl Line {
     fn progress(&self, iterations: u64) -> String {
         let left = self.seconds / self.iteration as f64 * (iterations - self.iteration) as f64;
         format!(
-            "{}/{iterations}, about {left:.0} s left: breach {:.3} and cost {:.3} of the rule's while trying, {:.3} and {:.3} at the last look; price {:.2}, KL {:.4} after {} epochs, critic {:.3}",
+            "{}/{iterations}, about {left:.0} s left: breach {:.3} and cost {:.3} of the rule's while trying, {:.3} and {:.3} at the last look; price {:.2}, KL {:.4} {:.4} {:.4} after {} epochs, critic {:.3}",
             self.iteration,
             self.breach,
             self.cost,
             self.look_breach,
             self.look_cost,
             self.price,
-            self.kl,
+            self.kl_first,
+            self.kl_second,
+            self.kl_third,
             self.epochs,
             self.critic_loss,
         )
@@ -349,6 +365,13 @@ fn described(run: &Run<'_>) -> String {
     format!("{} {}", parts[0], Fingerprint::of(parts.iter()))
 }
 
+/// The constants of the rule of an arm, as JSON.
+fn constants(arm: &Arm) -> anyhow::Result<String> {
+    let planner = arm.planner.as_ref().context("the arm has no rule")?;
+    let Planning::Rules(rule) = &planner.policy else { bail!("the arm has no rule") };
+    Ok(serde_json::to_string(rule)?)
+}
+
 fn bytes(
     run: &Run<'_>,
     model: &Model,
@@ -359,6 +382,7 @@ fn bytes(
     let origin = BTreeMap::from([
         ("command".to_owned(), provenance::command().replace(&out, "")),
         (Model::RULE.to_owned(), run.args.rule.clone()),
+        (Model::CONSTANTS.to_owned(), constants(&run.arm)?),
         ("seed".to_owned(), run.args.seed.to_string()),
         ("iteration".to_owned(), standing.iteration.to_string()),
         ("breach of the rule's, on the gates' members".to_owned(), format!("{breach:.4}")),
@@ -450,14 +474,16 @@ fn learn(
         (0..SHARDS).map(|_| Model::untrained(Seed::root(0))).collect::<Result<Vec<_>, _>>()?;
     let (mut last, mut done) = (Said::default(), 0);
     for level in run.args.stage.levels() {
+        let mut heads = Heads::all(*level);
         'epochs: for epoch in 0..settings.epochs {
             let mut said = Said::default();
             let order = seed.child(level.prefix()).nth(epoch);
             let batches = ppo::shuffled(ppo::count(episodes, *level), settings.batch, order);
             for batch in &batches {
                 let (gradients, part) =
-                    shards(&copies, model, *level, episodes, batch, &scales, settings)?;
-                if part.kl > settings.kl_limit {
+                    shards(&copies, model, *level, episodes, batch, heads, (&scales, settings))?;
+                heads.close(&part.kl, settings.kl_limit);
+                if !heads.any() {
                     last.kl = part.kl;
                     break 'epochs;
                 }
@@ -477,8 +503,8 @@ fn shards(
     level: Level,
     episodes: &[Episode],
     batch: &[usize],
-    scales: &Scales,
-    settings: &Settings,
+    heads: Heads,
+    (scales, settings): (&Scales, &Settings),
 ) -> anyhow::Result<(Gradients, Said)> {
     let flat = model.parameters().to_flat()?;
     let parts: Vec<&[usize]> = batch.chunks(batch.len().div_ceil(SHARDS)).collect();
@@ -490,7 +516,7 @@ fn shards(
                 let flat = &flat;
                 scope.spawn(move || {
                     copy.parameters().set_flat(flat)?;
-                    ppo::gradients(copy, level, episodes, part, scales, settings)
+                    ppo::gradients(copy, level, episodes, part, heads, (scales, settings))
                 })
             })
             .collect();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::cluster::{
-    App, AppId, AppState, Catalog, Domain, ForecastSource, Mode, Signal, SignalKind, Slo,
+    App, AppId, AppState, Catalog, Domain, ForecastSource, Mode, PolicyChoice, Signal, SignalKind, Slo,
 };
 use crate::forecast::calibration::horizon_minutes;
 use crate::forecast::{DAY, Quantiles, Refused, Series};
@@ -27,6 +27,7 @@ fn snapshot(at: Timestamp) -> Snapshot {
         weight: 1.0,
         slo: Slo { p99_seconds: 0.2, error_ratio: 0.01 },
         floor_share: 0.0,
+        policy: PolicyChoice::Hirl,
         mode: Mode::Active,
         budget_by_hand: None,
         emergency: None,

@@ -26,7 +26,7 @@ use super::probes::LogLevel;
 use super::service::{Service, State};
 use super::settings::Settings;
 use crate::cluster::{
-    App, AppId, Catalog, Class, Domain, Fault, Mode, Refusal, SignalKind, Slo, Timestamp,
+    App, AppId, Catalog, Class, Domain, Fault, Mode, PolicyChoice, Refusal, SignalKind, Slo, Timestamp,
 };
 use crate::control::{Published, peer};
 use crate::instruments::Instruments;
@@ -370,6 +370,7 @@ fn decision(apps: Vec<(App, AppDecision)>) -> Decision {
         weight: 1.0,
         slo: Slo { p99_seconds: 0.5, error_ratio: 0.01 },
         floor_share: 0.0,
+        policy: PolicyChoice::Hirl,
         mode: Mode::Active,
         budget_by_hand: None,
         emergency: None,
@@ -385,6 +386,7 @@ fn decision(apps: Vec<(App, AppDecision)>) -> Decision {
         pool_reserves: Vec::new(),
         warm_cores: 12.5,
         forecasts: Vec::new(),
+        weights: None,
     }
 }
 

@@ -15,6 +15,7 @@ use crate::cluster::Class;
 use crate::cluster::Domain;
 use crate::cluster::Fault;
 use crate::cluster::Mode;
+use crate::cluster::PolicyChoice;
 use crate::cluster::Refusal;
 use crate::cluster::SignalKind;
 use crate::cluster::Slo;
@@ -44,6 +45,7 @@ fn domain(name: &str) -> Domain {
         weight: 0.5,
         slo: Slo { p99_seconds: 0.2, error_ratio: 0.01 },
         floor_share: 0.0,
+        policy: PolicyChoice::Hirl,
         mode: Mode::Active,
         budget_by_hand: None,
         emergency: None,
@@ -103,6 +105,7 @@ fn report(at: i64, apps: usize) -> Decision {
         pool_reserves: Vec::new(),
         warm_cores: 0.0,
         forecasts: Vec::new(),
+        weights: None,
     }
 }
 

@@ -34,7 +34,8 @@ pub struct Orders {
 
 impl Orders {
     /// Whether every number is one.
-    pub(super) fn is_finite(&self) -> bool {
+    #[must_use]
+    pub fn is_finite(&self) -> bool {
         self.velocity.is_finite()
             && self.steps.iter().chain(&self.splits).all(|value| value.is_finite())
     }
@@ -42,7 +43,8 @@ impl Orders {
 
 impl Command {
     /// Whether every number is one.
-    pub(super) const fn is_finite(self) -> bool {
+    #[must_use]
+    pub const fn is_finite(self) -> bool {
         self.share.is_finite() && self.headroom.is_finite() && self.urgency.is_finite()
     }
 }

@@ -19,12 +19,13 @@ mod settings;
 mod view;
 
 use std::fmt;
+use std::sync::Arc;
 
 use self::memory::{AppMemory, Churn, DomainMemory};
 use self::view::Scene;
 use super::rules;
 use super::{AppProposal, Policy, Proposal, Reason, Rules};
-use crate::cluster::{PerApp, Snapshot, Timestamp};
+use crate::cluster::{Catalog, Domain, PerApp, PolicyChoice, Snapshot, Timestamp};
 use crate::observation::Observation;
 
 pub use action::{Command, Orders, chance};
@@ -54,6 +55,17 @@ pub trait Actor: Send {
 
     /// Of every view, in their order; `None` of a domain: as the rule.
     fn order(&mut self, views: &[SoldierView]) -> Vec<Option<Orders>>;
+
+    /// Which weights speak; `None` where no trained ones do.
+    fn weights(&self) -> Option<Arc<str>> {
+        None
+    }
+}
+
+/// Whether the networks are heeded in a domain. Where they are not they are asked all the same: the other
+/// domains must see it.
+fn is_learned(domain: &Domain) -> bool {
+    domain.policy == PolicyChoice::Hirl
 }
 
 /// The hierarchy with its memory.
@@ -73,7 +85,32 @@ struct Division {
     at: Timestamp,
     /// What the Commander said of each share.
     said: Vec<f64>,
+    /// Whether shares and reserve are still those of the division before.
+    is_new: bool,
     shares: Vec<f64>,
+    reserve: f64,
+}
+
+impl Division {
+    /// The shares of the minute: divided once, on what the rule gives at its beginning, and held. Where the
+    /// Commander says nothing they are the rule's.
+    fn divide(&mut self, settings: &Settings, snapshot: &Snapshot, proposal: &mut Proposal) {
+        let says_nothing = self.said.iter().all(|said| *said == 0.0);
+        if says_nothing || self.is_new || self.shares.len() != proposal.shares.len() {
+            let domains = &snapshot.catalog.domains;
+            let floors: Vec<f64> = domains.iter().map(|domain| domain.floor_share).collect();
+            (self.shares, self.reserve) = action::shares(
+                settings,
+                (&proposal.shares, proposal.reserve),
+                &self.said,
+                &floors,
+                &self.shares,
+            );
+            self.is_new = false;
+        }
+        proposal.shares.clone_from(&self.shares);
+        proposal.reserve = self.reserve;
+    }
 }
 
 impl fmt::Debug for Hirl {
@@ -157,20 +194,23 @@ impl Hirl {
     }
 
     /// Asks the Commander; what it says holds until the next time.
-    fn command(&mut self, view: &CommanderView, now: Timestamp) {
+    fn command(&mut self, catalog: &Catalog, view: &CommanderView, now: Timestamp) {
         let said = self.actor.command(view).filter(|said| said.len() == self.domains.len());
-        let mut of = |index: usize| {
+        let of = |(index, domain): (usize, &Domain)| {
             let command = said.as_ref().map(|said| said[index]);
-            command.filter(|command| command.is_finite()).unwrap_or_default()
+            let heeded = command.filter(|command| command.is_finite() && is_learned(domain));
+            heeded.unwrap_or_default()
         };
-        let commands: Vec<Command> = (0..self.domains.len()).map(&mut of).collect();
+        let commands: Vec<Command> = catalog.domains.iter().enumerate().map(of).collect();
         for ((_, memory), command) in self.domains.iter_mut().zip(&commands) {
             memory.headroom = action::headroom(&self.settings, command.headroom);
             memory.urgency = command.urgency.clamp(0.0, 1.0);
         }
-        let shares = self.division.take().map(|division| division.shares).unwrap_or_default();
+        let before = self.division.take();
+        let (shares, reserve) =
+            before.map(|division| (division.shares, division.reserve)).unwrap_or_default();
         let said = commands.iter().map(|command| command.share).collect();
-        self.division = Some(Division { at: now, said, shares });
+        self.division = Some(Division { at: now, said, is_new: true, shares, reserve });
     }
 
     /// Moves what the rule asks for by what a Soldier says of its domain.
@@ -231,28 +271,21 @@ impl Policy for Hirl {
         if self.is_due(now) {
             let scene = self.scene((snapshot, observation), &asked, node_churn, now);
             let view = scene.commander();
-            self.command(&view, now);
+            self.command(&snapshot.catalog, &view, now);
         }
         let mut views = self.scene((snapshot, observation), &asked, node_churn, now).soldiers();
         views.retain(|view| !view.members.is_empty());
         let orders = self.actor.order(&views);
         for (place, view) in views.iter().enumerate() {
-            let said = orders.get(place).and_then(Option::as_ref);
+            let learned = is_learned(&snapshot.catalog.domains[view.domain]);
+            let said = orders.get(place).and_then(Option::as_ref).filter(|_| learned);
             self.obey(snapshot, view, said, &mut asked);
         }
         let mut proposal = self.rules.plan(snapshot, observation, asked, now);
         if let Some(division) = &mut self.division {
-            let floors: Vec<f64> =
-                snapshot.catalog.domains.iter().map(|domain| domain.floor_share).collect();
-            (proposal.shares, proposal.reserve) = action::shares(
-                &self.settings,
-                (&proposal.shares, proposal.reserve),
-                &division.said,
-                &floors,
-                &division.shares,
-            );
-            division.shares.clone_from(&proposal.shares);
+            division.divide(&self.settings, snapshot, &mut proposal);
         }
+        proposal.weights = self.actor.weights();
         proposal
     }
 }

@@ -1,13 +1,16 @@
 //! Trained networks, to and from bytes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use candle_core::Result as Tensors;
 
 use super::features::features_hash;
 use super::network::{CommanderBatch, CommanderNetwork, STEPS, SoldierBatch, SoldierNetwork};
 use super::{Actor, Command, CommanderView, GROUPS, Orders, SoldierView, chance};
+use crate::hash::sha256;
 use crate::nn::{Initial, Parameters, Weights, WeightsError};
+use crate::policy::rules;
 use crate::seed::Seed;
 
 /// Both networks.
@@ -19,6 +22,10 @@ pub struct Model {
     /// The Soldiers share this one.
     pub soldier: SoldierNetwork,
     origin: BTreeMap<String, String>,
+    /// The rule that they were trained on top of, where they come from bytes.
+    rule: Option<rules::Settings>,
+    /// See [`Self::id`].
+    id: Option<Arc<str>>,
 }
 
 /// Why bytes are no model.
@@ -36,6 +43,9 @@ pub enum ModelError {
         /// What they name.
         found: String,
     },
+    /// The constants of their rule are none.
+    #[error("the weights name no usable constants of the rule that they were trained on top of: {0}")]
+    Rule(String),
     /// From candle.
     #[error("the networks cannot be built or asked: {0}")]
     Tensors(#[from] candle_core::Error),
@@ -48,13 +58,21 @@ impl Model {
     /// The key of the rule's name that they were trained on top of.
     pub const RULE: &'static str = "rule";
 
+    /// The key of that rule's constants, as JSON: differences mean nothing on top of others.
+    pub const CONSTANTS: &'static str = "rule constants";
+
+    /// The weights that this program comes with: what `hirl train policy` wrote.
+    pub fn builtin() -> Result<Self, ModelError> {
+        Self::from_bytes(include_bytes!("../../../weights/policy.safetensors"))
+    }
+
     /// Untrained: the rule.
     pub fn untrained(seed: Seed) -> Result<Self, ModelError> {
         let mut parameters = Parameters::new();
         let mut root = Initial::new(&mut parameters, seed);
         let commander = CommanderNetwork::new(&mut root.child("commander"))?;
         let soldier = SoldierNetwork::new(&mut root.child("soldier"))?;
-        Ok(Self { parameters, commander, soldier, origin: BTreeMap::new() })
+        Ok(Self { parameters, commander, soldier, origin: BTreeMap::new(), rule: None, id: None })
     }
 
     /// Both networks in bytes, with words on where they come from. The same networks give the same bytes.
@@ -71,7 +89,18 @@ impl Model {
         if found != features_hash() {
             return Err(ModelError::Features { found });
         }
-        let model = Self { origin: weights.origin().clone(), ..Self::untrained(Seed::root(0))? };
+        let constants = weights.origin().get(Self::CONSTANTS).map(|text| {
+            let rule: rules::Settings =
+                serde_json::from_str(text).map_err(|error| ModelError::Rule(error.to_string()))?;
+            rule.validate().map_err(ModelError::Rule)?;
+            Ok::<_, ModelError>(rule)
+        });
+        let model = Self {
+            origin: weights.origin().clone(),
+            rule: constants.transpose()?,
+            id: Some(Arc::from(&sha256(bytes)[..ID])),
+            ..Self::untrained(Seed::root(0))?
+        };
         weights.load_into(&model.parameters)?;
         Ok(model)
     }
@@ -86,6 +115,19 @@ impl Model {
     #[must_use]
     pub const fn origin(&self) -> &BTreeMap<String, String> {
         &self.origin
+    }
+
+    /// The constants of the rule that it was trained on top of; none of a model that was never in bytes.
+    #[must_use]
+    pub const fn rule(&self) -> Option<&rules::Settings> {
+        self.rule.as_ref()
+    }
+
+    /// The first digits of the SHA-256 of its bytes: which weights these are, in decisions and metrics. None of
+    /// a model that was never in bytes.
+    #[must_use]
+    pub const fn id(&self) -> Option<&Arc<str>> {
+        self.id.as_ref()
     }
 
     fn commands(&self, view: &CommanderView) -> Tensors<Vec<Command>> {
@@ -138,7 +180,14 @@ fn mean_step(logits: &[f32]) -> f64 {
     pairs.sum::<f64>() / sum
 }
 
-impl Actor for std::sync::Arc<Model> {
+/// Hexadecimal digits of [`Model::id`].
+const ID: usize = 12;
+
+impl Actor for Arc<Model> {
+    fn weights(&self) -> Option<Arc<str>> {
+        self.id.clone()
+    }
+
     fn command(&mut self, view: &CommanderView) -> Option<Vec<Command>> {
         // Without numbers of the network the rule decides; the shapes were checked when it was loaded.
         self.commands(view).ok()

@@ -3,7 +3,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 
 use super::*;
 use crate::cluster::{
-    App, AppId, AppState, Catalog, Class, Domain, Freshness, Mode, Pool, Signal, SignalKind, Slo,
+    App, AppId, AppState, Catalog, Class, Domain, Freshness, Mode, PolicyChoice, Pool, Signal, SignalKind, Slo,
 };
 use crate::observation::{self, Observer};
 use crate::seed::Seed;
@@ -19,6 +19,7 @@ fn catalog(apps: &[usize]) -> Arc<Catalog> {
         weight: 1.0 / (1.0 + index as f64),
         slo: Slo { p99_seconds: 0.2, error_ratio: 0.001 },
         floor_share: 0.05,
+        policy: PolicyChoice::Hirl,
         mode: Mode::Active,
         budget_by_hand: None,
         emergency: None,

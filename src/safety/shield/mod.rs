@@ -15,7 +15,7 @@ use self::budget::{Growth, Load};
 use super::shares::Divisions;
 use super::tolerance;
 use super::{AppDecision, Decision, Evidence, Rung};
-use crate::cluster::{App, AppState, Domain, Fault, Mode, PerApp, SignalKind, Snapshot, Timestamp};
+use crate::cluster::{App, AppState, Domain, Fault, Mode, PerApp, PolicyChoice, SignalKind, Snapshot, Timestamp};
 use crate::observation::{AppObservation, Observation};
 use crate::policy::hpa::{self, HpaInput};
 use crate::policy::{AppProposal, Proposal, Reason, Reasons, Stabiliser};
@@ -177,6 +177,7 @@ impl Shield {
             // Not a number is no wish, and nobody may ask for a second cluster.
             warm_cores: proposal.warm_cores.max(0.0).min(snapshot.shared_cpu()),
             forecasts: snapshot.forecasts.clone(),
+            weights: proposal.weights.clone(),
         }
     }
 }
@@ -274,7 +275,7 @@ impl Case<'_> {
         if self.app.refusal.is_some() {
             return (Rung::Withheld, 0.0, Reasons::default());
         }
-        let by_mode = !acts(self.domain.mode, self.app);
+        let by_mode = !acts(self.domain, self.app);
         if let (false, Some(replicas), None) = (by_mode, self.asked.replicas, self.seen.missing) {
             return (Rung::Policy, replicas, self.asked.reasons);
         }
@@ -352,8 +353,11 @@ impl Case<'_> {
 }
 
 /// Whether the policy's number is published for `app`.
-fn acts(mode: Mode, app: &App) -> bool {
-    match mode {
+fn acts(domain: &Domain, app: &App) -> bool {
+    if domain.policy == PolicyChoice::Hpa {
+        return false;
+    }
+    match domain.mode {
         Mode::Active => true,
         Mode::Shadow | Mode::Fallback => false,
         Mode::Canary(percent) => canary_bucket(&app.id.namespace, &app.target) < u64::from(percent),

@@ -14,6 +14,7 @@ const NOW: Timestamp = Timestamp::from_millis(1_000_000_000);
 /// One app of 10 replicas with one core each in a shared pool of 100 cores.
 struct World {
     settings: Settings,
+    policy: PolicyChoice,
     mode: Mode,
     app: App,
     state: AppState,
@@ -38,6 +39,7 @@ fn world(asked: f64) -> World {
     state.signals[SignalKind::Cpu] = Signal::good(7.0, NOW);
     World {
         settings: Settings { hpa_stabilization_seconds: 0.0, ..Settings::default() },
+        policy: PolicyChoice::Hirl,
         mode: Mode::Active,
         app: App::fixture(AppId::new("bank", "web"), 0),
         state,
@@ -75,6 +77,7 @@ impl World {
             weight: 1.0,
             slo: Slo { p99_seconds: 0.2, error_ratio: 0.01 },
             floor_share: 0.0,
+            policy: self.policy,
             mode: self.mode,
             budget_by_hand: self.budget_by_hand.clone(),
             emergency: self.emergency.clone(),
@@ -104,6 +107,7 @@ impl World {
             shares: vec![self.share],
             reserve: 0.05,
             warm_cores: self.warm_cores,
+            weights: None,
         };
         shield.review(&self.snapshot(), &observation, &proposal, (1, 1), now)
     }

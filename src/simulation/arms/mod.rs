@@ -8,7 +8,7 @@
 //! | `rules+forecast` | the same, led by the forecast's p80 |
 //! | `static-peak` | replicas for the highest announced demand, all the time |
 //! | `oracle` | a planner that knows the future, through the same controllers and nodes |
-//! | `hirl` | the learned hierarchy on top of the rule that its weights name ([`learned`]) |
+//! | `hirl` | the learned hierarchy with the built-in weights, on top of the rule that they name; others: [`learned`] |
 //!
 //! The constants of `hpa-tuned`, `rules` and `rules+forecast` come from a recorded search
 //! ([`frozen`]). A name alone is the knee of its front;
@@ -155,8 +155,8 @@ impl Planner {
 }
 
 /// The names of [`arm`], in the order in which they are reported.
-pub const NAMES: [&str; 6] =
-    ["hpa", "hpa-tuned", "static-peak", "rules", "rules+forecast", "oracle"];
+pub const NAMES: [&str; 7] =
+    ["hpa", "hpa-tuned", "static-peak", "rules", "rules+forecast", LEARNED, "oracle"];
 
 /// `static-peak` has this much of what the highest announced demand asks for. Assumed: a fifth
 /// more than expected is what people add by hand.
@@ -168,6 +168,10 @@ const FORECAST_LEAD: f64 = 300.0;
 /// A policy by its name, with searched constants where it has some.
 #[must_use]
 pub fn arm(name: &str) -> Option<Arm> {
+    if name == LEARNED {
+        // A test loads them.
+        return learned(Arc::new(hirl::Model::builtin().ok()?)).ok();
+    }
     let (base, number) = match name.split_once('@') {
         Some((base, number)) => (base, Some(number.parse::<usize>().ok()?)),
         None => (name, None),
@@ -182,7 +186,7 @@ pub fn arm(name: &str) -> Option<Arm> {
     Some(Arm { name: name.to_owned(), ..searched.unwrap_or(plain) })
 }
 
-/// The name of [`learned`].
+/// The name of the learned hierarchy.
 pub const LEARNED: &str = "hirl";
 
 /// The learned hierarchy of a model, acting as the rule acts that its weights were trained on top of. `Err` is

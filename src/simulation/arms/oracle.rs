@@ -159,6 +159,7 @@ impl Policy for Oracle {
             shares: budget::divide(&claims, 0.0),
             reserve: 0.0,
             warm_cores: (kept - standing).max(0.0),
+            weights: None,
         }
     }
 }

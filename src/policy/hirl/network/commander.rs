@@ -10,6 +10,10 @@ use crate::policy::hirl::view::CommanderView;
 /// Features of a domain: its own, and what only the Commander sees.
 const INPUTS: usize = DOMAIN.len() + COMMAND.len();
 
+/// Scale of shares and headroom beside their deviations: close to those that they start with, so that a step of
+/// the optimiser moves the distributions about as far as a Soldier's.
+const REACH: f64 = 0.2;
+
 /// Several instants, padded to the most domains.
 #[derive(Debug, Clone)]
 pub struct CommanderBatch {
@@ -66,7 +70,7 @@ pub struct CommanderNetwork {
     shares: Linear,
     headroom: Linear,
     urgency: Linear,
-    value: [Linear; 2],
+    value: [Linear; 3],
     deviations: [Var; 2],
 }
 
@@ -86,7 +90,11 @@ impl CommanderNetwork {
             shares: difference(&mut scope.child("shares"), 1)?,
             headroom: difference(&mut scope.child("headroom"), 1)?,
             urgency: difference(&mut scope.child("urgency"), 1)?,
-            value: [line(scope, "value_in")?, difference(&mut scope.child("value_out"), 1)?],
+            value: [
+                Linear::new(&mut scope.child("value_in"), INPUTS, WIDTH)?,
+                line(scope, "value_own")?,
+                difference(&mut scope.child("value_out"), 1)?,
+            ],
             deviations: [
                 log_deviation(scope, "share_deviation", -1.5)?,
                 log_deviation(scope, "headroom_deviation", -1.5)?,
@@ -112,14 +120,17 @@ impl CommanderNetwork {
         let [first, second] = &self.embed;
         let own = second.activated(&first.activated(&domains, silu)?, silu)?;
         let seen = self.attention.forward(&own, &own, &batch.mask)?;
-        let joined = self.join.activated(&(own + seen)?, silu)?;
+        let joined = self.join.activated(&(own + &seen)?, silu)?;
         let one = |line: &Linear| line.forward(&joined)?.squeeze(2);
-        let [first, second] = &self.value;
+        // The critic has layers of its own: its errors must not move what the policy says.
+        let [first, second, last] = &self.value;
+        let value = second.forward(&first.activated(&domains, silu)?)?;
+        let value = crate::nn::silu(&(value + seen.detach())?.contiguous()?)?;
         Ok(CommanderOutput {
-            shares: one(&self.shares)?,
-            headroom: one(&self.headroom)?,
+            shares: (one(&self.shares)? * REACH)?,
+            headroom: (one(&self.headroom)? * REACH)?,
             urgency: one(&self.urgency)?,
-            values: second.forward(&first.activated(&joined, silu)?)?.squeeze(2)?,
+            values: last.forward(&value)?.squeeze(2)?,
         })
     }
 }

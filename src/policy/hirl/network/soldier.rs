@@ -13,7 +13,12 @@ pub const STEPS: [f64; 5] = [-2.0, -1.0, 0.0, 1.0, 2.0];
 
 /// How likely each step is before any training: symmetric, so that its mean is the rule. Assumed: enough of
 /// each to learn from, and mostly the rule.
-const PRIOR: [f64; STEPS.len()] = [0.06, 0.16, 0.56, 0.16, 0.06];
+const PRIOR: [f64; STEPS.len()] = [0.04, 0.14, 0.64, 0.14, 0.04];
+
+/// Scales of what the heads say beside their deviations, so that a step of the optimiser moves each distribution
+/// about as far: close to the deviations that they start with.
+const SPLIT: f64 = 0.25;
+const VELOCITY: f64 = 0.05;
 
 /// Several domains, padded to the largest.
 #[derive(Debug, Clone)]
@@ -89,7 +94,7 @@ pub struct SoldierNetwork {
     seen: Linear,
     domain: Linear,
     steps: Linear,
-    value: [Linear; 2],
+    value: [Linear; 3],
     group_own: Linear,
     group_seen: Linear,
     splits: Linear,
@@ -115,14 +120,18 @@ impl SoldierNetwork {
             seen: Linear::without_bias(&mut scope.child("seen"), WIDTH, WIDTH)?,
             domain: Linear::without_bias(&mut scope.child("domain"), WIDTH, WIDTH)?,
             steps: difference(&mut scope.child("steps"), STEPS.len())?,
-            value: [line(scope, "value_in")?, difference(&mut scope.child("value_out"), 1)?],
+            value: [
+                Linear::new(&mut scope.child("value_in"), APP.len(), WIDTH)?,
+                line(scope, "value_own")?,
+                difference(&mut scope.child("value_out"), 1)?,
+            ],
             group_own: line(scope, "group_own")?,
             group_seen: Linear::without_bias(&mut scope.child("group_seen"), WIDTH, WIDTH)?,
             splits: difference(&mut scope.child("splits"), 1)?,
             velocity: difference(&mut scope.child("velocity"), 1)?,
             deviations: [
-                log_deviation(scope, "split_deviation", -1.0)?,
-                log_deviation(scope, "velocity_deviation", -2.0)?,
+                log_deviation(scope, "split_deviation", -1.4)?,
+                log_deviation(scope, "velocity_deviation", -3.0)?,
             ],
         })
     }
@@ -142,9 +151,9 @@ impl SoldierNetwork {
     /// What it says of each domain.
     pub fn forward(&self, batch: &SoldierBatch) -> Result<SoldierOutput> {
         let silu = Activation::Silu;
-        let apps = self.app_statistics.apply(&batch.apps)?;
+        let features = self.app_statistics.apply(&batch.apps)?;
         let [first, second] = &self.embed;
-        let apps = second.activated(&first.activated(&apps, silu)?, silu)?;
+        let apps = second.activated(&first.activated(&features, silu)?, silu)?;
         let domains = self.domain_statistics.apply(&batch.domains)?;
         let query = self.query.activated(&domains, silu)?;
         let seen = self.attention.forward(&query, &apps, &batch.mask)?;
@@ -152,13 +161,17 @@ impl SoldierNetwork {
         let app = crate::nn::silu(&self.own.forward(&apps)?.broadcast_add(&around)?.contiguous()?)?;
         let prior = Tensor::new(&PRIOR.map(|part| part.ln() as f32), &Device::Cpu)?;
         let steps = self.steps.forward(&app)?.broadcast_add(&prior)?;
-        let [first, second] = &self.value;
-        let values = second.forward(&first.activated(&app, silu)?)?.squeeze(2)?;
+        // The critic has layers of its own, and only looks at what the policy sees around an app: its errors
+        // must not move what the policy says.
+        let [first, second, last] = &self.value;
+        let own = second.forward(&first.activated(&features, silu)?)?;
+        let own = own.broadcast_add(&around.detach())?.contiguous()?;
+        let values = last.forward(&crate::nn::silu(&own)?)?.squeeze(2)?;
         let groups = batch.groups.matmul(&apps)?;
         let around = (self.group_seen.forward(&seen)? + &query)?;
         let group = self.group_own.forward(&groups)?.broadcast_add(&around)?.contiguous()?;
-        let splits = self.splits.forward(&crate::nn::silu(&group)?)?.squeeze(2)?;
-        let velocity = self.velocity.forward(&around)?.squeeze(2)?;
+        let splits = (self.splits.forward(&crate::nn::silu(&group)?)?.squeeze(2)? * SPLIT)?;
+        let velocity = (self.velocity.forward(&around)?.squeeze(2)? * VELOCITY)?;
         Ok(SoldierOutput { steps, splits, velocity, values })
     }
 }

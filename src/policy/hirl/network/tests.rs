@@ -50,20 +50,27 @@ fn commander_view(domains: usize, seed: u64) -> CommanderView {
     }
 }
 
-fn soldier_loss(network: &SoldierNetwork, batch: &SoldierBatch) -> Tensor {
+/// Of what the policy says, and of what the critic expects: it has layers of its own, and moves no others.
+fn soldier_losses(network: &SoldierNetwork, batch: &SoldierBatch) -> [Tensor; 2] {
     let SoldierOutput { steps, splits, velocity, values } = network.forward(batch).unwrap();
     let [split, rate] = network.log_deviations();
-    let parts =
-        [steps, splits, velocity, values, split.as_tensor().clone(), rate.as_tensor().clone()];
+    let said = [steps, splits, velocity, split.as_tensor().clone(), rate.as_tensor().clone()];
+    [sum(&said), loss_of(&values)]
+}
+
+fn commander_losses(network: &CommanderNetwork, batch: &CommanderBatch) -> [Tensor; 2] {
+    let CommanderOutput { shares, headroom, urgency, values } = network.forward(batch).unwrap();
+    let [share, room] = network.log_deviations();
+    let said = [shares, headroom, urgency, share.as_tensor().clone(), room.as_tensor().clone()];
+    [sum(&said), loss_of(&values)]
+}
+
+fn sum(parts: &[Tensor]) -> Tensor {
     parts.iter().map(loss_of).reduce(|sum, part| (sum + part).unwrap()).unwrap()
 }
 
-fn commander_loss(network: &CommanderNetwork, batch: &CommanderBatch) -> Tensor {
-    let CommanderOutput { shares, headroom, urgency, values } = network.forward(batch).unwrap();
-    let [share, room] = network.log_deviations();
-    let parts =
-        [shares, headroom, urgency, values, share.as_tensor().clone(), room.as_tensor().clone()];
-    parts.iter().map(loss_of).reduce(|sum, part| (sum + part).unwrap()).unwrap()
+fn both([said, expected]: &[Tensor; 2]) -> Tensor {
+    (said + expected).unwrap()
 }
 
 /// Every parameter but the statistics learns.
@@ -89,7 +96,7 @@ fn every_weight_of_the_soldier_learns() {
     shaken(&parameters, 2);
     let views = [soldier_view(5, 3), soldier_view(3, 4)];
     let batch = SoldierBatch::new(&views.iter().collect::<Vec<_>>()).unwrap();
-    learns(&parameters, &soldier_loss(&network, &batch));
+    learns(&parameters, &both(&soldier_losses(&network, &batch)));
 }
 
 #[test]
@@ -98,22 +105,36 @@ fn every_weight_of_the_commander_learns() {
     shaken(&parameters, 2);
     let views = [commander_view(5, 3), commander_view(2, 4)];
     let batch = CommanderBatch::new(&views.iter().collect::<Vec<_>>()).unwrap();
-    learns(&parameters, &commander_loss(&network, &batch));
+    learns(&parameters, &both(&commander_losses(&network, &batch)));
+}
+
+#[test]
+fn the_critic_moves_nothing_that_is_said() {
+    let (parameters, network) = soldier();
+    shaken(&parameters, 2);
+    let view = soldier_view(4, 3);
+    let [_, expected] = soldier_losses(&network, &SoldierBatch::new(&[&view]).unwrap());
+    let moved = Gradients::of(&expected, &parameters).unwrap();
+    let still = parameters.iter().filter(|(name, _)| !name.contains("value_"));
+    assert!(still.into_iter().all(|(name, _)| moved.missing().contains(name)));
 }
 
 #[test]
 fn gradients_are_slopes() {
-    let learned = |name: &str| !name.contains("statistics");
+    let critics = |name: &str| name.contains("value_");
+    let says = |name: &str| !name.contains("statistics") && !name.contains("value_");
     let (parameters, network) = soldier();
     shaken(&parameters, 2);
     let views = [soldier_view(4, 3), soldier_view(2, 5)];
     let batch = SoldierBatch::new(&views.iter().collect::<Vec<_>>()).unwrap();
-    gradients_of_some_are_slopes(&parameters, learned, || soldier_loss(&network, &batch));
+    gradients_of_some_are_slopes(&parameters, says, || soldier_losses(&network, &batch)[0].clone());
+    gradients_of_some_are_slopes(&parameters, critics, || soldier_losses(&network, &batch)[1].clone());
     let (parameters, network) = commander();
     shaken(&parameters, 2);
     let views = [commander_view(3, 3), commander_view(2, 5)];
     let batch = CommanderBatch::new(&views.iter().collect::<Vec<_>>()).unwrap();
-    gradients_of_some_are_slopes(&parameters, learned, || commander_loss(&network, &batch));
+    gradients_of_some_are_slopes(&parameters, says, || commander_losses(&network, &batch)[0].clone());
+    gradients_of_some_are_slopes(&parameters, critics, || commander_losses(&network, &batch)[1].clone());
 }
 
 #[test]
