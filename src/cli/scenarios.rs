@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 
 use crate::policy::hirl::Model;
 use crate::simulation::Seed;
-use crate::simulation::arms::{self, Arm};
+use crate::simulation::arms::{self, Arm, Part};
 use crate::simulation::scenario::{Scenario, builtin, families, read};
 
 /// One scenario before its seed.
@@ -50,9 +50,16 @@ pub(super) fn model(path: &Path) -> anyhow::Result<Model> {
     Model::from_bytes(&bytes).with_context(|| path.display().to_string())
 }
 
-/// The learned policy of a file of weights.
-pub(super) fn learned(path: &Path) -> anyhow::Result<Arm> {
-    arms::learned(Arc::new(model(path)?)).map_err(anyhow::Error::msg)
+/// A policy by its name; the learned ones with the weights of a file, if one is given.
+pub(super) fn policy(name: &str, weights: Option<&Arc<Model>>) -> anyhow::Result<Arm> {
+    match (Part::of(name), weights) {
+        (Some(part), Some(weights)) => {
+            arms::learned(Arc::clone(weights), part).map_err(anyhow::Error::msg)
+        }
+        _ => arms::arm(name).with_context(|| {
+            format!("there is no policy {name:?}; there are {}", arms::NAMES.join(", "))
+        }),
+    }
 }
 
 pub(super) fn unknown(name: &str) -> String {

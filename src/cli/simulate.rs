@@ -60,12 +60,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let seed = Seed::root(args.seed);
     let scenario = Arc::new(scenarios::single(&args.scenario, seed)?);
-    let arm = match &args.weights {
-        Some(path) if args.policy == arms::LEARNED => scenarios::learned(path)?,
-        _ => arms::arm(&args.policy).with_context(|| {
-            format!("there is no policy {:?}; there are {}", args.policy, arms::NAMES.join(", "))
-        })?,
-    };
+    let weights = args.weights.as_deref().map(scenarios::model).transpose()?.map(Arc::new);
+    let arm = scenarios::policy(&args.policy, weights.as_ref())?;
     let begun = Instant::now();
     let row = row_seconds(&scenario);
     let done = simulate(&scenario, &arm, (seed, args.seed), args.out.as_ref().map(|_| row))

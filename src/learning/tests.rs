@@ -6,7 +6,7 @@ use crate::nn::{Adam, AdamSettings};
 use crate::policy::hirl::Model;
 use crate::seed::{Seed, Space};
 use crate::simulation::Foresight;
-use crate::simulation::arms::{self, Arm};
+use crate::simulation::arms::{self, Arm, Part};
 
 /// A member cut to this many minutes, whose forecasts cost nothing.
 fn short(level: u8, minutes: f64) -> Member {
@@ -29,7 +29,7 @@ fn arm() -> Arm {
 }
 
 fn learned(model: Arc<Model>) -> Arm {
-    arms::on_top_of("rules+forecast", model).unwrap()
+    arms::on_top_of("rules+forecast", model, Part::Whole).unwrap()
 }
 
 fn untrained() -> Arc<Model> {

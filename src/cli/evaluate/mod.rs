@@ -21,9 +21,9 @@ use crate::cli::provenance::{Fingerprint, command};
 use crate::cli::scenarios::{self, Source};
 use crate::evaluation::report::{Recording, Report, recorded, verdicts};
 use crate::evaluation::{Comparison, csv, headroom};
-use crate::simulation::arms::Arm;
-use crate::simulation::scenario::Scenario;
-use crate::simulation::{Run, Seed, Space, arms, simulate_with};
+use crate::simulation::arms::{Arm, Part};
+use crate::simulation::scenario::{Forecasting, Scenario, Shift};
+use crate::simulation::{Foresight, Run, Seed, Space, arms, simulate_with};
 
 use foresights::Foresights;
 use seeds::Seeds;
@@ -60,6 +60,10 @@ pub(crate) struct Args {
     /// What the seeds are for; without it they are outside every named space
     #[arg(long, value_name = "NAME", value_parser = space)]
     space: Option<Space>,
+    /// Put every scenario into a world that differs in one thing from what policies were tuned and trained on:
+    /// boot-x3, lag-60s, load-x1.5, nodes-lost, apps-replaced, forecast-off, forecast-x2 or forecast-known
+    #[arg(long, value_name = "NAME")]
+    shift: Option<Shift>,
     /// Folder for everything that is written
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -84,12 +88,10 @@ fn space(name: &str) -> Result<Space, String> {
 /// Runs the verb.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let foresights = Foresights::default();
-    let learned = args.weights.as_deref().map(scenarios::learned).transpose()?;
+    let weights = args.weights.as_deref().map(scenarios::model).transpose()?.map(Arc::new);
     let comparison = evaluate(args, &arms::NAMES, |scenario, policy, seed, number| {
-        let learned = learned.as_ref().filter(|arm| arm.name == policy).cloned();
-        let arm = learned.or_else(|| arms::arm(policy));
-        let arm = arm.with_context(|| format!("there is no policy {policy:?}"))?;
-        run_one(&foresights, scenario, &arm, (seed, number))
+        let arm = scenarios::policy(policy, weights.as_ref())?;
+        run_one(&foresights, scenario, &arm, (seed, number), args.shift)
     })?;
     if args.headroom {
         let table = headroom(&comparison).context("--headroom needs the policy oracle")?;
@@ -111,9 +113,16 @@ fn run_one(
     scenario: &Arc<Scenario>,
     arm: &Arm,
     seed: (Seed, u64),
+    shift: Option<Shift>,
 ) -> anyhow::Result<Run> {
     let foresight = arm.needs_forecast().then(|| foresights.of(scenario, seed)).transpose();
     let foresight = foresight.map_err(anyhow::Error::msg)?;
+    let foresight = foresight.map(|foresight| match shift.map(Shift::forecasting) {
+        None | Some(Forecasting::AsItIs) => foresight,
+        Some(Forecasting::Off) => Arc::new(Foresight::none()),
+        Some(Forecasting::Times(factor)) => Arc::new(foresight.biased(factor)),
+        Some(Forecasting::Known) => Foresight::known(scenario, seed.0),
+    });
     simulate_with(scenario, arm, seed, Some(ROW), foresight.as_ref()).map_err(anyhow::Error::msg)
 }
 
@@ -149,7 +158,7 @@ fn evaluate(
         let mut run = if let Some(run) = kept {
             run
         } else {
-            let scenario = Arc::new(job.source.scenario(seed)?);
+            let scenario = Arc::new(scenario(args, job.source, seed)?);
             let run = run_one(&scenario, job.policy, seed, job.seed)?;
             store.write(job, &run)?;
             run
@@ -180,6 +189,15 @@ fn seed(args: &Args, number: u64) -> Seed {
     args.space.map_or_else(|| Seed::root(number), |space| Seed::of(space, number))
 }
 
+/// The scenario of a source in the world that is asked for.
+fn scenario(args: &Args, source: &Source, seed: Seed) -> anyhow::Result<Scenario> {
+    let mut scenario = source.scenario(seed)?;
+    if let Some(shift) = args.shift {
+        shift.apply(&mut scenario, seed);
+    }
+    Ok(scenario)
+}
+
 /// The policies that run, the baseline first.
 fn policies(args: &Args, known: &[&str]) -> anyhow::Result<Vec<String>> {
     let mut policies = vec![args.baseline.clone()];
@@ -190,7 +208,8 @@ fn policies(args: &Args, known: &[&str]) -> anyhow::Result<Vec<String>> {
     }
     // `rules@3` is a point of the front of `rules`.
     let base = |policy: &str| policy.split('@').next().unwrap_or_default().to_owned();
-    if let Some(unknown) = policies.iter().find(|policy| !known.contains(&&*base(policy))) {
+    let knows = |policy: &str| known.contains(&policy) || Part::of(policy).is_some();
+    if let Some(unknown) = policies.iter().find(|policy| !knows(&base(policy))) {
         bail!("there is no policy {unknown:?}; there are {}", known.join(", "));
     }
     Ok(policies)
@@ -212,7 +231,7 @@ fn jobs<'a>(
     for source in sources {
         let mut names = BTreeSet::new();
         for number in &args.seeds.0 {
-            let scenario = source.scenario(seed(args, *number))?;
+            let scenario = scenario(args, source, seed(args, *number))?;
             let text = serde_json::to_vec(&scenario)?;
             let number_text = number.to_string();
             for policy in policies {
@@ -222,7 +241,8 @@ fn jobs<'a>(
                     policy.as_bytes(),
                     space.as_bytes(),
                     number_text.as_bytes(),
-                    if policy == arms::LEARNED { &weights } else { &[] },
+                    if Part::of(policy).is_some() { &weights } else { &[] },
+                    args.shift.map_or("", Shift::as_str).as_bytes(),
                 ];
                 let inputs = Fingerprint::of(parts);
                 let scenario = scenario.name.clone();

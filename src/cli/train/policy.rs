@@ -23,7 +23,7 @@ use crate::nn::{Adam, AdamSettings, Gradients, Weights};
 use crate::policy::hirl::Model;
 use crate::policy::hirl::features::features_hash;
 use crate::seed::{Seed, Space};
-use crate::simulation::arms::{self, Arm, Planning};
+use crate::simulation::arms::{self, Arm, Part, Planning};
 use crate::simulation::scenario::families;
 
 /// Trains the policy in the simulator; an interrupted run goes on where it was.
@@ -446,7 +446,7 @@ fn compared(
     members: &[(Member, Twin)],
     places: &[usize],
 ) -> anyhow::Result<(f64, f64)> {
-    let arm = arms::on_top_of(&run.args.rule, Arc::clone(model)).context("there is no rule")?;
+    let arm = arms::on_top_of(&run.args.rule, Arc::clone(model), Part::Whole).context("there is no rule")?;
     let mut all = jobs::quietly(places, run.args.jobs, |at| {
         let totals = as_it_is(&members[*at].0, &arm).map_err(anyhow::Error::msg)?;
         Ok((*at, totals))

@@ -26,7 +26,7 @@ const fn feature(name: &'static str, unit: &'static str, low: f32, high: f32) ->
 
 /// What a Soldier sees of each app.
 #[rustfmt::skip]
-pub const APP: [Feature; 25] = [
+pub const APP: [Feature; 27] = [
     feature("load", "ln(utilisation / target)", -3.0, 1.5),
     feature("utilisation", "share of the request", 0.0, 2.0),
     feature("target", "share of the request", 0.0, 1.0),
@@ -40,6 +40,8 @@ pub const APP: [Feature; 25] = [
     feature("traffic", "ln(1 + requests per second)", 0.0, 14.0),
     feature("traffic ahead", "ln(extrapolated / now)", 0.0, 1.5),
     feature("traffic over its mean", "ln(now / mean over ten minutes)", -2.0, 2.0),
+    feature("traffic peak", "ln(highest, forgotten by half in ten minutes / now)", 0.0, 2.0),
+    feature("roughness", "mean |ln(traffic / traffic a look before)| over ten minutes", 0.0, 1.0),
     feature("cost of a request", "ln(cores per request per second)", -12.0, 2.0),
     feature("pods", "ln(replicas)", 0.0, 8.0),
     feature("cores", "ln(request of a pod in cores)", -4.0, 4.0),

@@ -15,6 +15,9 @@ const TEN_MINUTES: f64 = 600.0;
 /// The lowest latency is forgotten by this rate per second: half as much again in half an hour.
 const FLOOR_RISE: f64 = 0.405 / 1800.0;
 
+/// The highest traffic is forgotten by this rate per second: half of it in ten minutes.
+const PEAK_FALL: f64 = 0.693 / 600.0;
+
 /// Minutes of traffic that the 95th percentile is of.
 const QUARTER: usize = 15;
 
@@ -47,6 +50,11 @@ pub(super) struct AppMemory {
     pub latency_floor: Option<f64>,
     pub breach: Mean,
     pub traffic: Mean,
+    /// The most requests per second, forgotten by half in ten minutes.
+    pub peak: Option<f64>,
+    /// How far traffic moves from one look to the next, as a logarithm.
+    pub roughness: Mean,
+    rps: Option<f64>,
     replicas: u32,
     pub grew: Option<Timestamp>,
     pub shrank: Option<Timestamp>,
@@ -68,6 +76,11 @@ impl AppMemory {
         self.breach.add(f64::from(u8::from(seen.breaks_slo())), elapsed, FIVE_MINUTES);
         if let Some(rps) = seen.rps {
             self.traffic.add(rps, elapsed, TEN_MINUTES);
+            let forgotten = self.peak.map_or(0.0, |peak| peak * (-PEAK_FALL * elapsed).exp());
+            self.peak = Some(rps.max(forgotten));
+            if let Some(before) = self.rps.replace(rps) {
+                self.roughness.add((rps / before).ln().abs().min(2.0), elapsed, TEN_MINUTES);
+            }
         }
         if known && state.spec_replicas > self.replicas {
             self.grew = Some(now);
@@ -178,6 +191,20 @@ mod tests {
         assert_eq!(look(0.0, 0.2), 0.2);
         let later = (1..=180).map(|step| look(f64::from(step) * 10.0, 0.9)).last().unwrap();
         assert!((later - 0.3).abs() < 0.01, "{later}");
+    }
+
+    #[test]
+    fn a_peak_is_forgotten_by_half_in_ten_minutes_and_rough_traffic_is_known() {
+        let mut memory = AppMemory::default();
+        let mut look = |seconds: f64, rps: f64| {
+            let seen = AppObservation { rps: Some(rps), ..AppObservation::default() };
+            memory.look(&AppState::default(), &seen, at(seconds));
+            (memory.peak.unwrap(), memory.roughness.get().unwrap_or(0.0))
+        };
+        assert_eq!(look(0.0, 80.0), (80.0, 0.0));
+        let (peak, rough) = look(600.0, 20.0);
+        assert!((peak - 40.0).abs() < 0.1 && (rough - 4.0_f64.ln()).abs() < 1e-9);
+        assert!(look(610.0, 0.0).1.is_finite());
     }
 
     #[test]

@@ -7,8 +7,9 @@ pub struct Settings {
     /// -30 % to 30 %.
     pub step: f64,
     /// Part of the way that a smoothed step or split goes to a new one in a decision: single decisions do
-    /// not move pods, what is decided again and again does. Trying things costs pods by this, for an HPA keeps the highest of what
-    /// it was told. At 0.15 half the way takes 43 s.
+    /// not move pods, what is decided again and again does. Trying things costs pods by this, for an HPA keeps
+    /// the highest of what it was told: measured with 0.5 upwards, noise cost 15 % and not 3 %. At 0.25 half
+    /// the way takes 24 s.
     pub smoothing: f64,
     /// The Commander's headroom multiplies what a domain asks for by at most e to this, and at least e to
     /// minus half of this.
@@ -29,7 +30,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             step: 0.15,
-            smoothing: 0.15,
+            smoothing: 0.25,
             headroom: 0.6,
             split: 0.6,
             share: 0.7,

@@ -300,6 +300,8 @@ impl Scene<'_> {
                 rps.ln_1p(),
                 over(seen.rps, seen.rps_ahead),
                 over(memory.traffic.get(), seen.rps),
+                over(seen.rps, memory.peak),
+                memory.roughness.get().unwrap_or(0.0),
                 seen.cores_per_rps.map_or(0.0, f64::ln),
                 replicas.ln(),
                 state.cpu_request.ln(),

@@ -9,6 +9,8 @@
 //! | `static-peak` | replicas for the highest announced demand, all the time |
 //! | `oracle` | a planner that knows the future, through the same controllers and nodes |
 //! | `hirl` | the learned hierarchy with the built-in weights, on top of the rule that they name; others: [`learned`] |
+//! | `hirl-commander` | its Commander alone, above the rule's replicas |
+//! | `hirl-soldiers` | its Soldiers alone, below the rule's budgets |
 //!
 //! The constants of `hpa-tuned`, `rules` and `rules+forecast` come from a recorded search
 //! ([`frozen`]). A name alone is the knee of its front;
@@ -27,7 +29,7 @@ use super::scenario::{HpaSpec, ScaleRules, Scenario};
 use super::{Foresight, Seed, Simulation};
 use crate::observation;
 use crate::pilot::Pilot;
-use crate::policy::hirl::{self, Hirl};
+use crate::policy::hirl::{self, Actor, Command, CommanderView, Hirl, Orders, SoldierView};
 use crate::policy::{Policy, Rules, rules};
 use crate::safety;
 
@@ -74,11 +76,67 @@ pub struct Learned {
     pub rule: rules::Settings,
     /// The networks.
     pub model: Arc<hirl::Model>,
+    /// Which of them are heeded.
+    pub part: Part,
+}
+
+/// Which levels of the learned hierarchy speak; the rule speaks for the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Both.
+    Whole,
+    /// The Commander above the rule's replicas.
+    Commander,
+    /// The Soldiers below the rule's budgets.
+    Soldiers,
+}
+
+impl Part {
+    /// Every part.
+    pub const ALL: [Self; 3] = [Self::Whole, Self::Commander, Self::Soldiers];
+
+    /// The name of the policy in which it alone speaks.
+    #[must_use]
+    pub const fn policy(self) -> &'static str {
+        match self {
+            Self::Whole => LEARNED,
+            Self::Commander => "hirl-commander",
+            Self::Soldiers => "hirl-soldiers",
+        }
+    }
+
+    /// The part of a policy's name.
+    #[must_use]
+    pub fn of(policy: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|part| part.policy() == policy)
+    }
+}
+
+/// A model of which one part is heeded.
+struct Partly {
+    model: Arc<hirl::Model>,
+    part: Part,
+}
+
+impl Actor for Partly {
+    fn command(&mut self, view: &CommanderView) -> Option<Vec<Command>> {
+        if self.part == Part::Soldiers { None } else { self.model.command(view) }
+    }
+
+    fn order(&mut self, views: &[SoldierView]) -> Vec<Option<Orders>> {
+        if self.part == Part::Commander { vec![None; views.len()] } else { self.model.order(views) }
+    }
+
+    fn weights(&self) -> Option<Arc<str>> {
+        self.model.weights()
+    }
 }
 
 impl PartialEq for Learned {
     fn eq(&self, other: &Self) -> bool {
-        self.rule == other.rule && Arc::ptr_eq(&self.model, &other.model)
+        self.rule == other.rule
+            && self.part == other.part
+            && Arc::ptr_eq(&self.model, &other.model)
     }
 }
 
@@ -130,9 +188,9 @@ impl Planner {
         let policy: Box<dyn Policy> = match &self.policy {
             Planning::Rules(settings) => Box::new(Rules::new(settings.clone())),
             Planning::Oracle => Box::new(Oracle::new(scenario, seed)),
-            Planning::Learned(Learned { rule, model }) => {
-                let (settings, actor) = (hirl::Settings::default(), Box::new(Arc::clone(model)));
-                Box::new(Hirl::new(settings, rule.clone(), actor))
+            Planning::Learned(Learned { rule, model, part }) => {
+                let actor = Box::new(Partly { model: Arc::clone(model), part: *part });
+                Box::new(Hirl::new(hirl::Settings::default(), rule.clone(), actor))
             }
         };
         self.pilot_with(simulation, policy)
@@ -168,9 +226,9 @@ const FORECAST_LEAD: f64 = 300.0;
 /// A policy by its name, with searched constants where it has some.
 #[must_use]
 pub fn arm(name: &str) -> Option<Arm> {
-    if name == LEARNED {
+    if let Some(part) = Part::of(name) {
         // A test loads them.
-        return learned(Arc::new(hirl::Model::builtin().ok()?)).ok();
+        return learned(Arc::new(hirl::Model::builtin().ok()?), part).ok();
     }
     let (base, number) = match name.split_once('@') {
         Some((base, number)) => (base, Some(number.parse::<usize>().ok()?)),
@@ -189,23 +247,23 @@ pub fn arm(name: &str) -> Option<Arm> {
 /// The name of the learned hierarchy.
 pub const LEARNED: &str = "hirl";
 
-/// The learned hierarchy of a model, acting as the rule acts that its weights were trained on top of. `Err` is
-/// one sentence.
-pub fn learned(model: Arc<hirl::Model>) -> Result<Arm, String> {
+/// A part of the learned hierarchy of a model, acting as the rule acts that its weights were trained on top of.
+/// `Err` is one sentence.
+pub fn learned(model: Arc<hirl::Model>, part: Part) -> Result<Arm, String> {
     let rule = model.origin().get(hirl::Model::RULE).cloned().unwrap_or_default();
-    on_top_of(&rule, model).ok_or_else(|| {
+    on_top_of(&rule, model, part).ok_or_else(|| {
         format!("the weights were trained on top of {rule:?}, which is no rule here")
     })
 }
 
-/// The learned hierarchy on top of the rule of this name; `None` where there is no such rule.
+/// A part of the learned hierarchy on top of the rule of this name; `None` where there is no such rule.
 #[must_use]
-pub fn on_top_of(rule: &str, model: Arc<hirl::Model>) -> Option<Arm> {
+pub fn on_top_of(rule: &str, model: Arc<hirl::Model>, part: Part) -> Option<Arm> {
     let arm = arm(rule)?;
     let planner = arm.planner?;
     let Planning::Rules(rule) = planner.policy else { return None };
-    let policy = Planning::Learned(Learned { rule, model });
-    Some(Arm { name: LEARNED.to_owned(), planner: Some(Planner { policy, ..planner }), ..arm })
+    let policy = Planning::Learned(Learned { rule, model, part });
+    Some(Arm { name: part.policy().to_owned(), planner: Some(Planner { policy, ..planner }), ..arm })
 }
 
 /// A policy by its name as it is before any search.

@@ -90,9 +90,9 @@ impl Foresight {
         self.changed(|_, _, _| factor)
     }
 
-    /// What only tests have: what is to come, announced or not, with a doubt of 5 %.
-    #[cfg(test)]
-    pub(crate) fn known(scenario: &Scenario, seed: Seed) -> Arc<Self> {
+    /// What nobody has: what is to come, announced or not, with a doubt of 5 %.
+    #[must_use]
+    pub fn known(scenario: &Scenario, seed: Seed) -> Arc<Self> {
         let mut traffic = super::Traffic::new(scenario, seed.child("traffic"));
         let domain_of = scenario.domain_of();
         let mut rps = vec![0.0; scenario.apps.len()];

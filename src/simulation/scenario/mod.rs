@@ -13,6 +13,7 @@ mod expand;
 pub mod families;
 mod paths;
 mod pool;
+mod shift;
 mod text;
 mod world;
 
@@ -27,6 +28,7 @@ pub use domain::{BatchWindow, CallSpec, DomainSpec, Pattern};
 pub use event::{EventKind, EventSpec, FaultKind, FaultSpec, Reach};
 pub use paths::Path;
 pub use pool::{PoolSpec, Provisioner};
+pub use shift::{Forecasting, Shift};
 pub use text::{AppText, Document, Drawn, Error, HpaText, Located, Spread, StartText, read};
 pub use world::{ControllerSpec, TelemetrySpec};
 
