@@ -245,7 +245,8 @@ fn commanded(
                 .map(|(_, step)| step.values.get(domain).copied().unwrap_or(0.0))
                 .collect();
             let last = values.last().copied().unwrap_or(0.0);
-            advantages(rewards, &values, last, settings.commander_discount, settings.lambda)
+            let (discount, lambda) = (settings.commander_discount, settings.commander_lambda);
+            advantages(rewards, &values, last, discount, lambda)
         })
         .collect();
     let samples = trace.into_iter().enumerate().map(|(minute, (_, step))| {

@@ -13,7 +13,7 @@ pub const STEPS: [f64; 5] = [-2.0, -1.0, 0.0, 1.0, 2.0];
 
 /// How likely each step is before any training: symmetric, so that its mean is the rule. Assumed: enough of
 /// each to learn from, and mostly the rule.
-const PRIOR: [f64; STEPS.len()] = [0.02, 0.08, 0.8, 0.08, 0.02];
+const PRIOR: [f64; STEPS.len()] = [0.03, 0.11, 0.72, 0.11, 0.03];
 
 /// Scales of what the heads say beside their deviations, so that a step of the optimiser moves each distribution
 /// about as far: close to the deviations that they start with.
