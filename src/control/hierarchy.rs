@@ -2,8 +2,8 @@
 //! for other weights without a restart. Whatever goes wrong here, the rule decides in the same decision.
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, RecvTimeoutError, SyncSender, TrySendError};
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError, SyncSender, TrySendError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};

@@ -43,10 +43,10 @@ pub fn headroom(comparison: &Comparison) -> Option<String> {
             let _ = write!(
                 text,
                 "{:>26}",
-                format!("{mean:.1} {}", change(comparison, &slice, measure))
+                format!("{mean:.1} {}", change(comparison, &slice, measure, oracle))
             );
         }
-        let _ = writeln!(text, "{:>22}", change(comparison, &slice, COST));
+        let _ = writeln!(text, "{:>22}", change(comparison, &slice, COST, oracle));
         if slice == Slice::All {
             let difference = comparison.figure(&slice, COST, oracle)?.difference?;
             unequal = Some(difference.relative).filter(|it| it.abs() > EQUAL);
@@ -62,10 +62,14 @@ pub fn headroom(comparison: &Comparison) -> Option<String> {
     Some(text)
 }
 
-/// The oracle's change against the baseline, in percent with its interval.
-fn change(comparison: &Comparison, slice: &Slice, measure: &str) -> String {
-    let oracle = comparison.oracle.as_deref().unwrap_or_default();
-    let difference = comparison.figure(slice, measure, oracle).and_then(|figure| figure.difference);
+/// A policy's change against the baseline, in percent with its interval.
+pub(super) fn change(
+    comparison: &Comparison,
+    slice: &Slice,
+    measure: &str,
+    policy: &str,
+) -> String {
+    let difference = comparison.figure(slice, measure, policy).and_then(|figure| figure.difference);
     let Some(difference) = difference.filter(|it| it.relative.is_finite()) else {
         return "-".to_owned();
     };

@@ -2,6 +2,7 @@
 //! Pure: takes finished runs, gives tables and text.
 
 mod comparison;
+mod credit;
 mod headroom;
 mod measures;
 pub mod pareto;
@@ -9,6 +10,7 @@ pub mod report;
 pub mod statistics;
 
 pub use comparison::{Case, Comparison, Difference, Figure, GapClosed, Slice, Worst};
+pub use credit::credit;
 pub use headroom::headroom;
 pub use measures::{MEASURES, Measure, weighted_breach_minutes};
 

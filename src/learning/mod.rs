@@ -12,6 +12,7 @@
 
 mod advantage;
 mod episode;
+mod gates;
 mod members;
 mod pay;
 pub mod ppo;
@@ -20,6 +21,7 @@ mod settings;
 mod statistics;
 
 pub use episode::{Episode, Totals, Twin, as_it_is, episode, twin};
+pub use gates::{Gates, Limits, Reached};
 pub use members::{Member, member};
 pub use sampler::Explore;
 pub use settings::{Pay, Settings};

@@ -117,16 +117,15 @@ fn what_paid_off_gets_likelier_and_the_other_level_stays_as_it_is() {
     for epoch in 0..6 {
         for batch in ppo::shuffled(count, 32, Seed::root(epoch)) {
             let scales = Scales::of(&episodes);
-            let (gradients, said) =
-                ppo::gradients(
-                    &model,
-                    Level::Soldier,
-                    &episodes,
-                    &batch,
-                    Heads::all(Level::Soldier),
-                    (&scales, &settings),
-                )
-                    .unwrap();
+            let (gradients, said) = ppo::gradients(
+                &model,
+                Level::Soldier,
+                &episodes,
+                &batch,
+                Heads::all(Level::Soldier),
+                (&scales, &settings),
+            )
+            .unwrap();
             assert!(said.kl.iter().all(|kl| *kl >= -1e-6) && said.policy.is_finite());
             adam.step(model.parameters(), gradients, 3e-3).unwrap();
         }
@@ -157,16 +156,15 @@ fn a_commander_learns_from_what_its_domains_were_paid() {
         let count = ppo::count(&episodes, Level::Commander);
         for batch in ppo::shuffled(count, 8, Seed::root(epoch)) {
             let scales = Scales::of(&episodes);
-            let (gradients, _) =
-                ppo::gradients(
-                    &model,
-                    Level::Commander,
-                    &episodes,
-                    &batch,
-                    Heads::all(Level::Commander),
-                    (&scales, &settings),
-                )
-                    .unwrap();
+            let (gradients, _) = ppo::gradients(
+                &model,
+                Level::Commander,
+                &episodes,
+                &batch,
+                Heads::all(Level::Commander),
+                (&scales, &settings),
+            )
+            .unwrap();
             adam.step(model.parameters(), gradients, 1e-3).unwrap();
         }
     }

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use hirl_scale::cluster::{
-    App, AppId, AppState, Catalog, Class, Domain, Freshness, Mode, PolicyChoice, Pool, Signal, SignalKind, Slo,
-    Snapshot, Timestamp,
+    App, AppId, AppState, Catalog, Class, Domain, Freshness, Mode, PolicyChoice, Pool, Signal,
+    SignalKind, Slo, Snapshot, Timestamp,
 };
 use hirl_scale::observation;
 use hirl_scale::pilot::Pilot;
-use hirl_scale::policy::Rules;
-use hirl_scale::policy::rules;
+use hirl_scale::policy::hirl::{self, Hirl, Model};
+use hirl_scale::policy::{Policy, Rules, rules};
 use hirl_scale::safety;
 
 use crate::report::{Report, quantile};
@@ -28,15 +28,24 @@ const REQUEST: f64 = 0.5;
 /// CPU of a request, in core-seconds.
 const COST: f64 = 0.004;
 
-/// Times the rule over a day-like load whose replicas follow each decision at once.
+/// Times the rule and the learned hierarchy on top of it, with the built-in weights and on this thread.
 pub(crate) fn run(report: &mut Report) -> Result<()> {
+    timed(report, "the rule", Box::new(Rules::new(rules::Settings::default())))?;
+    let model = Arc::new(Model::builtin()?);
+    let rule = model.rule().cloned().unwrap_or_default();
+    let learned = Hirl::new(hirl::Settings::default(), rule, Box::new(model));
+    timed(report, "Commander and Soldiers", Box::new(learned))
+}
+
+/// Times a policy over a day-like load whose replicas follow each decision at once.
+fn timed(report: &mut Report, name: &str, policy: Box<dyn Policy>) -> Result<()> {
     report.title(&format!(
-        "Decision pass: Pilot::decide with the rule, {APPS} apps in {DOMAINS} domains, one thread, {PASSES} passes"
+        "Decision pass: Pilot::decide with {name}, {APPS} apps in {DOMAINS} domains, one thread, {PASSES} passes"
     ));
     let mut pilot = Pilot::new(
         observation::Settings::default(),
         Freshness::default(),
-        Box::new(Rules::new(rules::Settings::default())),
+        policy,
         safety::Settings::default(),
         1,
     );
@@ -63,9 +72,14 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
     }
     times.sort_by(f64::total_cmp);
     let (median, p99) = (quantile(&times, 0.5), quantile(&times, 0.99));
-    report.figure("decision pass, median", median, "ms", Some("<= 20 ms"))?;
-    report.figure("decision pass, p99", p99, "ms", Some("<= 20 ms"))?;
-    report.figure("decision pass, median per app", median * 1e6 / APPS as f64, "ns", None)?;
+    report.figure(&format!("decision pass of {name}, median"), median, "ms", Some("<= 20 ms"))?;
+    report.figure(&format!("decision pass of {name}, p99"), p99, "ms", Some("<= 20 ms"))?;
+    report.figure(
+        &format!("decision pass of {name}, median per app"),
+        median * 1e6 / APPS as f64,
+        "ns",
+        None,
+    )?;
     report.note(&format!(
         "{:.1} apps changed their count per pass",
         f64::from(changes) / f64::from(WARM_UP + PASSES)

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hirl_scale::cluster::{
-    App, AppId, AppState, Catalog, Class, Domain, Mode, PolicyChoice, Pool, Signal, SignalKind, Slo, Snapshot,
-    Timestamp,
+    App, AppId, AppState, Catalog, Class, Domain, Mode, PolicyChoice, Pool, Signal, SignalKind,
+    Slo, Snapshot, Timestamp,
 };
 
 /// When the bank opens.

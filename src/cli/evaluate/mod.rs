@@ -20,7 +20,7 @@ use crate::cli::jobs;
 use crate::cli::provenance::{Fingerprint, command};
 use crate::cli::scenarios::{self, Source};
 use crate::evaluation::report::{Recording, Report, recorded, verdicts};
-use crate::evaluation::{Comparison, csv, headroom};
+use crate::evaluation::{Comparison, credit, csv, headroom};
 use crate::simulation::arms::{Arm, Part};
 use crate::simulation::scenario::{Forecasting, Scenario, Shift};
 use crate::simulation::{Foresight, Run, Seed, Space, arms, simulate_with};
@@ -73,6 +73,9 @@ pub(crate) struct Args {
     /// Print how far the baseline is from the oracle, per level and class: what learning can win at the most
     #[arg(long)]
     headroom: bool,
+    /// Print whose the breach of the baseline hirl is: Commander's, Soldiers' or forecaster's
+    #[arg(long)]
+    credit: bool,
     /// Runs at the same time; as many as there are cores unless given
     #[arg(long, value_name = "COUNT")]
     jobs: Option<NonZeroUsize>,
@@ -93,6 +96,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let arm = scenarios::policy(policy, weights.as_ref())?;
         run_one(&foresights, scenario, &arm, (seed, number), args.shift)
     })?;
+    if args.credit {
+        let table = credit(&comparison).context(
+            "--credit needs --baseline hirl and the policies hirl-soldiers, hirl-commander and hirl-future",
+        )?;
+        crate::cli::print(table.trim_end());
+    }
     if args.headroom {
         let table = headroom(&comparison).context("--headroom needs the policy oracle")?;
         crate::cli::print(table.trim_end());
@@ -117,7 +126,9 @@ fn run_one(
 ) -> anyhow::Result<Run> {
     let foresight = arm.needs_forecast().then(|| foresights.of(scenario, seed)).transpose();
     let foresight = foresight.map_err(anyhow::Error::msg)?;
-    let foresight = foresight.map(|foresight| match shift.map(Shift::forecasting) {
+    let knows = Part::of(&arm.name) == Some(Part::Future);
+    let forecasting = if knows { Some(Forecasting::Known) } else { shift.map(Shift::forecasting) };
+    let foresight = foresight.map(|foresight| match forecasting {
         None | Some(Forecasting::AsItIs) => foresight,
         Some(Forecasting::Off) => Arc::new(Foresight::none()),
         Some(Forecasting::Times(factor)) => Arc::new(foresight.biased(factor)),

@@ -3,6 +3,7 @@
 mod card;
 mod checkpoint;
 mod forecaster;
+mod gate;
 pub(super) mod head;
 mod policy;
 mod workers;
@@ -24,6 +25,8 @@ enum What {
     Forecaster(forecaster::Args),
     /// Train the Commander and the Soldiers in the simulator; interrupted runs go on where they were
     Policy(policy::Args),
+    /// Compare weights with what was written down before their training
+    Gate(gate::Args),
 }
 
 /// Runs the verb.
@@ -31,5 +34,6 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.what {
         What::Forecaster(args) => forecaster::run(args),
         What::Policy(args) => policy::run(args),
+        What::Gate(args) => gate::run(args),
     }
 }

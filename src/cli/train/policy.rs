@@ -446,7 +446,8 @@ fn compared(
     members: &[(Member, Twin)],
     places: &[usize],
 ) -> anyhow::Result<(f64, f64)> {
-    let arm = arms::on_top_of(&run.args.rule, Arc::clone(model), Part::Whole).context("there is no rule")?;
+    let arm = arms::on_top_of(&run.args.rule, Arc::clone(model), Part::Whole)
+        .context("there is no rule")?;
     let mut all = jobs::quietly(places, run.args.jobs, |at| {
         let totals = as_it_is(&members[*at].0, &arm).map_err(anyhow::Error::msg)?;
         Ok((*at, totals))

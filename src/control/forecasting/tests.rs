@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::cluster::{
-    App, AppId, AppState, Catalog, Domain, ForecastSource, Mode, PolicyChoice, Signal, SignalKind, Slo,
+    App, AppId, AppState, Catalog, Domain, ForecastSource, Mode, PolicyChoice, Signal, SignalKind,
+    Slo,
 };
 use crate::forecast::calibration::horizon_minutes;
 use crate::forecast::{DAY, Quantiles, Refused, Series};

@@ -87,7 +87,8 @@ async fn other_weights_take_over_and_broken_ones_do_not() {
     let instruments = Arc::new(Instruments::default());
     let stop = CancellationToken::new();
     let running = tokio::spawn(reload(settings, sender, Arc::clone(&instruments), stop.clone()));
-    let refused = || instruments.weights_reloads.get_or_create(&OutcomeLabel { outcome: "refused" });
+    let refused =
+        || instruments.weights_reloads.get_or_create(&OutcomeLabel { outcome: "refused" });
 
     let mut expected = 0;
     let rule = r#"{"latencyGain": 0.1}"#;
@@ -126,7 +127,9 @@ fn what_cannot_be_used_at_the_start_is_refused_in_a_sentence() {
     }
     let off = Settings { enabled: false, ..Settings::default() };
     assert!(off.model().unwrap().is_none());
-    assert!(Settings { limit_seconds: 0.0, ..off }.validate().unwrap_err().contains("limitSeconds"));
+    assert!(
+        Settings { limit_seconds: 0.0, ..off }.validate().unwrap_err().contains("limitSeconds")
+    );
 }
 
 #[test]

@@ -26,7 +26,8 @@ use super::probes::LogLevel;
 use super::service::{Service, State};
 use super::settings::Settings;
 use crate::cluster::{
-    App, AppId, Catalog, Class, Domain, Fault, Mode, PolicyChoice, Refusal, SignalKind, Slo, Timestamp,
+    App, AppId, Catalog, Class, Domain, Fault, Mode, PolicyChoice, Refusal, SignalKind, Slo,
+    Timestamp,
 };
 use crate::control::{Published, peer};
 use crate::instruments::Instruments;

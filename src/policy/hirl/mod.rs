@@ -250,8 +250,7 @@ impl Hirl {
             let asked = &mut asked[*index];
             let Some(rule) = asked.replicas else { continue };
             let standing = f64::from(snapshot.apps[*index].spec_replicas);
-            let moved =
-                action::replicas(rule, (factor, app.step), standing, orders.velocity);
+            let moved = action::replicas(rule, (factor, app.step), standing, orders.velocity);
             if moved != rule {
                 asked.replicas = Some(moved);
                 asked.reasons.add(Reason::Learned);

@@ -44,7 +44,9 @@ pub enum ModelError {
         found: String,
     },
     /// The constants of their rule are none.
-    #[error("the weights name no usable constants of the rule that they were trained on top of: {0}")]
+    #[error(
+        "the weights name no usable constants of the rule that they were trained on top of: {0}"
+    )]
     Rule(String),
     /// From candle.
     #[error("the networks cannot be built or asked: {0}")]

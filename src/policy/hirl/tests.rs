@@ -3,7 +3,8 @@ use std::sync::mpsc::{self, Receiver, Sender};
 
 use super::*;
 use crate::cluster::{
-    App, AppId, AppState, Catalog, Class, Domain, Freshness, Mode, PolicyChoice, Pool, Signal, SignalKind, Slo,
+    App, AppId, AppState, Catalog, Class, Domain, Freshness, Mode, PolicyChoice, Pool, Signal,
+    SignalKind, Slo,
 };
 use crate::observation::{self, Observer};
 use crate::seed::Seed;

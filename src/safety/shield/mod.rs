@@ -15,7 +15,9 @@ use self::budget::{Growth, Load};
 use super::shares::Divisions;
 use super::tolerance;
 use super::{AppDecision, Decision, Evidence, Rung};
-use crate::cluster::{App, AppState, Domain, Fault, Mode, PerApp, PolicyChoice, SignalKind, Snapshot, Timestamp};
+use crate::cluster::{
+    App, AppState, Domain, Fault, Mode, PerApp, PolicyChoice, SignalKind, Snapshot, Timestamp,
+};
 use crate::observation::{AppObservation, Observation};
 use crate::policy::hpa::{self, HpaInput};
 use crate::policy::{AppProposal, Proposal, Reason, Reasons, Stabiliser};

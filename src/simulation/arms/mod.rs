@@ -11,6 +11,7 @@
 //! | `hirl` | the learned hierarchy with the built-in weights, on top of the rule that they name; others: [`learned`] |
 //! | `hirl-commander` | its Commander alone, above the rule's replicas |
 //! | `hirl-soldiers` | its Soldiers alone, below the rule's budgets |
+//! | `hirl-future` | both, told what really comes |
 //!
 //! The constants of `hpa-tuned`, `rules` and `rules+forecast` come from a recorded search
 //! ([`frozen`]). A name alone is the knee of its front;
@@ -89,11 +90,13 @@ pub enum Part {
     Commander,
     /// The Soldiers below the rule's budgets.
     Soldiers,
+    /// Both, told what really comes: who runs this gives it such forecasts.
+    Future,
 }
 
 impl Part {
     /// Every part.
-    pub const ALL: [Self; 3] = [Self::Whole, Self::Commander, Self::Soldiers];
+    pub const ALL: [Self; 4] = [Self::Whole, Self::Commander, Self::Soldiers, Self::Future];
 
     /// The name of the policy in which it alone speaks.
     #[must_use]
@@ -102,6 +105,7 @@ impl Part {
             Self::Whole => LEARNED,
             Self::Commander => "hirl-commander",
             Self::Soldiers => "hirl-soldiers",
+            Self::Future => "hirl-future",
         }
     }
 
@@ -134,9 +138,7 @@ impl Actor for Partly {
 
 impl PartialEq for Learned {
     fn eq(&self, other: &Self) -> bool {
-        self.rule == other.rule
-            && self.part == other.part
-            && Arc::ptr_eq(&self.model, &other.model)
+        self.rule == other.rule && self.part == other.part && Arc::ptr_eq(&self.model, &other.model)
     }
 }
 
@@ -263,7 +265,11 @@ pub fn on_top_of(rule: &str, model: Arc<hirl::Model>, part: Part) -> Option<Arm>
     let planner = arm.planner?;
     let Planning::Rules(rule) = planner.policy else { return None };
     let policy = Planning::Learned(Learned { rule, model, part });
-    Some(Arm { name: part.policy().to_owned(), planner: Some(Planner { policy, ..planner }), ..arm })
+    Some(Arm {
+        name: part.policy().to_owned(),
+        planner: Some(Planner { policy, ..planner }),
+        ..arm
+    })
 }
 
 /// A policy by its name as it is before any search.

@@ -128,13 +128,19 @@ fn gradients_are_slopes() {
     let views = [soldier_view(4, 3), soldier_view(2, 5)];
     let batch = SoldierBatch::new(&views.iter().collect::<Vec<_>>()).unwrap();
     gradients_of_some_are_slopes(&parameters, says, || soldier_losses(&network, &batch)[0].clone());
-    gradients_of_some_are_slopes(&parameters, critics, || soldier_losses(&network, &batch)[1].clone());
+    gradients_of_some_are_slopes(&parameters, critics, || {
+        soldier_losses(&network, &batch)[1].clone()
+    });
     let (parameters, network) = commander();
     shaken(&parameters, 2);
     let views = [commander_view(3, 3), commander_view(2, 5)];
     let batch = CommanderBatch::new(&views.iter().collect::<Vec<_>>()).unwrap();
-    gradients_of_some_are_slopes(&parameters, says, || commander_losses(&network, &batch)[0].clone());
-    gradients_of_some_are_slopes(&parameters, critics, || commander_losses(&network, &batch)[1].clone());
+    gradients_of_some_are_slopes(&parameters, says, || {
+        commander_losses(&network, &batch)[0].clone()
+    });
+    gradients_of_some_are_slopes(&parameters, critics, || {
+        commander_losses(&network, &batch)[1].clone()
+    });
 }
 
 #[test]
