@@ -218,10 +218,12 @@ fn headroom_and_steps_move_what_is_asked_within_their_reach() {
     let ruled = proposals(&mut rule(), &course);
     let most = settings.headroom.exp() * (1.0 + 2.0 * settings.step);
     let mut learned = 0;
-    for (moved, ruled) in moved.iter().zip(&ruled) {
-        for (moved, ruled) in moved.apps.iter().zip(&ruled.apps) {
+    for ((moved, ruled), snapshot) in moved.iter().zip(&ruled).zip(&course) {
+        for ((moved, ruled), state) in moved.apps.iter().zip(&ruled.apps).zip(&snapshot.apps) {
             let (moved_to, from) = (moved.replicas.unwrap(), ruled.replicas.unwrap());
-            assert!(moved_to >= from && moved_to <= (from * most).round(), "{from} {moved_to}");
+            // Two steps up keep what stands.
+            let kept = from.max(f64::from(state.spec_replicas));
+            assert!(moved_to >= from && moved_to <= (kept * most).round(), "{from} {moved_to}");
             learned += u32::from(moved.reasons.has(Reason::Learned));
         }
     }
@@ -286,4 +288,23 @@ fn shares_of_the_commander_hold_for_a_minute_and_keep_the_sum() {
         assert!(moved.shares[0] > ruled.shares[0] && moved.shares[1] < ruled.shares[1]);
         assert!((moved.shares.iter().sum::<f64>() + moved.reserve - 1.0).abs() < 1e-9);
     }
+}
+
+#[test]
+fn a_domain_that_chose_the_rule_has_the_rules_numbers_and_the_others_the_learned_ones() {
+    let mut catalog = (*catalog(&[8, 8])).clone();
+    catalog.domains[1].policy = PolicyChoice::Rules;
+    let catalog = Arc::new(catalog);
+    let course = course(&catalog);
+    let more = Command { headroom: 0.5, ..Command::default() };
+    let up = Always::new(Some(more), Some((2.0, 0.0)));
+    let (moved, ruled) = (proposals(&mut hirl(Box::new(up)), &course), proposals(&mut rule(), &course));
+    let first = |app: usize| app < 8;
+    let changed = |learned: bool| {
+        moved.iter().zip(&ruled).any(|(moved, ruled)| {
+            let apps = moved.apps.iter().zip(&ruled.apps).enumerate();
+            apps.filter(|(app, _)| first(*app) == learned).any(|(_, (moved, ruled))| moved != ruled)
+        })
+    };
+    assert!(changed(true) && !changed(false));
 }

@@ -393,3 +393,15 @@ fn warm_capacity_is_a_number_and_at_most_the_cluster() {
         assert_eq!(decision.warm_cores, given, "{asked}");
     }
 }
+
+#[test]
+fn a_domain_that_chose_the_plain_hpa_is_given_its_number_and_the_others_the_policys() {
+    for (policy, expected) in
+        [(PolicyChoice::Hirl, 14), (PolicyChoice::Rules, 14), (PolicyChoice::Hpa, 10)]
+    {
+        let world = World { policy, ..world(14.0) };
+        let decided = world.review();
+        assert_eq!(decided.replicas, Some(expected), "{policy:?}");
+        assert_eq!(decided.reasons.has(Reason::Mode), policy == PolicyChoice::Hpa);
+    }
+}
