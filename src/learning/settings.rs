@@ -42,6 +42,9 @@ pub struct Settings {
     pub soldier_rate: f64,
     /// ... and of the Commander, which decides six times less often and of fewer things.
     pub commander_rate: f64,
+    /// What is judged, kept and served is a mean of the weights over iterations (Polyak and Juditsky 1992), which
+    /// forgets by this much per iteration: 0.95 is about twenty. Single iterations walk at random around it.
+    pub average_decay: f64,
     /// Deviation of the error that an episode's forecasts get on top, half an hour ahead: least and most. 5 to
     /// 15 %: `system.md` 2.3.
     pub forecast_noise: [f64; 2],
@@ -99,13 +102,14 @@ impl Default for Settings {
             critic: 0.5,
             kl_limit: 0.03,
             commander_kl: 3.0,
-            epochs: 3,
+            epochs: 2,
             batch: 256,
-            every: 4,
-            soldier_rate: 1.5e-3,
+            every: 12,
+            soldier_rate: 1e-3,
             commander_rate: 3e-4,
+            average_decay: 0.95,
             forecast_noise: [0.05, 0.15],
-            price_gain: 0.5,
+            price_gain: 0.3,
             cost_target: 1.0,
         }
     }
@@ -136,6 +140,7 @@ impl Settings {
             ("every", self.every as f64, 1.0, 1000.0),
             ("soldierRate", self.soldier_rate, 0.0, 1.0),
             ("commanderRate", self.commander_rate, 0.0, 1.0),
+            ("averageDecay", self.average_decay, 0.0, 0.999),
             ("forecastNoise", self.forecast_noise[0], 0.0, self.forecast_noise[1]),
             ("forecastNoise", self.forecast_noise[1], 0.0, 1.0),
             ("priceGain", self.price_gain, 0.0, 100.0),

@@ -26,7 +26,7 @@ fn spec(team: &str, mode: &str) -> Value {
     })
 }
 
-async fn apply(stage: &Stage, object: &Value) -> Result<String> {
+pub(crate) async fn apply(stage: &Stage, object: &Value) -> Result<String> {
     let name = object["metadata"]["name"].as_str().context("no name")?;
     let file =
         stage.plane().scratch().write(&format!("domain-{name}.json"), &object.to_string())?;

@@ -17,6 +17,7 @@ mod forecasts;
 mod history_import;
 mod hpa_answers;
 mod install;
+mod learned;
 mod placement;
 mod placing_manifests;
 mod recovery;

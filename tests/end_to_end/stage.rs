@@ -3,7 +3,8 @@
 //! Numbers are fed through the real Prometheus: the twin pins an app's CPU so that the rule
 //! computes exactly the count that a test wants. Stabilisation and velocity are opened wide,
 //! because these tests are about the path, not about the rule; `fixed_footprint` and `replay` run
-//! the rule as it ships.
+//! the rule as it ships. The learned policy plans in `learned` alone: what it says is not known in
+//! advance, and the networks know the seconds that they were trained with, not compressed ones.
 
 use std::time::Duration;
 
@@ -81,8 +82,20 @@ impl Stage {
     }
 
     /// An app of `replicas` pods whose HPA is made by `hpa` from one that follows us without a
-    /// dead band; wants `replicas`.
+    /// dead band; wants `replicas`, and waits until it is told so.
     pub(crate) async fn app<'a>(
+        &self,
+        namespace: &'a str,
+        name: &'a str,
+        replicas: u32,
+        hpa: impl FnOnce(Autoscaler<'a>) -> Autoscaler<'a>,
+    ) -> Result<()> {
+        self.plant(namespace, name, replicas, hpa).await?;
+        self.answered(namespace, name, replicas).await.map(|_| ())
+    }
+
+    /// The same without waiting for any number.
+    pub(crate) async fn plant<'a>(
         &self,
         namespace: &'a str,
         name: &'a str,
@@ -98,8 +111,7 @@ impl Stage {
         objects::apply_namespaced(&client, &workload.deployment()?).await?;
         objects::ready(&client, namespace, name, replicas, SOON).await?;
         let follower = hpa(Autoscaler::following(namespace, name, 1, 2000));
-        objects::apply_namespaced(&client, &follower.object()?).await?;
-        self.answered(namespace, name, replicas).await.map(|_| ())
+        objects::apply_namespaced(&client, &follower.object()?).await
     }
 
     /// Makes the CPU of an app such that the rule wants `replicas`.
@@ -187,6 +199,7 @@ pub(crate) fn config(place: &Place, prometheus: &str) -> String {
   scrapeIntervalSeconds: 1
   freshness: {{rps: 4, p99: 4, errorRatio: 4, cpu: 4, memory: 4}}
 {}policy: {{stabilizationSeconds: 0, trafficLimit: 1, headroom: 10}}
+hierarchy: {{enabled: false}}
 safety:
   upFactor: 100000
   downFactor: 0
@@ -215,6 +228,7 @@ pub(crate) fn compressed(place: &Place, prometheus: &str) -> String {
   freshness: {{rps: 3, p99: 4, errorRatio: 4, cpu: 6, memory: 6}}
 observation: {{leadSeconds: 4, trendSeconds: 6, costHalfLifeSeconds: 40}}
 policy: {{stabilizationSeconds: 8, budgetSeconds: 4}}
+hierarchy: {{enabled: false}}
 safety: {{lastGoodSeconds: 4, hpaStabilizationSeconds: 20}}
 control:
   decisionSeconds: 0.7

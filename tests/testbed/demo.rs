@@ -340,6 +340,7 @@ fn config(place: &Place, prometheus: &str) -> String {
   freshness: {{rps: 4, p99: 4, errorRatio: 4, cpu: 6, memory: 6}}
 observation: {{leadSeconds: 4, trendSeconds: 6, costHalfLifeSeconds: 40}}
 policy: {{stabilizationSeconds: 8, budgetSeconds: 4}}
+hierarchy: {{enabled: false}}
 safety: {{lastGoodSeconds: 4, hpaStabilizationSeconds: 20}}
 kubernetes: {{lease: {{durationSeconds: 5, renewDeadlineSeconds: 3, retrySeconds: 1}}}}
 control: {{decisionSeconds: 0.7, maxAgeSeconds: 6, followSeconds: 0.1}}

@@ -48,6 +48,7 @@ impl<'a> Choices<'a> {
         format!(
             "telemetry:
 {telemetry}policy: {{{policy}, reserveShare: {reserve}}}
+hierarchy: {{enabled: false}}
 control: {{decisionSeconds: 0.5, maxAgeSeconds: 8, followSeconds: 0.5, peer: {{caFile: {ca}, serverName: {SERVER_NAME}}}}}
 kubernetes:
   sharedPools: {shared:?}

@@ -47,13 +47,13 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
     /// Iterations: episodes, then steps of the optimiser
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 300)]
     iterations: u64,
     /// Episodes of an iteration
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, default_value_t = 32)]
     episodes: usize,
     /// Members of each level that episodes are of
-    #[arg(long, default_value_t = 24)]
+    #[arg(long, default_value_t = 32)]
     members: u64,
     /// Levels that episodes are of, comma-separated
     #[arg(long, value_delimiter = ',', default_value = "1,2,3,4,5,6,7,8")]
@@ -62,7 +62,7 @@ pub(super) struct Args {
     #[arg(long, default_value_t = 10)]
     look: u64,
     /// Members of each level for such a look
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 6)]
     look_members: u64,
     /// YAML file with numbers of the training; the defaults unless given
     #[arg(long, value_name = "FILE")]
@@ -269,6 +269,7 @@ fn train(run: &Run<'_>, model: &Arc<Model>) -> anyhow::Result<()> {
     let constants = AdamSettings { epsilon: 1e-5, max_norm: 0.5, ..AdamSettings::default() };
     let (mut standing, mut adam) = kept.resume(run, model, constants)?;
     let (begun, before) = (Instant::now(), standing.seconds);
+    let average = average(&kept, model, standing.iteration > 0)?;
     let mut looked = (f64::NAN, f64::NAN);
     while standing.iteration < args.iterations {
         let seed = seed.child("iteration").nth(standing.iteration);
@@ -280,6 +281,7 @@ fn train(run: &Run<'_>, model: &Arc<Model>) -> anyhow::Result<()> {
                 statistics.add(episode);
             }
             statistics.set(model)?;
+            average.parameters().set_flat(&model.parameters().to_flat()?)?;
         }
         let (breach, cost) = against(run, &episodes);
         let episodes: Vec<Episode> = episodes.into_iter().map(|(_, episode)| episode).collect();
@@ -287,19 +289,20 @@ fn train(run: &Run<'_>, model: &Arc<Model>) -> anyhow::Result<()> {
         let clock = Instant::now();
         let (said, epochs) = learn(run, model, &mut adam, &episodes, seed)?;
         let optimiser_seconds = clock.elapsed().as_secs_f64();
+        follow(&average, model, settings.average_decay, standing.iteration)?;
         // By what is done without trying: what is tried costs pods that nobody will pay for later.
-        let excess = tried_nothing(run, model, seed)? / settings.cost_target - 1.0;
+        let excess = tried_nothing(run, &average, seed)? / settings.cost_target - 1.0;
         standing.iteration += 1;
         standing.decisions += episodes.iter().map(|it| it.decisions as u64).sum::<u64>();
         standing.price *= (settings.price_gain * excess.clamp(-0.1, 0.1)).exp();
         standing.seconds = before + begun.elapsed().as_secs_f64();
         if standing.iteration.is_multiple_of(args.look) || standing.iteration == args.iterations {
-            looked = look(run, model)?;
+            looked = look(run, &average)?;
             // Beyond the rule's cost a breach less is none: the search for constants would have bought it too.
             let score = looked.0 + 3.0 * (looked.1 / settings.cost_target - 1.0).max(0.0);
             if score < standing.best {
                 standing.best = score;
-                kept.folder.write("weights.safetensors", &bytes(run, model, standing, looked)?)?;
+                kept.folder.write("weights.safetensors", &bytes(run, &average, standing, looked)?)?;
             }
         }
         let line = Line {
@@ -323,10 +326,35 @@ fn train(run: &Run<'_>, model: &Arc<Model>) -> anyhow::Result<()> {
             look_cost: looked.1,
         };
         kept.log.add(&line)?;
+        kept.folder.write(AVERAGE, &average.to_bytes(BTreeMap::new())?)?;
         kept.keep(model, &adam, standing)?;
         crate::cli::note(&line.progress(args.iterations));
     }
     Ok(())
+}
+
+/// The file of the mean of the weights.
+const AVERAGE: &str = "average.safetensors";
+
+/// The mean of the weights: that of the run which goes on, otherwise the weights themselves.
+fn average(kept: &Kept, model: &Model, goes_on: bool) -> anyhow::Result<Arc<Model>> {
+    if goes_on {
+        return Ok(Arc::new(scenarios::model(&kept.folder.file(AVERAGE))?));
+    }
+    let average = Model::untrained(Seed::root(0))?;
+    average.parameters().set_flat(&model.parameters().to_flat()?)?;
+    Ok(Arc::new(average))
+}
+
+/// Moves the mean a part of the way to the weights; at the beginning a larger one, or the start would stay in it
+/// for long.
+fn follow(average: &Model, model: &Model, decay: f64, iteration: u64) -> anyhow::Result<()> {
+    let decay = decay.min((1 + iteration) as f64 / (10 + iteration) as f64) as f32;
+    let mut mean = average.parameters().to_flat()?;
+    for (mean, new) in mean.iter_mut().zip(model.parameters().to_flat()?) {
+        *mean += (new - *mean) * (1.0 - decay);
+    }
+    Ok(average.parameters().set_flat(&mean)?)
 }
 
 impl Line {

@@ -127,8 +127,9 @@ pub(super) fn replicas(
     velocity: f64,
 ) -> f64 {
     let kept = asked + (standing - asked).max(0.0) * (step / 2.0).clamp(0.0, 1.0);
+    // What is kept is not multiplied: it would grow upon itself with every decision.
     let moved = factor != 1.0 || kept != asked;
-    let wanted = if moved { (kept * factor).round().max(1.0) } else { asked };
+    let wanted = if moved { (asked * factor).max(kept).round().max(1.0) } else { asked };
     let part = velocity.min(0.0).exp();
     if wanted < standing && part < 1.0 {
         (standing - (standing - wanted) * part).ceil()
@@ -177,10 +178,11 @@ mod tests {
 
     #[test]
     fn a_step_up_keeps_what_stands_and_a_step_down_does_not() {
-        assert_eq!(replicas(4.0, (1.3, 2.0), 10.0, 0.0), 13.0);
+        assert_eq!(replicas(4.0, (1.3, 2.0), 10.0, 0.0), 10.0);
+        assert_eq!(replicas(9.0, (1.3, 2.0), 10.0, 0.0), 12.0);
         assert_eq!(replicas(4.0, (1.0, 1.0), 10.0, 0.0), 7.0);
-        assert_eq!(replicas(4.0, (0.7, -2.0), 10.0, 0.0), 3.0);
-        assert_eq!(replicas(14.0, (1.15, 1.0), 10.0, 0.0), 16.0, "nothing is kept on the way up");
+        assert_eq!(replicas(4.0, (0.7, -2.0), 10.0, 0.0), 3.0, "nothing is kept on a step down");
+        assert_eq!(replicas(14.0, (1.15, 1.0), 10.0, 0.0), 16.0);
     }
 
     proptest! {
