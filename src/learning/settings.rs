@@ -105,7 +105,7 @@ impl Default for Settings {
             epochs: 2,
             batch: 256,
             every: 12,
-            soldier_rate: 1e-3,
+            soldier_rate: 3e-3,
             commander_rate: 3e-4,
             average_decay: 0.95,
             forecast_noise: [0.05, 0.15],

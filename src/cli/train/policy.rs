@@ -302,7 +302,8 @@ fn train(run: &Run<'_>, model: &Arc<Model>) -> anyhow::Result<()> {
             let score = looked.0 + 3.0 * (looked.1 / settings.cost_target - 1.0).max(0.0);
             if score < standing.best {
                 standing.best = score;
-                kept.folder.write("weights.safetensors", &bytes(run, &average, standing, looked)?)?;
+                kept.folder
+                    .write("weights.safetensors", &bytes(run, &average, standing, looked)?)?;
             }
         }
         let line = Line {
@@ -454,7 +455,7 @@ fn against(run: &Run<'_>, episodes: &[(usize, Episode)]) -> (f64, f64) {
 
 /// Cost of the policy as it is, as a multiple of the rule's, in some members that are trained on.
 fn tried_nothing(run: &Run<'_>, model: &Arc<Model>, seed: Seed) -> anyhow::Result<f64> {
-    let count = run.args.episodes.div_ceil(2).min(run.members.len());
+    let count = run.args.episodes.div_ceil(4).min(run.members.len());
     let first = (seed.child("price").draw(0).uniform() * run.members.len() as f64) as usize;
     // One after the other, so that all levels are there as often.
     let step = run.members.len() / count.max(1);

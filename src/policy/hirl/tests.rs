@@ -298,7 +298,8 @@ fn a_domain_that_chose_the_rule_has_the_rules_numbers_and_the_others_the_learned
     let course = course(&catalog);
     let more = Command { headroom: 0.5, ..Command::default() };
     let up = Always::new(Some(more), Some((2.0, 0.0)));
-    let (moved, ruled) = (proposals(&mut hirl(Box::new(up)), &course), proposals(&mut rule(), &course));
+    let (moved, ruled) =
+        (proposals(&mut hirl(Box::new(up)), &course), proposals(&mut rule(), &course));
     let first = |app: usize| app < 8;
     let changed = |learned: bool| {
         moved.iter().zip(&ruled).any(|(moved, ruled)| {
