@@ -3,6 +3,7 @@
 use super::episode::Episode;
 use crate::policy::hirl::Model;
 use crate::policy::hirl::features::{APP, COMMAND, DOMAIN};
+use crate::seed::Seed;
 
 /// Sums over what was seen.
 #[derive(Debug, Clone)]
@@ -71,14 +72,29 @@ impl Statistics {
         }
     }
 
-    /// Sets them in a model; what was not seen stays as it is.
+    /// Sets them in a model; what was not seen, and what was measured before, stays as it is. In the stage of the
+    /// Soldiers nobody sees what the Commander sees, so that its own are measured later.
     pub fn set(&self, model: &Model) -> candle_core::Result<()> {
-        if let (Some(apps), Some(domains)) = (self.apps.done(), self.domains.done()) {
+        if let (Some(apps), Some(domains)) = (self.apps.done(), self.domains.done())
+            && !is_measured(model, "soldier.app_statistics.mean")?
+        {
             model.soldier.set_statistics([(&apps.0, &apps.1), (&domains.0, &domains.1)])?;
         }
-        if let Some((mean, deviation)) = self.commander.done() {
+        if let Some((mean, deviation)) = self.commander.done()
+            && !is_measured(model, "commander.statistics.mean")?
+        {
             model.commander.set_statistics((&mean, &deviation))?;
         }
         Ok(())
     }
+}
+
+/// Whether these means are others than those of an untrained model.
+fn is_measured(model: &Model, name: &str) -> candle_core::Result<bool> {
+    let untrained = Model::untrained(Seed::root(0)).map_err(candle_core::Error::wrap)?;
+    let means = |model: &Model| {
+        let mean = model.parameters().get(name).map(|mean| mean.to_vec1::<f32>());
+        mean.unwrap_or_else(|| Ok(Vec::new()))
+    };
+    Ok(means(model)? != means(&untrained)?)
 }

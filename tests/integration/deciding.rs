@@ -1,9 +1,12 @@
 //! The one function that serves, simulates and replays: [`Pilot::decide`].
 
-use hirl_scale::cluster::{Fault, Freshness, Signal, SignalKind};
+use std::sync::Arc;
+
+use hirl_scale::cluster::{Fault, Freshness, Signal, SignalKind, Snapshot};
 use hirl_scale::observation;
 use hirl_scale::pilot::Pilot;
-use hirl_scale::policy::{Rules, rules};
+use hirl_scale::policy::hirl::{self, Hirl, Model};
+use hirl_scale::policy::{Reason, Rules, rules};
 use hirl_scale::safety::{self, Decision, Rung};
 
 use crate::bank::{instant, snapshot};
@@ -12,6 +15,15 @@ fn pilot(epoch: u64) -> Pilot {
     let rules = Box::new(Rules::new(rules::Settings::default()));
     let (observation, safety) = (observation::Settings::default(), safety::Settings::default());
     Pilot::new(observation, Freshness::default(), rules, safety, epoch)
+}
+
+/// The learned hierarchy with the weights that ship.
+fn learned(epoch: u64) -> Pilot {
+    let model = Arc::new(Model::builtin().unwrap());
+    let rule = model.rule().cloned().unwrap();
+    let policy = Box::new(Hirl::new(hirl::Settings::default(), rule, Box::new(model)));
+    let (observation, safety) = (observation::Settings::default(), safety::Settings::default());
+    Pilot::new(observation, Freshness::default(), policy, safety, epoch)
 }
 
 /// Loads of an eventful quarter of an hour.
@@ -28,6 +40,26 @@ fn the_same_snapshots_give_the_same_decisions_to_the_last_bit() {
         assert!(decided == second.decide(&snapshot, instant(tick)), "tick {tick} differs");
         assert_eq!((decided.epoch, decided.sequence), (7, u64::from(tick) + 1));
     }
+}
+
+#[test]
+fn a_recorded_run_of_the_learned_policy_is_decided_again_to_the_last_bit() {
+    let recorded = loads().map(|(tick, load)| {
+        let snapshot = snapshot(20, load, tick);
+        let text = serde_json::to_string(&snapshot).unwrap();
+        (tick, snapshot, text)
+    });
+    let (mut live, mut replayed) = (learned(7), learned(7));
+    let mut moved = 0;
+    for (tick, snapshot, text) in recorded {
+        let decided = live.decide(&snapshot, instant(tick));
+        let read: Snapshot = serde_json::from_str(&text).unwrap();
+        let again = replayed.decide(&read, instant(tick));
+        assert!(decided == again, "tick {tick} differs");
+        assert_eq!(decided.weights, Model::builtin().unwrap().id().cloned());
+        moved += decided.apps.iter().filter(|app| app.reasons.has(Reason::Learned)).count();
+    }
+    assert!(moved > 0, "weights that never move anything are the rule");
 }
 
 #[test]

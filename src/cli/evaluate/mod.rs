@@ -219,8 +219,8 @@ fn policies(args: &Args, known: &[&str]) -> anyhow::Result<Vec<String>> {
     }
     // `rules@3` is a point of the front of `rules`.
     let base = |policy: &str| policy.split('@').next().unwrap_or_default().to_owned();
-    let knows = |policy: &str| known.contains(&policy) || Part::of(policy).is_some();
-    if let Some(unknown) = policies.iter().find(|policy| !knows(&base(policy))) {
+    let exists = |policy: &str| known.contains(&policy) || Part::of(policy).is_some();
+    if let Some(unknown) = policies.iter().find(|policy| !exists(&base(policy))) {
         bail!("there is no policy {unknown:?}; there are {}", known.join(", "));
     }
     Ok(policies)

@@ -169,13 +169,30 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let seed = Seed::of(Space::Training, args.seed);
     let model = Arc::new(match &args.weights {
-        Some(path) => scenarios::model(path)?,
+        Some(path) => {
+            let model = scenarios::model(path)?;
+            try_anew(&model, args.stage.levels())?;
+            model
+        }
         None => Model::untrained(seed.child("start"))?,
     });
     let members = twins(args, &arm, &settings, Space::Training, args.members)?;
     let judges = twins(args, &arm, &settings, Space::Gates, args.look_members)?;
     train(&Run { args, settings, arm, seed, members, judges }, &model)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A stage tries things as much as the first one did, whatever the weights that it begins with have settled on.
+fn try_anew(model: &Model, levels: &[Level]) -> anyhow::Result<()> {
+    let start = Model::untrained(Seed::root(0))?;
+    for (name, variable) in model.parameters().iter() {
+        let learns = levels.iter().any(|level| name.starts_with(level.prefix()));
+        if learns && name.ends_with("deviation") && !name.contains("statistics") {
+            let first = start.parameters().get(name).context("networks of one kind differ")?;
+            variable.set(first.as_tensor())?;
+        }
+    }
+    Ok(())
 }
 
 fn read_settings(args: &Args) -> anyhow::Result<Settings> {
@@ -275,7 +292,7 @@ fn train(run: &Run<'_>, model: &Arc<Model>) -> anyhow::Result<()> {
         let seed = seed.child("iteration").nth(standing.iteration);
         let clock = Instant::now();
         let episodes = episodes(run, model, standing, seed)?;
-        if standing.iteration == 0 && args.weights.is_none() {
+        if standing.iteration == 0 {
             let mut statistics = Statistics::default();
             for (_, episode) in &episodes {
                 statistics.add(episode);

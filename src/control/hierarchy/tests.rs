@@ -21,7 +21,9 @@ impl Actor for Fake {
     fn order(&mut self, views: &[SoldierView]) -> Vec<Option<Orders>> {
         let step = match self {
             Self::Sleeps(time) => {
-                std::thread::sleep(*time);
+                // Nobody sends: it is as long as a network that is stuck.
+                let (_sender, never) = mpsc::channel::<()>();
+                let _ = never.recv_timeout(*time);
                 1.0
             }
             Self::Panics => panic!("a network that panics"),

@@ -12,7 +12,7 @@ const INPUTS: usize = DOMAIN.len() + COMMAND.len();
 
 /// Scale of shares and headroom beside their deviations: close to those that they start with, so that a step of
 /// the optimiser moves the distributions about as far as a Soldier's.
-const REACH: f64 = 0.2;
+const REACH: f64 = 0.1;
 
 /// Several instants, padded to the most domains.
 #[derive(Debug, Clone)]
@@ -96,8 +96,8 @@ impl CommanderNetwork {
                 difference(&mut scope.child("value_out"), 1)?,
             ],
             deviations: [
-                log_deviation(scope, "share_deviation", -1.5)?,
-                log_deviation(scope, "headroom_deviation", -1.5)?,
+                log_deviation(scope, "share_deviation", -1.8)?,
+                log_deviation(scope, "headroom_deviation", -2.3)?,
             ],
         })
     }
