@@ -40,7 +40,7 @@ pub struct Settings {
     pub every: usize,
     /// Length of the optimiser's steps: of the Soldiers, ...
     pub soldier_rate: f64,
-    /// ... and of the Commander, which decides six times less often and of fewer things.
+    /// ... and of the Commander: its few decisions make few steps, of which its divergence limit ends most.
     pub commander_rate: f64,
     /// What is judged, kept and served is a mean of the weights over iterations (Polyak and Juditsky 1992), which
     /// forgets by this much per iteration: 0.95 is about twenty. Single iterations walk at random around it.
@@ -106,7 +106,7 @@ impl Default for Settings {
             batch: 256,
             every: 12,
             soldier_rate: 3e-3,
-            commander_rate: 3e-4,
+            commander_rate: 3e-3,
             average_decay: 0.95,
             forecast_noise: [0.05, 0.15],
             price_gain: 0.3,
