@@ -58,7 +58,7 @@ fn an_episode_is_a_function_of_its_seed() {
     let both = [(); 2].map(|()| explored(&member, Explore::Both, 0.5));
     let [one, other] = both;
     assert_eq!(one.totals, other.totals);
-    assert_eq!((one.faults, one.soldiers.len() > 50), (0, true));
+    assert_eq!((one.faults, one.soldiers.len() > 15), (0, true));
     let paid = |episode: &Episode| {
         let soldiers = episode.soldiers.iter().flat_map(|it| it.advantages.clone());
         soldiers

@@ -126,10 +126,13 @@ pub(super) fn replicas(
     standing: f64,
     velocity: f64,
 ) -> f64 {
-    let kept = asked + (standing - asked).max(0.0) * (step / 2.0).clamp(0.0, 1.0);
+    let wanted = if factor == 1.0 { asked } else { (asked * factor).round().max(1.0) };
     // What is kept is not multiplied: it would grow upon itself with every decision.
-    let moved = factor != 1.0 || kept != asked;
-    let wanted = if moved { (asked * factor).max(kept).round().max(1.0) } else { asked };
+    let wanted = if step > 0.0 && standing > asked {
+        wanted.max((asked + (standing - asked) * (step / 2.0).min(1.0)).round())
+    } else {
+        wanted
+    };
     let part = velocity.min(0.0).exp();
     if wanted < standing && part < 1.0 {
         (standing - (standing - wanted) * part).ceil()
