@@ -42,6 +42,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "control",
         &[
             "cluster",
+            "seed",
             "forecast",
             "clock",
             "files",
