@@ -178,7 +178,7 @@ mod tests {
         let share = replaced / plain.apps.len() as f64;
         assert!((0.05..0.4).contains(&share), "{share}");
         for (one, other) in apps() {
-            let load = |app: &super::super::AppSpec| app.rps * app.cpu_seconds;
+            let load = |app: &crate::simulation::scenario::AppSpec| app.rps * app.cpu_seconds;
             assert!((load(one) - load(other)).abs() < 1e-9 * load(one).max(1.0));
         }
     }
