@@ -115,8 +115,9 @@ pub(super) fn shares(
     (shares, reserve)
 }
 
-/// Replicas after a Soldier: the rule's number times what was said, to the nearest whole one; below what
-/// stands only `velocity` of the way. A factor of 1 and no step leave the rule's number untouched.
+/// Replicas after a Soldier: the rule's number times what was said, to the nearest whole one, and never less than
+/// the rule's number: networks may add to what the rule asks for, and take back what they added. A factor of 1
+/// and no step leave it untouched; below what stands only `velocity` of the way is gone at once.
 ///
 /// A step up also keeps what stands, two steps all of it: with a slow callee the workers of an app wait, its
 /// CPU falls, and a rule that follows CPU takes its pods away in the middle of the trouble.
@@ -126,13 +127,10 @@ pub(super) fn replicas(
     standing: f64,
     velocity: f64,
 ) -> f64 {
-    let wanted = if factor == 1.0 { asked } else { (asked * factor).round().max(1.0) };
+    let kept = asked + (standing - asked).max(0.0) * (step / 2.0).clamp(0.0, 1.0);
     // What is kept is not multiplied: it would grow upon itself with every decision.
-    let wanted = if step > 0.0 && standing > asked {
-        wanted.max((asked + (standing - asked) * (step / 2.0).min(1.0)).round())
-    } else {
-        wanted
-    };
+    let moved = factor != 1.0 || kept != asked;
+    let wanted = if moved { (asked * factor).max(kept).round().max(1.0) } else { asked };
     let part = velocity.min(0.0).exp();
     if wanted < standing && part < 1.0 {
         (standing - (standing - wanted) * part).ceil()
@@ -180,11 +178,11 @@ mod tests {
     }
 
     #[test]
-    fn a_step_up_keeps_what_stands_and_a_step_down_does_not() {
+    fn a_step_up_keeps_what_stands_and_nothing_goes_below_the_rule() {
         assert_eq!(replicas(4.0, (1.3, 2.0), 10.0, 0.0), 10.0);
         assert_eq!(replicas(9.0, (1.3, 2.0), 10.0, 0.0), 12.0);
         assert_eq!(replicas(4.0, (1.0, 1.0), 10.0, 0.0), 7.0);
-        assert_eq!(replicas(4.0, (0.7, -2.0), 10.0, 0.0), 3.0, "nothing is kept on a step down");
+        assert_eq!(replicas(4.0, (0.7, -2.0), 10.0, 0.0), 4.0, "nothing is kept on a step down");
         assert_eq!(replicas(14.0, (1.15, 1.0), 10.0, 0.0), 16.0);
     }
 
