@@ -63,7 +63,8 @@ fn real_hpas_follow_the_networks_and_other_weights_take_over_while_it_runs() -> 
         let file = path.display().to_string();
         let stage = Stage::start_with(Options::default(), |place, prometheus| {
             let off = "hierarchy: {enabled: false}";
-            let on = format!("hierarchy: {{weightsFile: {file}, reloadSeconds: 0.5}}");
+            let on =
+                format!("hierarchy: {{enabled: true, weightsFile: {file}, reloadSeconds: 0.5}}");
             config(place, prometheus).replace(off, &on)
         })
         .await?;
@@ -114,7 +115,7 @@ fn real_hpas_follow_the_networks_and_other_weights_take_over_while_it_runs() -> 
 fn the_weights_that_ship_drive_a_real_hpa_and_the_decision_names_them() -> Result<()> {
     run(async {
         let stage = Stage::start_with(Options::default(), |place, prometheus| {
-            config(place, prometheus).replace("hierarchy: {enabled: false}\n", "")
+            config(place, prometheus).replace("enabled: false", "enabled: true")
         })
         .await?;
         let client = stage.plane().client();

@@ -20,6 +20,7 @@ use crate::policy::rules;
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Settings {
     /// Whether the learned hierarchy plans, in the domains whose `policy` is `hirl`; otherwise the rule does.
+    /// Off until weights have reached their gates (`weights/gates.yaml`).
     pub enabled: bool,
     /// Weights to use instead of the built-in ones (safetensors, by `hirl train policy`). Read again when
     /// their bytes change; bytes that cannot be used never replace weights that can.
@@ -32,7 +33,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { enabled: true, weights_file: None, reload_seconds: 10.0, limit_seconds: 0.5 }
+        Self { enabled: false, weights_file: None, reload_seconds: 10.0, limit_seconds: 0.5 }
     }
 }
 

@@ -45,7 +45,7 @@ fn faults(instruments: &Instruments, outcome: &'static str) -> u64 {
 }
 
 fn settings(limit_seconds: f64) -> Settings {
-    Settings { limit_seconds, reload_seconds: 0.02, ..Settings::default() }
+    Settings { enabled: true, limit_seconds, reload_seconds: 0.02, ..Settings::default() }
 }
 
 #[test]
@@ -123,12 +123,13 @@ fn what_cannot_be_used_at_the_start_is_refused_in_a_sentence() {
     let foolish = weights(1, &[(Model::CONSTANTS, r#"{"reserveShare": 7}"#)]);
     for (bytes, word) in [(half, "safetensors"), (foolish, "reserveShare")] {
         fs::write(&path, bytes).unwrap();
-        let settings = Settings { weights_file: Some(path.clone()), ..Settings::default() };
+        let settings = Settings { weights_file: Some(path.clone()), ..settings(1.0) };
         let error = settings.model().unwrap_err();
         assert!(error.contains(word) && !error.contains('\n'), "{error}");
     }
-    let off = Settings { enabled: false, ..Settings::default() };
+    let off = Settings::default();
     assert!(off.model().unwrap().is_none());
+    assert!(settings(1.0).model().unwrap().is_some(), "the built-in weights");
     assert!(
         Settings { limit_seconds: 0.0, ..off }.validate().unwrap_err().contains("limitSeconds")
     );
