@@ -7,14 +7,14 @@
 use std::fmt::Write as _;
 
 use super::comparison::{BREACHES, COST, Comparison, Slice};
-use super::headroom::change;
-use crate::cluster::Class;
+use super::headroom::{breaches, change};
+use crate::simulation::arms::Part;
 
-/// One replay: the policy, and whose the breach is that it does without.
-const REPLAYS: [(&str, &str, &str); 3] = [
-    ("hirl-soldiers", "the rule's budgets", "Commander"),
-    ("hirl-commander", "the rule's replicas", "Soldiers"),
-    ("hirl-future", "the true future", "forecaster"),
+/// What speaks in each replay, what it is given, and whose the breach is that it does without.
+const REPLAYS: [(Part, &str, &str); 3] = [
+    (Part::Soldiers, "the rule's budgets", "Commander"),
+    (Part::Commander, "the rule's replicas", "Soldiers"),
+    (Part::Future, "the true future", "forecaster"),
 ];
 
 /// A table of breach minutes per class: those of the baseline, and the change with each replay, in percent with
@@ -23,9 +23,7 @@ const REPLAYS: [(&str, &str, &str); 3] = [
 #[must_use]
 pub fn credit(comparison: &Comparison) -> Option<String> {
     let baseline = &comparison.baseline;
-    let measures = Class::ALL.map(|class| (class.as_str(), format!("breachMinutes{class}")));
-    let measures: Vec<(&str, String)> =
-        measures.into_iter().chain([("weighted", BREACHES.to_owned())]).collect();
+    let measures = breaches();
     let mut text = format!(
         "Credit: breach minutes per run of {baseline}, and the change when it is given ... [95 %]\n{:<34}",
         ""
@@ -41,7 +39,8 @@ pub fn credit(comparison: &Comparison) -> Option<String> {
         let _ = write!(text, "{mean:>24.1}");
     }
     let _ = writeln!(text, "{:>22.0}", comparison.figure(&Slice::All, COST, baseline)?.mean);
-    for (policy, given, whose) in REPLAYS {
+    for (part, given, whose) in REPLAYS {
+        let policy = part.policy();
         comparison.figure(&Slice::All, BREACHES, policy)?;
         let _ = write!(text, "{:<34}", format!("{given} ({whose})"));
         for (_, measure) in &measures {

@@ -19,9 +19,7 @@ pub fn headroom(comparison: &Comparison) -> Option<String> {
     let mut levels: Vec<u8> = comparison.cases.iter().map(|case| case.level).collect();
     levels.dedup();
     let slices = levels.into_iter().map(Slice::Level).chain([Slice::All]);
-    let measures = Class::ALL.map(|class| (class.as_str(), format!("breachMinutes{class}")));
-    let measures = measures.into_iter().chain([("weighted", BREACHES.to_owned())]);
-    let measures: Vec<(&str, String)> = measures.collect();
+    let measures = breaches();
     let mut text = format!(
         "Headroom: breach minutes per run of {baseline}, and the change with {oracle} [95 %]\n{:<8}",
         "level"
@@ -60,6 +58,12 @@ pub fn headroom(comparison: &Comparison) -> Option<String> {
         );
     }
     Some(text)
+}
+
+/// The columns of breach minutes, title and measure: of each class, and weighted over all.
+pub(super) fn breaches() -> Vec<(&'static str, String)> {
+    let classes = Class::ALL.map(|class| (class.as_str(), format!("breachMinutes{class}")));
+    classes.into_iter().chain([("weighted", BREACHES.to_owned())]).collect()
 }
 
 /// A policy's change against the baseline, in percent with its interval.

@@ -16,7 +16,7 @@ pub struct Gates {
     pub levels: Vec<u8>,
     /// By the name of the stage: limits as multiples of the rule's.
     pub stages: BTreeMap<String, Limits>,
-    /// Goals of the whole, by what it is compared with. Asked for, and reported by evaluations.
+    /// Goals of the whole, by what it is compared with: written down here, compared by whoever evaluates.
     pub goals: BTreeMap<String, BTreeMap<String, f64>>,
 }
 

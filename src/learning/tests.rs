@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::ppo::{self, Heads, Level, Scales};
 use super::*;
-use crate::nn::{Adam, AdamSettings};
+use crate::nn::{Adam, AdamSettings, Gradients};
 use crate::policy::hirl::Model;
 use crate::seed::{Seed, Space};
 use crate::simulation::Foresight;
@@ -30,6 +30,18 @@ fn arm() -> Arm {
 
 fn learned(model: Arc<Model>) -> Arm {
     arms::on_top_of("rules+forecast", model, Part::Whole).unwrap()
+}
+
+/// With every head of the level, and the numbers that ship.
+fn gradients(
+    model: &Model,
+    level: Level,
+    episodes: &[Episode],
+    batch: &[usize],
+    scales: &Scales,
+) -> candle_core::Result<(Gradients, ppo::Said)> {
+    let settings = Settings::default();
+    ppo::gradients(model, level, episodes, batch, Heads::all(level), (scales, &settings))
 }
 
 fn untrained() -> Arc<Model> {
@@ -104,7 +116,7 @@ fn what_paid_off_gets_likelier_and_the_other_level_stays_as_it_is() {
         sample.advantages = good.collect();
     }
     let episodes = [episode];
-    let (model, settings) = (untrained(), Settings::default());
+    let model = untrained();
     let before = chance_of_most(&model, &episodes[0]);
     let commander = |model: &Model| {
         let own = model.parameters().iter().filter(|(name, _)| name.starts_with("commander"));
@@ -117,15 +129,8 @@ fn what_paid_off_gets_likelier_and_the_other_level_stays_as_it_is() {
     for epoch in 0..6 {
         for batch in ppo::shuffled(count, 32, Seed::root(epoch)) {
             let scales = Scales::of(&episodes);
-            let (gradients, said) = ppo::gradients(
-                &model,
-                Level::Soldier,
-                &episodes,
-                &batch,
-                Heads::all(Level::Soldier),
-                (&scales, &settings),
-            )
-            .unwrap();
+            let (gradients, said) =
+                gradients(&model, Level::Soldier, &episodes, &batch, &scales).unwrap();
             assert!(said.kl.iter().all(|kl| *kl >= -1e-6) && said.policy.is_finite());
             adam.step(model.parameters(), gradients, 3e-3).unwrap();
         }
@@ -143,7 +148,7 @@ fn a_commander_learns_from_what_its_domains_were_paid() {
         sample.advantages = sample.step.headroom.iter().map(|said| said.signum()).collect();
     }
     let episodes = [episode];
-    let (model, settings) = (untrained(), Settings::default());
+    let model = untrained();
     let mut adam = Adam::new(model.parameters(), AdamSettings::default());
     let mean = |model: &Model| {
         let views: Vec<_> = episodes[0].commander.iter().map(|it| &it.step.view).collect();
@@ -156,15 +161,8 @@ fn a_commander_learns_from_what_its_domains_were_paid() {
         let count = ppo::count(&episodes, Level::Commander);
         for batch in ppo::shuffled(count, 8, Seed::root(epoch)) {
             let scales = Scales::of(&episodes);
-            let (gradients, _) = ppo::gradients(
-                &model,
-                Level::Commander,
-                &episodes,
-                &batch,
-                Heads::all(Level::Commander),
-                (&scales, &settings),
-            )
-            .unwrap();
+            let (gradients, _) =
+                gradients(&model, Level::Commander, &episodes, &batch, &scales).unwrap();
             adam.step(model.parameters(), gradients, 1e-3).unwrap();
         }
     }

@@ -124,16 +124,17 @@ fn run_one(
     seed: (Seed, u64),
     shift: Option<Shift>,
 ) -> anyhow::Result<Run> {
-    let foresight = arm.needs_forecast().then(|| foresights.of(scenario, seed)).transpose();
-    let foresight = foresight.map_err(anyhow::Error::msg)?;
     let knows = Part::of(&arm.name) == Some(Part::Future);
     let forecasting = if knows { Some(Forecasting::Known) } else { shift.map(Shift::forecasting) };
-    let foresight = foresight.map(|foresight| match forecasting {
-        None | Some(Forecasting::AsItIs) => foresight,
-        Some(Forecasting::Off) => Arc::new(Foresight::none()),
-        Some(Forecasting::Times(factor)) => Arc::new(foresight.biased(factor)),
-        Some(Forecasting::Known) => Foresight::known(scenario, seed.0),
-    });
+    // Made only where they are looked at: a network's forecasts cost more than a run.
+    let served = || foresights.of(scenario, seed).map_err(anyhow::Error::msg);
+    let foresight = match forecasting {
+        _ if !arm.needs_forecast() => None,
+        None | Some(Forecasting::AsItIs) => Some(served()?),
+        Some(Forecasting::Off) => Some(Arc::new(Foresight::none())),
+        Some(Forecasting::Times(factor)) => Some(Arc::new(served()?.biased(factor))),
+        Some(Forecasting::Known) => Some(Foresight::known(scenario, seed.0)),
+    };
     simulate_with(scenario, arm, seed, Some(ROW), foresight.as_ref()).map_err(anyhow::Error::msg)
 }
 
