@@ -28,7 +28,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     (
         "learning",
-        &["cluster", "seed", "nn", "observation", "policy", "safety", "pilot", "simulation"],
+        &[
+            "cluster",
+            "seed",
+            "nn",
+            "observation",
+            "policy",
+            "safety",
+            "pilot",
+            "simulation",
+            "reward",
+        ],
     ),
     ("reward", &["cluster", "observation", "policy", "safety", "placement", "pilot", "simulation"]),
     ("clock", &["cluster"]),

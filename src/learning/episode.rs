@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::mpsc;
 
+use serde::{Deserialize, Serialize};
+
 use super::advantage::advantages;
 use super::members::Member;
 pub use super::pay::Totals;
@@ -25,7 +27,7 @@ pub struct Twin {
 }
 
 /// What one episode gives to learn from.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Episode {
     /// Decisions of Soldiers.
     pub(super) soldiers: Vec<SoldierSample>,
@@ -40,7 +42,7 @@ pub struct Episode {
 }
 
 /// A decision of a Soldier, and what came of it.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct SoldierSample {
     pub step: SoldierStep,
     /// Of each member.
@@ -49,12 +51,14 @@ pub(super) struct SoldierSample {
 }
 
 /// A decision of the Commander, and what came of it.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct CommanderSample {
     pub step: CommanderStep,
     /// Of each domain.
     pub advantages: Vec<f32>,
     pub returns: Vec<f32>,
+    /// Share of its apps in breach over the next five minutes.
+    pub breaching: Vec<f32>,
 }
 
 /// A member from its start to its end under a pilot; `after` sees each step.
@@ -147,7 +151,13 @@ pub fn episode(
     let (faults, decisions) = (trace.faults, trace.soldiers.iter().map(Vec::len).sum());
     let domain_of = member.scenario.domain_of();
     Ok(Episode {
-        commander: commanded(trace.commander, &rewards, &domain_of, settings),
+        commander: commanded(
+            trace.commander,
+            &rewards,
+            &breaching(&paid, &domain_of, member.scenario.step_seconds),
+            &domain_of,
+            settings,
+        ),
         soldiers: ordered(trace.soldiers, &rewards, settings, member.scenario.step_seconds),
         totals,
         decisions,
@@ -216,10 +226,37 @@ fn ordered(
 /// over all would bury in their noise what it did itself.
 const OTHERS: f32 = 0.3;
 
+/// How far ahead the Commander's urgency looks, in seconds.
+const URGENT: f64 = 300.0;
+
+/// Per step and domain: the share of its apps in breach over the next five minutes.
+fn breaching(paid: &[Vec<Paid>], domain_of: &[usize], step_seconds: f64) -> Vec<Vec<f32>> {
+    let domains = domain_of.iter().max().map_or(0, |most| most + 1);
+    let shares = paid.iter().map(|step| {
+        let (mut breaching, mut apps) = (vec![0.0_f32; domains], vec![0.0_f32; domains]);
+        for (paid, domain) in step.iter().zip(domain_of) {
+            breaching[*domain] += paid.breach;
+            apps[*domain] += 1.0;
+        }
+        breaching.iter().zip(apps).map(|(sum, apps)| sum / apps.max(1.0)).collect()
+    });
+    let shares: Vec<Vec<f32>> = shares.collect();
+    let ahead = ((URGENT / step_seconds).round() as usize).max(1);
+    (0..shares.len())
+        .map(|step| {
+            let next = &shares[step..(step + ahead).min(shares.len())];
+            let mean =
+                |domain: usize| next.iter().map(|it| it[domain]).sum::<f32>() / next.len() as f32;
+            (0..domains).map(mean).collect()
+        })
+        .collect()
+}
+
 /// Samples of the Commander.
 fn commanded(
     trace: Vec<(usize, CommanderStep)>,
     rewards: &[Vec<f32>],
+    breaching: &[Vec<f32>],
     domain_of: &[usize],
     settings: &Settings,
 ) -> Vec<CommanderSample> {
@@ -254,7 +291,11 @@ fn commanded(
         let each: Vec<f32> = own.iter().map(|own| own[minute]).collect();
         let returns = each.iter().zip(&step.values).map(|(own, value)| own + value).collect();
         let advantages = each.iter().map(|own| own + OTHERS * (all - own)).collect();
-        CommanderSample { step, advantages, returns }
+        // What was commanded in the last decision has nothing after it.
+        let none = vec![0.0; domains];
+        let breaching = begins.get(minute).and_then(|begin| breaching.get(*begin)).unwrap_or(&none);
+        let breaching = (0..domains).map(|it| breaching.get(it).copied().unwrap_or(0.0)).collect();
+        CommanderSample { step, advantages, returns, breaching }
     });
     samples.collect()
 }

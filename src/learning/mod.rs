@@ -19,6 +19,7 @@ pub mod ppo;
 mod sampler;
 mod settings;
 mod statistics;
+mod watch;
 
 pub use episode::{Episode, Totals, Twin, as_it_is, episode, twin};
 pub use gates::{Gates, Limits, Reached};
@@ -26,6 +27,7 @@ pub use members::{Member, member};
 pub use sampler::Explore;
 pub use settings::{Pay, Settings};
 pub use statistics::Statistics;
+pub use watch::{Watched, gaps, watch};
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,7 @@
 //! What each app is paid for a step: the Soldier's reward of `system.md` 2.4, app by app.
 
+use serde::{Deserialize, Serialize};
+
 use super::settings::Pay;
 use crate::cluster::{Class, Slo};
 use crate::simulation::scenario::Scenario;
@@ -15,7 +17,12 @@ pub(super) struct Paid {
     pub pay: f32,
     /// Core-hours requested.
     pub core_hours: f32,
+    /// 1 in breach, else 0.
+    pub breach: f32,
 }
+
+/// The names of the terms of [`Paymaster::terms`]; the cost comes on top, by its price.
+pub(super) const TERMS: [&str; 5] = ["breach", "degradation", "adherence", "oscillation", "cold"];
 
 /// Pays the apps of one run.
 #[derive(Debug)]
@@ -25,6 +32,7 @@ pub(super) struct Paymaster {
     standing: Vec<u32>,
     reversals: Vec<Reversals>,
     minutes: f64,
+    terms: [f64; TERMS.len()],
 }
 
 impl Paymaster {
@@ -38,6 +46,7 @@ impl Paymaster {
             standing: Vec::new(),
             reversals: vec![Reversals::new(OSCILLATION); scenario.apps.len()],
             minutes: scenario.step_seconds / 60.0,
+            terms: [0.0; TERMS.len()],
         }
     }
 
@@ -47,6 +56,7 @@ impl Paymaster {
         let replicas: Vec<u32> = simulation.replicas().collect();
         let before = std::mem::replace(&mut self.standing, replicas);
         let mut paid = Vec::with_capacity(self.standing.len());
+        self.terms = [0.0; TERMS.len()];
         for (index, tick) in simulation.app_ticks().iter().enumerate() {
             let (slo, weight) = &self.slos[tick.domain];
             let pay = &self.pay;
@@ -61,21 +71,31 @@ impl Paymaster {
             let reversed = self.reversals[index].change(at, f64::from(grown), f64::from(shrunk));
             let all = f64::from(now.max(1));
             let cold = (1.0 - f64::from(tick.ready) / all).clamp(0.0, 1.0);
-            let per_minute = -pay.breach * breach - pay.degradation * degradation.max(0.0)
-                + pay.adherence * slo.adherence(tick.p99_seconds)
-                - pay.cold * cold;
-            let sum = weight * (per_minute * self.minutes - pay.oscillation * reversed / all);
+            let terms = [
+                -pay.breach * breach * self.minutes,
+                -pay.degradation * degradation.max(0.0) * self.minutes,
+                pay.adherence * slo.adherence(tick.p99_seconds) * self.minutes,
+                -pay.oscillation * reversed / all,
+                -pay.cold * cold * self.minutes,
+            ];
+            self.terms.iter_mut().zip(terms).for_each(|(sum, term)| *sum += weight * term);
             paid.push(Paid {
-                pay: sum as f32,
+                pay: (weight * terms.iter().sum::<f64>()) as f32,
+                breach: breach as f32,
                 core_hours: (tick.requested_cores * self.minutes / 60.0) as f32,
             });
         }
         paid
     }
+
+    /// What all apps were paid in the last step, by term.
+    pub(super) const fn terms(&self) -> [f64; TERMS.len()] {
+        self.terms
+    }
 }
 
 /// App-minutes in breach by class so far, and what was paid for, of a finished run.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Totals {
     /// App-minutes in breach, each with the weight of its domain.
     pub weighted_breach: f64,

@@ -261,6 +261,14 @@ fn squared_error(found: &Tensor, wanted: &Tensor, mask: &Tensor) -> Result<Tenso
     (&error * &error)?.sum_all()? * (1.0 / count)
 }
 
+/// Mean cross-entropy of chances given as log-odds, against parts of 0 to 1: ln(1 + e^x) - x * part.
+fn cross_entropy(log_odds: &Tensor, parts: &Tensor, mask: &Tensor) -> Result<Tensor> {
+    let count = f64::from(mask.sum_all()?.to_scalar::<f32>()?).max(1.0);
+    // As max(x, 0) + ln(1 + e^-|x|), so that nothing overflows.
+    let soft = (log_odds.relu()? + (log_odds.abs()?.neg()?.exp()? + 1.0)?.log()?)?;
+    ((soft - (log_odds * parts)?)? * mask)?.sum_all()? * (1.0 / count)
+}
+
 fn scaled(values: &[f32], scale: f32) -> Vec<f32> {
     values.iter().map(|value| (value / scale).clamp(-5.0, 5.0)).collect()
 }
@@ -390,6 +398,8 @@ fn commander_loss(
     let wanted = each(&|it| scaled(&it.returns, scales.commander_returns))?;
     let values = (&output.values * (1.0 / f64::from(scales.commander_returns)))?;
     let critic = squared_error(&values, &wanted, &present)?;
+    // A forecast and no action: it learns from what came.
+    let urgency = cross_entropy(&output.urgency, &each(&|it| it.breaching.clone())?, &present)?;
     let entropy = share_deviation.to_vec1::<f32>()?[0] + headroom_deviation.to_vec1::<f32>()?[0];
     let said = Said {
         policy: f64::from((&shares.loss + &headroom.loss)?.to_scalar::<f32>()?),
@@ -399,6 +409,6 @@ fn commander_loss(
         clipped: headroom.clipped,
     };
     let [share, room, _] = heads.weights();
-    let loss = (((shares.loss * share)? + (headroom.loss * room)?)? + (critic * settings.critic)?)?;
-    Ok((loss, said))
+    let policy = ((shares.loss * share)? + (headroom.loss * room)?)?;
+    Ok((((policy + (critic * settings.critic)?)? + urgency)?, said))
 }

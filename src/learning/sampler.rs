@@ -6,6 +6,7 @@ use std::sync::mpsc::Sender;
 use candle_core::{Result, Tensor};
 use rand_distr::{Distribution as _, StandardNormal, StandardUniform};
 use rand_xoshiro::Xoshiro256PlusPlus;
+use serde::{Deserialize, Serialize};
 
 use crate::policy::hirl::network::{CommanderBatch, STEPS, SoldierBatch};
 use crate::policy::hirl::{
@@ -31,7 +32,7 @@ pub enum Explore {
 const BUDGETS_STAY: u64 = 10;
 
 /// One decision of a Soldier.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct SoldierStep {
     pub view: SoldierView,
     /// Drawn: an index into [`STEPS`] per member.
@@ -47,7 +48,7 @@ pub(super) struct SoldierStep {
 }
 
 /// One decision of the Commander.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct CommanderStep {
     pub view: CommanderView,
     pub shares: Vec<f32>,

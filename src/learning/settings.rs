@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::reward::gap;
+
 /// All of them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
@@ -51,6 +53,8 @@ pub struct Settings {
     /// How fast the price of a core-hour follows the cost: by this times the excess over the rule's, as a
     /// logarithm, per iteration.
     pub price_gain: f64,
+    /// When the gap detector stops a run.
+    pub gap: gap::Settings,
     /// The cost that is aimed at, as a multiple of the rule's.
     pub cost_target: f64,
 }
@@ -84,7 +88,7 @@ impl Default for Pay {
             adherence: 0.05,
             oscillation: 0.2,
             cold: 0.05,
-            cost: 0.25,
+            cost: 0.5,
         }
     }
 }
@@ -109,7 +113,8 @@ impl Default for Settings {
             commander_rate: 3e-3,
             average_decay: 0.95,
             forecast_noise: [0.05, 0.15],
-            price_gain: 0.3,
+            price_gain: 1.0,
+            gap: gap::Settings::default(),
             cost_target: 1.0,
         }
     }
@@ -150,6 +155,6 @@ impl Settings {
                 return Err(format!("{name} must be {low} to {high}, not {value}"));
             }
         }
-        Ok(())
+        self.gap.validate()
     }
 }

@@ -10,9 +10,11 @@ use hirl_scale::cluster::{
 };
 use hirl_scale::observation;
 use hirl_scale::pilot::Pilot;
-use hirl_scale::policy::hirl::{self, Hirl, Model};
+use hirl_scale::policy::hirl::network::{CommanderBatch, SoldierBatch};
+use hirl_scale::policy::hirl::{self, CommanderView, GROUPS, Hirl, Model, SoldierView};
 use hirl_scale::policy::{Policy, Rules, rules};
 use hirl_scale::safety;
+use serde_json::json;
 
 use crate::report::{Report, quantile};
 use crate::{APPS, DOMAINS};
@@ -34,7 +36,61 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
     let model = Arc::new(Model::builtin()?);
     let rule = model.rule().cloned().unwrap_or_default();
     let learned = Hirl::new(hirl::Settings::default(), rule, Box::new(model));
-    timed(report, "Commander and Soldiers", Box::new(learned))
+    timed(report, "Commander and Soldiers", Box::new(learned))?;
+    alone(report)
+}
+
+/// The networks without their views, on inputs that `onnxruntime_peer.py` makes as well.
+fn alone(report: &mut Report) -> Result<()> {
+    let apps = APPS / DOMAINS;
+    let model = Model::builtin()?;
+    let soldier = |domain: usize| SoldierView {
+        domain,
+        features: part(domain),
+        members: (0..apps).collect(),
+        apps: (0..apps).map(|app| part(domain * apps + app)).collect(),
+        groups: (0..apps).map(|app| app % GROUPS).collect(),
+        at_risk: vec![true; apps],
+        cores: vec![1.0; apps],
+    };
+    let views: Vec<SoldierView> = (0..DOMAINS).map(soldier).collect();
+    let above = CommanderView {
+        domains: (0..DOMAINS).map(part).collect(),
+        features: (0..DOMAINS).map(part).collect(),
+    };
+    let (mut times, mut answers) = (Vec::new(), Vec::new());
+    for _ in 0..400 {
+        let begun = Instant::now();
+        let said = model.commander.forward(&CommanderBatch::new(&[&above])?)?;
+        let ordered =
+            model.soldier.forward(&SoldierBatch::new(&views.iter().collect::<Vec<_>>())?)?;
+        let all = [
+            &said.shares,
+            &said.headroom,
+            &said.urgency,
+            &ordered.steps,
+            &ordered.splits,
+            &ordered.velocity,
+        ];
+        answers.clear();
+        for tensor in all {
+            answers.extend(tensor.flatten_all()?.to_vec1::<f32>()?);
+        }
+        times.push(begun.elapsed().as_secs_f64() * 1e3);
+    }
+    times.sort_by(f64::total_cmp);
+    for (name, at) in [("p50", 0.5), ("p99", 0.99)] {
+        let name = format!(
+            "Commander and Soldiers, {DOMAINS} domains of {apps} apps, networks alone {name}"
+        );
+        report.figure(&name, quantile(&times, at), "ms", None)?;
+    }
+    report.record(&json!({"domains": DOMAINS, "apps": apps, "answers": answers}))
+}
+
+/// Part `index` of a sine.
+fn part<const N: usize>(index: usize) -> [f32; N] {
+    std::array::from_fn(|place| (0.5 * (0.1 * (index * N + place) as f64).sin()) as f32)
 }
 
 /// Times a policy over a day-like load whose replicas follow each decision at once.

@@ -1,4 +1,4 @@
-"""The default network rebuilt for ONNX Runtime from the same weights, on one thread.
+"""The default forecaster and the policy rebuilt for ONNX Runtime from the same weights, on one thread.
 
 Beside `cargo run --release --example bench -- --pure --out figures.jsonl`:
     pip install numpy onnx onnxruntime && python3 tests/bench/onnxruntime_peer.py figures.jsonl
@@ -16,14 +16,19 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
-WEIGHTS = "weights/forecaster-mixer.safetensors"
+FORECASTER = "weights/forecaster-mixer.safetensors"
+POLICY = "weights/policy.safetensors"
 # As Head::START and Head::FIRST.
 START = np.array([0.0, 1.381, 0.634, -0.309], dtype=np.float32)
 FIRST = np.float32(0.05)
+# As in the Soldier's and the Commander's networks: prior of the steps, scales of what they say, width of a token, groups.
+PRIOR = np.log(np.array([0.03, 0.11, 0.72, 0.11, 0.03], dtype=np.float32))
+SPLIT, VELOCITY, REACH = np.float32(0.25), np.float32(0.05), np.float32(0.1)
+WIDTH, GROUPS = 32, 6
 
 
-def weights():
-    raw = open(WEIGHTS, "rb").read()
+def weights(path):
+    raw = open(path, "rb").read()
     size = struct.unpack("<Q", raw[:8])[0]
     header = json.loads(raw[8 : 8 + size])
     header.pop("__metadata__")
@@ -32,7 +37,8 @@ def weights():
 
 
 class Graph:
-    def __init__(self, values):
+    def __init__(self, values, prefix):
+        self.prefix = prefix
         self.values, self.nodes, self.constants, self.count = values, [], {}, 0
 
     def constant(self, name, value):
@@ -40,7 +46,7 @@ class Graph:
         return name
 
     def weight(self, name):
-        return self.constant(name, self.values["mixer." + name])
+        return self.constant(name, self.values[self.prefix + name])
 
     def op(self, kind, *inputs, **attributes):
         self.count += 1
@@ -71,7 +77,7 @@ class Graph:
     def grn(self, x, name, skip):
         hidden = self.silu(self.linear(x, name + ".first"))
         gated = self.linear(hidden, name + ".gate")
-        half = self.values[f"mixer.{name}.gate.bias"].size // 2
+        half = self.values[f"{self.prefix}{name}.gate.bias"].size // 2
         sizes = self.constant(name + ".halves", np.array([half, half], dtype=np.int64))
         self.count += 1
         left, right = f"l{self.count}", f"r{self.count}"
@@ -79,6 +85,48 @@ class Graph:
         gated = self.op("Mul", self.op("Sigmoid", left), right)
         around = self.linear(x, name + ".skip") if skip else x
         return self.norm(self.op("Add", gated, around), name + ".norm")
+
+    def plain(self, x, name):
+        return self.op("MatMul", x, self.weight(name + ".weight"))
+
+    def active(self, x, name):
+        return self.silu(self.linear(x, name))
+
+    def measured(self, x, name):
+        centred = self.op("Sub", x, self.weight(name + ".mean"))
+        return self.op("Div", centred, self.weight(name + ".deviation"))
+
+    def attention(self, queries, keys, mask):
+        query, key = self.linear(queries, "attention.query"), self.plain(keys, "attention.key")
+        scores = self.op("MatMul", query, self.transposed(key))
+        scores = self.op("Mul", scores, self.constant("root", np.float32(1 / np.sqrt(WIDTH))))
+        parts = self.op("Softmax", self.op("Add", scores, mask), axis=-1)
+        return self.op("MatMul", parts, self.linear(keys, "attention.value"))
+
+    def scaled(self, x, name, scale):
+        return self.op("Mul", self.linear(x, name), self.constant(name + ".scale", scale))
+
+    def named(self, x, name):
+        self.nodes.append(helper.make_node("Identity", [x], [name]))
+
+    def soldier(self):
+        apps = self.active(self.active(self.measured("apps", "app_statistics"), "embed_in"), "embed_out")
+        query = self.active(self.measured("domains", "domain_statistics"), "query")
+        seen = self.attention(query, apps, "mask")
+        around = self.op("Add", self.plain(seen, "seen"), self.plain(query, "domain"))
+        app = self.silu(self.op("Add", self.linear(apps, "own"), around))
+        self.named(self.op("Add", self.linear(app, "steps"), self.constant("prior", PRIOR)), "steps")
+        around = self.op("Add", self.plain(seen, "group_seen"), query)
+        group = self.op("Add", self.linear(self.op("MatMul", "groups", apps), "group_own"), around)
+        self.named(self.scaled(self.silu(group), "splits", SPLIT), "splits")
+        self.named(self.scaled(around, "velocity", VELOCITY), "velocity")
+
+    def commander(self):
+        own = self.active(self.active(self.measured("domains", "statistics"), "embed_in"), "embed_out")
+        joined = self.active(self.op("Add", own, self.attention(own, own, "mask")), "join")
+        self.named(self.scaled(joined, "shares", REACH), "shares")
+        self.named(self.scaled(joined, "headroom", REACH), "headroom")
+        self.named(self.linear(joined, "urgency"), "urgency")
 
     def network(self, windows, horizons):
         x = self.linear("past", "embedding")
@@ -106,17 +154,11 @@ class Graph:
         )
 
 
-def session(values, windows):
-    graph = Graph(values)
-    graph.network(windows, 3)
+def session(graph, name, inputs, outputs):
     shaped = lambda name, shape: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-    inputs = [
-        shaped("past", [windows, 152, 13]),
-        shaped("future", [windows, 3, 24]),
-        shaped("statics", [windows, 12]),
-    ]
-    outputs = [shaped("quantiles", [windows, 3, 4])]
-    made = helper.make_graph(graph.nodes, "mixer", inputs, outputs, list(graph.constants.values()))
+    inputs = [shaped(name, list(value.shape)) for name, value in inputs.items()]
+    outputs = [shaped(name, None) for name in outputs]
+    made = helper.make_graph(graph.nodes, name, inputs, outputs, list(graph.constants.values()))
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.checker.check_model(model)
     options = ort.SessionOptions()
@@ -130,26 +172,68 @@ def wave(*shape):
     return (0.5 * np.sin(0.1 * np.arange(count, dtype=np.float64))).astype(np.float32).reshape(shape)
 
 
+def forecaster(values, windows):
+    graph = Graph(values, "mixer.")
+    graph.network(windows, 3)
+    feed = {"past": wave(windows, 152, 13), "future": wave(windows, 3, 24), "statics": wave(windows, 12)}
+    return [(session(graph, "mixer", feed, ["quantiles"]), feed)]
+
+
+def policy(values, domains, apps):
+    """The Commander and the Soldiers of one decision."""
+    soldier, commander = Graph(values, "soldier."), Graph(values, "commander.")
+    soldier.soldier()
+    commander.commander()
+    wide = lambda name: values[name].shape[0]
+    group = np.arange(apps) % GROUPS
+    counts = np.bincount(group, minlength=GROUPS)
+    parts = (group == np.arange(GROUPS)[:, None]) / counts[:, None]
+    below = {
+        "apps": wave(domains, apps, wide("soldier.app_statistics.mean")),
+        "domains": wave(domains, 1, wide("soldier.domain_statistics.mean")),
+        "mask": np.zeros((domains, 1, apps), dtype=np.float32),
+        "groups": np.tile(parts.astype(np.float32), (domains, 1, 1)),
+    }
+    own = wave(domains, wide("soldier.domain_statistics.mean"))
+    more = wave(domains, wide("commander.statistics.mean") - own.shape[1])
+    above = {
+        "domains": np.concatenate([own, more], axis=1)[None],
+        "mask": np.zeros((1, 1, domains), dtype=np.float32),
+    }
+    return [
+        (session(commander, "commander", above, ["shares", "headroom", "urgency"]), above),
+        (session(soldier, "soldier", below, ["steps", "splits", "velocity"]), below),
+    ]
+
+
+def compare(name, sessions, ours):
+    """Prints times, once both give the same numbers."""
+    ask = lambda: [out for run, feed in sessions for out in run.run(None, feed)]
+    theirs = np.concatenate([out.reshape(-1) for out in ask()])
+    worst = float(np.abs(theirs - ours.reshape(-1)).max())
+    assert worst < 1e-3, f"the two networks differ by {worst}"
+    times = []
+    for _ in range(400):
+        begun = time.perf_counter()
+        ask()
+        times.append((time.perf_counter() - begun) * 1e3)
+    times.sort()
+    print(f"ONNX Runtime {ort.__version__}, {name}, one thread: p50 {times[200]:.3f} ms, p99 {times[396]:.3f} ms; largest difference {worst:.1e}")
+
+
 def main():
-    ours = {}
     for line in open(sys.argv[1]):
         entry = json.loads(line)
-        if "answers" in entry:
-            ours[entry["windows"]] = np.array(entry["answers"], dtype=np.float32)
-    values = weights()
-    for windows in sorted(ours):
-        run = session(values, windows)
-        feed = {"past": wave(windows, 152, 13), "future": wave(windows, 3, 24), "statics": wave(windows, 12)}
-        theirs = run.run(None, feed)[0]
-        worst = float(np.abs(theirs.reshape(-1) - ours[windows].reshape(-1)).max())
-        assert worst < 1e-3, f"the two networks differ by {worst}"
-        times = []
-        for _ in range(400):
-            begun = time.perf_counter()
-            run.run(None, feed)
-            times.append((time.perf_counter() - begun) * 1e3)
-        times.sort()
-        print(f"ONNX Runtime {ort.__version__}, mixer, {windows} windows, one thread: p50 {times[200]:.3f} ms, p99 {times[396]:.3f} ms; largest difference {worst:.1e}")
+        if "answers" not in entry:
+            continue
+        ours = np.array(entry["answers"], dtype=np.float32)
+        if "windows" in entry:
+            windows = entry["windows"]
+            compare(f"mixer, {windows} windows", forecaster(weights(FORECASTER), windows), ours)
+        else:
+            domains, apps = entry["domains"], entry["apps"]
+            sessions = policy(weights(POLICY), domains, apps)
+            compare(f"Commander and Soldiers, {domains} domains of {apps} apps", sessions, ours)
 
 
 if __name__ == "__main__":

@@ -26,3 +26,4 @@ mod rotation;
 mod scale;
 mod stage;
 mod testbed_works;
+mod training;

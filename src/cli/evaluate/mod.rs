@@ -21,7 +21,7 @@ use crate::cli::provenance::{Fingerprint, command};
 use crate::cli::scenarios::{self, Source};
 use crate::evaluation::report::{Recording, Report, recorded, verdicts};
 use crate::evaluation::{Comparison, credit, csv, headroom};
-use crate::simulation::arms::{Arm, Part};
+use crate::simulation::arms::{Arm, Part, Sight};
 use crate::simulation::scenario::{Forecasting, Scenario, Shift};
 use crate::simulation::{Foresight, Run, Seed, Space, arms, simulate_with};
 
@@ -220,8 +220,12 @@ fn policies(args: &Args, known: &[&str]) -> anyhow::Result<Vec<String>> {
     }
     // `rules@3` is a point of the front of `rules`.
     let base = |policy: &str| policy.split('@').next().unwrap_or_default().to_owned();
-    let exists = |policy: &str| known.contains(&policy) || Part::of(policy).is_some();
-    if let Some(unknown) = policies.iter().find(|policy| !exists(&base(policy))) {
+    let exists = |policy: &str| {
+        known.contains(&base(policy).as_str())
+            || Part::of(policy).is_some()
+            || Sight::of(policy).is_some()
+    };
+    if let Some(unknown) = policies.iter().find(|policy| !exists(policy)) {
         bail!("there is no policy {unknown:?}; there are {}", known.join(", "));
     }
     Ok(policies)

@@ -25,6 +25,8 @@ enum What {
     Forecaster(forecaster::Args),
     /// Train the Commander and the Soldiers in the simulator; interrupted runs go on where they were
     Policy(policy::Args),
+    /// Make episodes for a `train policy` elsewhere, as one of several workers
+    Rollouts(policy::rollouts::Args),
     /// Compare weights with what was written down before their training
     Gate(gate::Args),
 }
@@ -34,6 +36,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.what {
         What::Forecaster(args) => forecaster::run(args),
         What::Policy(args) => policy::run(args),
+        What::Rollouts(args) => policy::rollouts::run(args),
         What::Gate(args) => gate::run(args),
     }
 }

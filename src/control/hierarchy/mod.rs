@@ -185,6 +185,10 @@ impl<A: Actor + Clone + Sync + 'static> Networks<A> {
                 }
             };
             let started = std::thread::Builder::new().name("hirl-policy".to_owned()).spawn(answer);
+            if let Err(error) = &started {
+                warn!(%error, "The networks have no thread: the rule decides");
+                self.fault("thread");
+            }
             self.questions = started.ok().map(|_| questions);
         }
         self.questions.as_ref()

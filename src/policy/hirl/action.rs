@@ -11,7 +11,7 @@ pub struct Command {
     pub share: f64,
     /// To the headroom.
     pub headroom: f64,
-    /// How likely it is to break its SLO within five minutes, 0 to 1.
+    /// The share of its apps that will break their SLO over the next five minutes, as it expects; 0 to 1.
     pub urgency: f64,
 }
 
@@ -33,6 +33,12 @@ pub struct Orders {
 }
 
 impl Orders {
+    /// Of a Soldier that leaves so many apps to what its Commander says.
+    #[must_use]
+    pub fn nothing(members: usize) -> Self {
+        Self { steps: vec![0.0; members], ..Self::default() }
+    }
+
     /// Whether every number is one.
     #[must_use]
     pub fn is_finite(&self) -> bool {
@@ -115,9 +121,8 @@ pub(super) fn shares(
     (shares, reserve)
 }
 
-/// Replicas after a Soldier: the rule's number times what was said, to the nearest whole one, and never less than
-/// the rule's number: networks may add to what the rule asks for, and take back what they added. A factor of 1
-/// and no step leave it untouched; below what stands only `velocity` of the way is gone at once.
+/// Replicas after a Soldier: the rule's number times what was said, to the nearest whole one; below what
+/// stands only `velocity` of the way. A factor of 1 and no step leave the rule's number untouched.
 ///
 /// A step up also keeps what stands, two steps all of it: with a slow callee the workers of an app wait, its
 /// CPU falls, and a rule that follows CPU takes its pods away in the middle of the trouble.
@@ -127,10 +132,13 @@ pub(super) fn replicas(
     standing: f64,
     velocity: f64,
 ) -> f64 {
-    let kept = asked + (standing - asked).max(0.0) * (step / 2.0).clamp(0.0, 1.0);
+    let wanted = if factor == 1.0 { asked } else { (asked * factor).round().max(1.0) };
     // What is kept is not multiplied: it would grow upon itself with every decision.
-    let moved = factor != 1.0 || kept != asked;
-    let wanted = if moved { (asked * factor).max(kept).round().max(1.0) } else { asked };
+    let wanted = if step > 0.0 && standing > asked {
+        wanted.max((asked + (standing - asked) * (step / 2.0).min(1.0)).round())
+    } else {
+        wanted
+    };
     let part = velocity.min(0.0).exp();
     if wanted < standing && part < 1.0 {
         (standing - (standing - wanted) * part).ceil()
@@ -178,11 +186,11 @@ mod tests {
     }
 
     #[test]
-    fn a_step_up_keeps_what_stands_and_nothing_goes_below_the_rule() {
+    fn a_step_up_keeps_what_stands_and_a_step_down_does_not() {
         assert_eq!(replicas(4.0, (1.3, 2.0), 10.0, 0.0), 10.0);
         assert_eq!(replicas(9.0, (1.3, 2.0), 10.0, 0.0), 12.0);
         assert_eq!(replicas(4.0, (1.0, 1.0), 10.0, 0.0), 7.0);
-        assert_eq!(replicas(4.0, (0.7, -2.0), 10.0, 0.0), 4.0, "nothing is kept on a step down");
+        assert_eq!(replicas(4.0, (0.7, -2.0), 10.0, 0.0), 3.0, "nothing is kept on a step down");
         assert_eq!(replicas(14.0, (1.15, 1.0), 10.0, 0.0), 16.0);
     }
 

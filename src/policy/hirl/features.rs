@@ -26,7 +26,7 @@ const fn feature(name: &'static str, unit: &'static str, low: f32, high: f32) ->
 
 /// What a Soldier sees of each app.
 #[rustfmt::skip]
-pub const APP: [Feature; 27] = [
+pub const APP: [Feature; 28] = [
     feature("load", "ln(utilisation / target)", -3.0, 1.5),
     feature("utilisation", "share of the request", 0.0, 2.0),
     feature("target", "share of the request", 0.0, 1.0),
@@ -45,6 +45,7 @@ pub const APP: [Feature; 27] = [
     feature("cost of a request", "ln(cores per request per second)", -12.0, 2.0),
     feature("pods", "ln(replicas)", 0.0, 8.0),
     feature("cores", "ln(request of a pod in cores)", -4.0, 4.0),
+    feature("start", "ln(seconds from being asked for to ready)", 0.0, 6.0),
     feature("pending", "share of the replicas", 0.0, 1.0),
     feature("not ready", "share of the replicas", 0.0, 1.0),
     feature("rule", "ln(replicas that the rule asks for / replicas)", -1.5, 1.5),
@@ -58,7 +59,7 @@ pub const APP: [Feature; 27] = [
 
 /// What a Soldier sees of its domain. No forecast: the Commander's headroom and budget carry it.
 #[rustfmt::skip]
-pub const DOMAIN: [Feature; 20] = [
+pub const DOMAIN: [Feature; 21] = [
     feature("P0", "flag", 0.0, 1.0),
     feature("P1", "flag", 0.0, 1.0),
     feature("P2", "flag", 0.0, 1.0),
@@ -73,6 +74,7 @@ pub const DOMAIN: [Feature; 20] = [
     feature("pending", "share of the pods", 0.0, 1.0),
     feature("traffic change", "ln(now / mean over five minutes)", -2.0, 2.0),
     feature("traffic acceleration", "ln(mean over a minute / mean over five minutes)", -2.0, 2.0),
+    feature("traffic change elsewhere", "the largest of the other domains", -2.0, 2.0),
     feature("budget", "share of the shared CPU", 0.0, 1.0),
     feature("budget in use", "ln(requested / budget)", -3.0, 1.0),
     feature("wanted", "ln(cores that the rule asks for / requested)", -1.5, 1.5),

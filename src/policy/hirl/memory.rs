@@ -18,6 +18,12 @@ const FLOOR_RISE: f64 = 0.405 / 1800.0;
 /// The highest traffic is forgotten by this rate per second: half of it in ten minutes.
 const PEAK_FALL: f64 = 0.693 / 600.0;
 
+/// What is known of starts is forgotten by this rate per second: half of it in an hour.
+const START_FALL: f64 = 0.693 / 3600.0;
+
+/// Seconds that a pod is taken to need before one was seen to start: a JVM, the middle of `learning.md` 5.2.
+const START: f64 = 30.0;
+
 /// Minutes of traffic that the 95th percentile is of.
 const QUARTER: usize = 15;
 
@@ -56,6 +62,10 @@ pub(super) struct AppMemory {
     pub roughness: Mean,
     rps: Option<f64>,
     replicas: u32,
+    ready: u32,
+    /// Pod-seconds that were asked for and not ready, and pods that became ready; both forgotten by half in an hour.
+    starting: f64,
+    started: f64,
     pub grew: Option<Timestamp>,
     pub shrank: Option<Timestamp>,
     /// The smoothed step, -2 to 2.
@@ -88,6 +98,19 @@ impl AppMemory {
             self.shrank = Some(now);
         }
         self.replicas = state.spec_replicas;
+        if known {
+            let kept = (-START_FALL * elapsed).exp();
+            let missing = f64::from(state.spec_replicas.saturating_sub(state.ready));
+            self.starting = self.starting * kept + missing * elapsed.min(MINUTE);
+            self.started = self.started * kept + f64::from(state.ready.saturating_sub(self.ready));
+        }
+        self.ready = state.ready;
+    }
+
+    /// Seconds that a pod takes from being asked for to ready: by Little's law the mean number of those that are
+    /// missing over the rate at which they become ready. [`START`] weighs as much as one pod that was seen.
+    pub(super) fn start_seconds(&self) -> f64 {
+        (self.starting + START) / (self.started + 1.0)
     }
 }
 

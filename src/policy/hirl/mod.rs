@@ -25,7 +25,7 @@ use self::memory::{AppMemory, Churn, DomainMemory};
 use self::view::Scene;
 use super::rules;
 use super::{AppProposal, Policy, Proposal, Reason, Rules};
-use crate::cluster::{Catalog, Domain, PerApp, PolicyChoice, Snapshot, Timestamp};
+use crate::cluster::{Domain, PerApp, PolicyChoice, Snapshot, Timestamp};
 use crate::observation::Observation;
 
 pub use action::{Command, Orders, chance};
@@ -36,16 +36,21 @@ pub use view::{CommanderView, SoldierView};
 /// Apps per domain that get a step of their own (`system.md` 2.2).
 pub const AT_RISK: usize = 20;
 
-/// Service tiers by size: pods that the rule asks for. What more pods bring and cost depends on how many
-/// there are, whatever the domain; so the groups mean the same everywhere.
+/// Service tiers by size (pods that the rule asks for) and by how long pods take to start. What more pods bring
+/// and cost depends on how many there are, and what being late costs on how soon others come, whatever the
+/// domain; so the groups mean the same everywhere.
 pub const GROUPS: usize = 6;
 
-/// The upper ends of all groups but the last.
-const TIERS: [f64; GROUPS - 1] = [3.0, 8.0, 20.0, 50.0, 150.0];
+/// The upper ends of all sizes but the last.
+const SIZES: [f64; GROUPS / 2 - 1] = [6.0, 40.0];
 
-/// The group of an app for which the rule asks so many pods.
-fn group_of(pods: f64) -> usize {
-    TIERS.iter().filter(|end| pods > **end).count()
+/// Pods that take longer than this to start are slow, in seconds.
+const SLOW: f64 = 40.0;
+
+/// The group of an app for which the rule asks so many pods that take so long to start.
+fn group_of(pods: f64, start_seconds: f64) -> usize {
+    let size = SIZES.iter().filter(|end| pods > **end).count();
+    2 * size + usize::from(start_seconds > SLOW)
 }
 
 /// Who says what to do: a trained model, or, while training, one that tries and remembers.
@@ -53,7 +58,7 @@ pub trait Actor: Send {
     /// Of every domain, in the order of the catalog; `None`: as the rule.
     fn command(&mut self, view: &CommanderView) -> Option<Vec<Command>>;
 
-    /// Of every view, in their order; `None` of a domain: as the rule.
+    /// Of every view, in their order; `None` of a domain: the rule alone, at once and without headroom.
     fn order(&mut self, views: &[SoldierView]) -> Vec<Option<Orders>>;
 
     /// Which weights speak; `None` where no trained ones do.
@@ -194,14 +199,17 @@ impl Hirl {
     }
 
     /// Asks the Commander; what it says holds until the next time.
-    fn command(&mut self, catalog: &Catalog, view: &CommanderView, now: Timestamp) {
+    fn command(&mut self, snapshot: &Snapshot, view: &CommanderView, now: Timestamp) {
         let said = self.actor.command(view).filter(|said| said.len() == self.domains.len());
         let of = |(index, domain): (usize, &Domain)| {
             let command = said.as_ref().map(|said| said[index]);
-            let heeded = command.filter(|command| command.is_finite() && is_learned(domain));
-            heeded.unwrap_or_default()
+            // Without a fresh forecast of the domain nobody knows what the network would say it for.
+            let is_led = snapshot.forecasts.get(index).is_some_and(|it| it.fresh(now).is_some());
+            let heeded = |command: &Command| command.is_finite() && is_learned(domain) && is_led;
+            command.filter(heeded).unwrap_or_default()
         };
-        let commands: Vec<Command> = catalog.domains.iter().enumerate().map(of).collect();
+        let domains = &snapshot.catalog.domains;
+        let commands: Vec<Command> = domains.iter().enumerate().map(of).collect();
         for ((_, memory), command) in self.domains.iter_mut().zip(&commands) {
             memory.headroom = action::headroom(&self.settings, command.headroom);
             memory.urgency = command.urgency.clamp(0.0, 1.0);
@@ -211,6 +219,21 @@ impl Hirl {
             before.map(|division| (division.shares, division.reserve)).unwrap_or_default();
         let said = commands.iter().map(|command| command.share).collect();
         self.division = Some(Division { at: now, said, is_new: true, shares, reserve });
+    }
+
+    /// Forgets in this decision what the Commander said of domains that were given to somebody else.
+    fn leave_alone(&mut self, domains: &[Domain]) {
+        let given = domains.iter().enumerate().filter(|(_, domain)| !is_learned(domain));
+        for (index, _) in given {
+            let memory = &mut self.domains[index].1;
+            (memory.headroom, memory.urgency) = (0.0, 0.0);
+            if let Some(division) = &mut self.division
+                && division.said[index] != 0.0
+            {
+                division.said[index] = 0.0;
+                division.is_new = true;
+            }
+        }
     }
 
     /// Moves what the rule asks for by what a Soldier says of its domain.
@@ -224,10 +247,14 @@ impl Hirl {
         let settings = &self.settings;
         let memory = &mut self.domains[view.domain].1;
         let apps = self.apps.align(&snapshot.catalog);
-        let orders =
-            orders.filter(|orders| orders.steps.len() == view.members.len() && orders.is_finite());
-        let nothing = Orders { steps: vec![0.0; view.members.len()], ..Orders::default() };
-        let orders = orders.unwrap_or(&nothing);
+        let Some(orders) =
+            orders.filter(|orders| orders.steps.len() == view.members.len() && orders.is_finite())
+        else {
+            // The rule in this same decision, the Commander's headroom and all; what was smoothed begins anew.
+            memory.split = [0.0; GROUPS];
+            view.members.iter().for_each(|index| apps[*index].step = 0.0);
+            return;
+        };
         let toward = |from: f64, to: f64| {
             let new = from + (to - from) * settings.smoothing;
             // So that what nobody says any more is the rule again, and not nearly.
@@ -271,8 +298,9 @@ impl Policy for Hirl {
         if self.is_due(now) {
             let scene = self.scene((snapshot, observation), &asked, node_churn, now);
             let view = scene.commander();
-            self.command(&snapshot.catalog, &view, now);
+            self.command(snapshot, &view, now);
         }
+        self.leave_alone(&snapshot.catalog.domains);
         let mut views = self.scene((snapshot, observation), &asked, node_churn, now).soldiers();
         views.retain(|view| !view.members.is_empty());
         let orders = self.actor.order(&views);

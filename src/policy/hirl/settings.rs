@@ -4,8 +4,7 @@
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// What one step of an app is worth, as a part of what the rule asks for: at 0.15, steps of -2 to 2 are
-    /// -30 % to 30 %. What would end below the rule's number ends at it; a step down only takes back what
-    /// headroom or a split has added.
+    /// -30 % to 30 %.
     pub step: f64,
     /// Part of the way that a smoothed step or split goes to a new one in a decision: single decisions do
     /// not move pods, what is decided again and again does. Trying things costs pods by this, for an HPA keeps

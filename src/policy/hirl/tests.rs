@@ -3,8 +3,8 @@ use std::sync::mpsc::{self, Receiver, Sender};
 
 use super::*;
 use crate::cluster::{
-    App, AppId, AppState, Catalog, Class, Domain, Freshness, Mode, PolicyChoice, Pool, Signal,
-    SignalKind, Slo,
+    App, AppId, AppState, Catalog, Class, Domain, Forecast, ForecastSource, Freshness, Mode,
+    Outlook, PolicyChoice, Pool, Signal, SignalKind, Slo,
 };
 use crate::observation::{self, Observer};
 use crate::seed::Seed;
@@ -34,6 +34,11 @@ fn catalog(apps: &[usize]) -> Arc<Catalog> {
         domains: (0..apps.len()).map(domain).collect(),
         apps: apps.iter().enumerate().flat_map(app).collect(),
     })
+}
+
+fn outlook(at: Timestamp) -> Outlook {
+    let forecast = Forecast { at, level: 100.0, ahead: [[90.0, 100.0, 110.0, 120.0]; 3] };
+    Outlook { forecast: Some(forecast), source: ForecastSource::Model, why: None }
 }
 
 fn snapshot(catalog: &Arc<Catalog>, step: u32, stale: bool) -> Snapshot {
@@ -68,7 +73,7 @@ fn snapshot(catalog: &Arc<Catalog>, step: u32, stale: bool) -> Snapshot {
         catalog: Arc::clone(catalog),
         apps: (0..catalog.apps.len()).map(doing).collect(),
         pools: vec![pool],
-        forecasts: Vec::new(),
+        forecasts: vec![outlook(at); catalog.domains.len()],
     }
 }
 
@@ -132,6 +137,19 @@ impl Actor for Always {
     }
 }
 
+/// Its Soldiers have nothing to say.
+struct WithNothing(Always);
+
+impl Actor for WithNothing {
+    fn command(&mut self, view: &CommanderView) -> Option<Vec<Command>> {
+        self.0.command(view)
+    }
+
+    fn order(&mut self, views: &[SoldierView]) -> Vec<Option<Orders>> {
+        views.iter().map(|view| Some(Orders::nothing(view.members.len()))).collect()
+    }
+}
+
 /// Answers for the wrong number of domains and apps.
 struct Misshapen;
 
@@ -158,7 +176,7 @@ impl Actor for First {
     }
 
     fn order(&mut self, views: &[SoldierView]) -> Vec<Option<Orders>> {
-        vec![None; views.len()]
+        views.iter().map(|view| Some(Orders::nothing(view.members.len()))).collect()
     }
 }
 
@@ -233,13 +251,46 @@ fn headroom_and_steps_move_what_is_asked_within_their_reach() {
 }
 
 #[test]
-fn what_nobody_says_any_more_is_soon_the_rule_again() {
+fn without_a_fresh_forecast_the_commander_is_the_rule() {
+    let catalog = catalog(&[12, 4]);
+    let mut course = course(&catalog);
+    let more = || Always::new(Some(Command { headroom: 1.0, share: 1.0, urgency: 0.5 }), None);
+    let with = proposals(&mut hirl(Box::new(WithNothing(more()))), &course);
+    assert_ne!(with, proposals(&mut rule(), &course));
+    for snapshot in &mut course {
+        for outlook in &mut snapshot.forecasts {
+            let old = snapshot.at.seconds_before(900.0);
+            outlook.forecast = outlook.forecast.map(|it| Forecast { at: old, ..it });
+        }
+    }
+    let without = proposals(&mut hirl(Box::new(WithNothing(more()))), &course);
+    assert_eq!(without, proposals(&mut rule(), &course));
+}
+
+#[test]
+fn a_domain_that_is_given_to_the_rule_is_the_rules_in_the_same_decision() {
+    let before = catalog(&[8, 8]);
+    let mut after = (*before).clone();
+    after.domains[1].policy = PolicyChoice::Rules;
+    let after = Arc::new(after);
+    // The second within the Commander's minute.
+    let course = [snapshot(&before, 6, false), snapshot(&after, 7, false)];
+    let more = Command { headroom: 1.0, share: 1.0, urgency: 0.5 };
+    let mut both = hirl(Box::new(Always::new(Some(more), Some((2.0, 0.0)))));
+    let (moved, ruled) = (proposals(&mut both, &course), proposals(&mut rule(), &course));
+    assert!(moved[0].apps[8..].iter().zip(&ruled[0].apps[8..]).any(|(one, other)| one != other));
+    assert_eq!(moved[1].apps[8..], ruled[1].apps[8..]);
+    assert!(moved[1].apps[..8].iter().zip(&ruled[1].apps[..8]).any(|(one, other)| one != other));
+}
+
+#[test]
+fn what_nobody_says_any_more_is_the_rule_in_the_same_decision() {
     let catalog = catalog(&[10]);
     let course = course(&catalog);
     let (moved, ruled) =
         (proposals(&mut hirl(Box::new(Briefly(0))), &course), proposals(&mut rule(), &course));
-    assert_ne!(moved[6].apps, ruled[6].apps);
-    assert_eq!(moved[39], ruled[39]);
+    assert_ne!(moved[5].apps, ruled[5].apps);
+    assert_eq!(moved[6..], ruled[6..]);
 }
 
 #[test]

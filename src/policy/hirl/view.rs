@@ -1,5 +1,7 @@
 //! What the networks are shown, made from a snapshot, what was observed, and the short memory.
 
+use serde::{Deserialize, Serialize};
+
 use super::features::{APP, COMMAND, DOMAIN, clamped};
 use super::memory::{AppMemory, DomainMemory, LONG, percentile};
 use super::{AT_RISK, group_of};
@@ -8,7 +10,7 @@ use crate::observation::{AppObservation, DomainObservation, Observation};
 use crate::policy::AppProposal;
 
 /// One domain as its Soldier sees it.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct SoldierView {
     /// Index of the domain in the catalog.
     pub domain: usize,
@@ -27,7 +29,7 @@ pub struct SoldierView {
 }
 
 /// All domains as the Commander sees them.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct CommanderView {
     /// [`DOMAIN`] of each.
     pub domains: Vec<[f32; DOMAIN.len()]>,
@@ -98,7 +100,7 @@ impl Scene<'_> {
             let view = &mut views[app.domain];
             view.members.push(index);
             view.apps.push(self.app(app, state, seen, asked, &self.apps[index]));
-            view.groups.push(group_of(asked));
+            view.groups.push(group_of(asked, self.apps[index].start_seconds()));
             view.cores.push(asked * state.cpu_request);
         }
         for view in &mut views {
@@ -178,6 +180,11 @@ impl Scene<'_> {
         let share = self.shares.get(index).copied().unwrap_or(0.0);
         let (minute, five) = (memory.minute.get(), memory.five_minutes.get());
         let over = |mean: Option<f64>, value: f64| mean.map_or(0.0, |mean| ratio(value, mean));
+        let changes = self.domains.iter().zip(&self.observation.domains).enumerate();
+        let elsewhere = changes
+            .filter(|(other, _)| *other != index)
+            .map(|(_, ((_, memory), seen))| over(memory.five_minutes.get(), seen.rps))
+            .reduce(f64::max);
         clamped(
             &DOMAIN,
             [
@@ -195,6 +202,7 @@ impl Scene<'_> {
                 sum.pending / sum.pods.max(1.0),
                 over(five, seen.rps),
                 minute.map_or(0.0, |minute| over(five, minute)),
+                elsewhere.unwrap_or(0.0),
                 share,
                 ratio(sum.standing, share * capacity),
                 ratio(sum.wanted, sum.standing),
@@ -305,6 +313,7 @@ impl Scene<'_> {
                 seen.cores_per_rps.map_or(0.0, f64::ln),
                 replicas.ln(),
                 state.cpu_request.ln(),
+                memory.start_seconds().ln(),
                 f64::from(state.pending) / replicas,
                 (replicas - f64::from(state.ready)) / replicas,
                 ratio(asked, replicas),

@@ -8,6 +8,7 @@
 //! | `rules+forecast` | the same, led by the forecast's p80 |
 //! | `static-peak` | replicas for the highest announced demand, all the time |
 //! | `oracle` | a planner that knows the future, through the same controllers and nodes |
+//! | `sighted-SECONDS@MARGIN` | knows the present and so many seconds of the future, and adds the margin (1 unless given) for the rest |
 //! | `hirl` | the learned hierarchy with the built-in weights, on top of the rule that they name; others: [`learned`] |
 //! | `hirl-commander` | its Commander alone, above the rule's replicas |
 //! | `hirl-soldiers` | its Soldiers alone, below the rule's budgets |
@@ -21,6 +22,7 @@ mod bound;
 pub mod frozen;
 mod oracle;
 pub mod search;
+mod sighted;
 mod staffing;
 
 use std::sync::Arc;
@@ -36,6 +38,7 @@ use crate::safety;
 
 pub use bound::Bound;
 pub use oracle::Oracle;
+pub use sighted::{Sight, Sighted};
 
 /// One policy that is compared.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,6 +69,8 @@ pub enum Planning {
     Rules(rules::Settings),
     /// Knows the future.
     Oracle,
+    /// Knows the present, and so much of the future.
+    Sighted(Sight),
     /// The learned hierarchy.
     Learned(Learned),
 }
@@ -128,7 +133,11 @@ impl Actor for Partly {
     }
 
     fn order(&mut self, views: &[SoldierView]) -> Vec<Option<Orders>> {
-        if self.part == Part::Commander { vec![None; views.len()] } else { self.model.order(views) }
+        if self.part == Part::Commander {
+            views.iter().map(|view| Some(Orders::nothing(view.members.len()))).collect()
+        } else {
+            self.model.order(views)
+        }
     }
 
     fn weights(&self) -> Option<Arc<str>> {
@@ -179,7 +188,7 @@ impl Planner {
     pub fn needs_forecast(&self) -> bool {
         match &self.policy {
             Planning::Rules(settings) => settings.forecast_lead_seconds > 0.0,
-            Planning::Oracle => false,
+            Planning::Oracle | Planning::Sighted(_) => false,
             Planning::Learned(_) => true,
         }
     }
@@ -190,6 +199,7 @@ impl Planner {
         let policy: Box<dyn Policy> = match &self.policy {
             Planning::Rules(settings) => Box::new(Rules::new(settings.clone())),
             Planning::Oracle => Box::new(Oracle::new(scenario, seed)),
+            Planning::Sighted(sight) => Box::new(Sighted::new(scenario, seed, *sight)),
             Planning::Learned(Learned { rule, model, part }) => {
                 let actor = Box::new(Partly { model: Arc::clone(model), part: *part });
                 Box::new(Hirl::new(hirl::Settings::default(), rule.clone(), actor))
@@ -232,6 +242,9 @@ pub fn arm(name: &str) -> Option<Arm> {
         // A test loads them.
         return learned(Arc::new(hirl::Model::builtin().ok()?), part).ok();
     }
+    if Sight::of(name).is_some() {
+        return untuned(name);
+    }
     let (base, number) = match name.split_once('@') {
         Some((base, number)) => (base, Some(number.parse::<usize>().ok()?)),
         None => (name, None),
@@ -272,6 +285,13 @@ pub fn on_top_of(rule: &str, model: Arc<hirl::Model>, part: Part) -> Option<Arm>
     })
 }
 
+/// It knows when pods are needed again: what it lets go goes at once.
+fn at_once(actuation: Actuation) -> Actuation {
+    let down = HpaSpec::default().scale_down;
+    let down = ScaleRules { stabilization_seconds: Some(0.0), ..down };
+    Actuation { scale_down: Some(down), ..actuation }
+}
+
 /// A policy by its name as it is before any search.
 #[must_use]
 pub fn untuned(name: &str) -> Option<Arm> {
@@ -286,14 +306,8 @@ pub fn untuned(name: &str) -> Option<Arm> {
             let led = rules::Settings::default();
             (ours(), rules(rules::Settings { forecast_lead_seconds: FORECAST_LEAD, ..led }))
         }
-        "oracle" => {
-            // It knows when pods are needed again: what it lets go goes at once.
-            let down = HpaSpec::default().scale_down;
-            let down = ScaleRules { stabilization_seconds: Some(0.0), ..down };
-            let actuation = Actuation { scale_down: Some(down), ..ours() };
-            (actuation, Some(Planner::of(Planning::Oracle)))
-        }
-        _ => return None,
+        "oracle" => (at_once(ours()), Some(Planner::of(Planning::Oracle))),
+        _ => (at_once(ours()), Some(Planner::of(Planning::Sighted(Sight::of(name)?)))),
     };
     Some(Arm { name: name.to_owned(), actuation, planner })
 }

@@ -23,10 +23,10 @@ const KEPT: f64 = 600.0;
 const SURPLUS: f64 = 0.1;
 
 /// Room beyond the requests that pods need because they do not fill nodes to the brim.
-const PACKING: f64 = 1.04;
+pub(super) const PACKING: f64 = 1.04;
 
 /// Room above the demand when budgets are divided.
-const HEADROOM: f64 = 0.2;
+pub(super) const HEADROOM: f64 = 0.2;
 
 /// Standard normal 95th percentile.
 const Z95: f64 = 1.645;
@@ -166,7 +166,7 @@ impl Policy for Oracle {
 
 /// What callers who try again add to what is offered, as a factor, once a promise is broken: an
 /// overload that is there keeps itself alive by them.
-fn again(seen: &AppObservation, offered: f64) -> f64 {
+pub(super) fn again(seen: &AppObservation, offered: f64) -> f64 {
     match seen.rps {
         Some(rps) if seen.breaks_slo() && offered > 0.0 => (rps / offered).clamp(1.0, AGAIN_LIMIT),
         _ => 1.0,

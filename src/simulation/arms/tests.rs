@@ -118,6 +118,14 @@ fn only_who_leads_by_the_forecast_needs_one() {
 }
 
 #[test]
+fn who_sees_ten_minutes_ahead_is_ready_and_who_sees_the_present_is_not() {
+    let (scenario, seed) = (sale(), Seed::root(2));
+    let [none, ten] =
+        ["sighted-0@1.1", "sighted-600@1.1"].map(|it| breach(&run(&scenario, it, seed)));
+    assert!(ten < 0.5 * none, "{ten} with ten minutes, {none} with the present");
+}
+
+#[test]
 fn nobody_beats_the_bound_and_the_oracle_comes_nearest() {
     for level in [2, 3, 4] {
         let seed = Seed::of(crate::simulation::Space::Gates, 1);

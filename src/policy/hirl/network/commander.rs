@@ -129,7 +129,8 @@ impl CommanderNetwork {
         Ok(CommanderOutput {
             shares: (one(&self.shares)? * REACH)?,
             headroom: (one(&self.headroom)? * REACH)?,
-            urgency: one(&self.urgency)?,
+            // It reads what the others are made of, and does not move it.
+            urgency: self.urgency.forward(&joined.detach())?.squeeze(2)?,
             values: last.forward(&value)?.squeeze(2)?,
         })
     }

@@ -131,7 +131,7 @@ impl SoldierNetwork {
             velocity: difference(&mut scope.child("velocity"), 1)?,
             deviations: [
                 log_deviation(scope, "split_deviation", -1.4)?,
-                log_deviation(scope, "velocity_deviation", -3.0)?,
+                log_deviation(scope, "velocity_deviation", -2.3)?,
             ],
         })
     }

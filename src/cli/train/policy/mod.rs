@@ -1,15 +1,22 @@
 //! `hirl train policy`: the Commander and the Soldiers.
 
+mod plot;
+pub(super) mod rollouts;
+mod share;
+mod task;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use clap::Parser;
 
+use self::share::Orders;
+use self::task::{Iteration, Roster, Task, made};
 use super::checkpoint::{Folder, Log};
 use super::workers::SHARDS;
 use crate::cli::jobs;
@@ -17,18 +24,18 @@ use crate::cli::provenance::{self, Fingerprint};
 use crate::cli::scenarios;
 use crate::learning::ppo::{self, Heads, Level, Said, Scales};
 use crate::learning::{
-    Episode, Explore, Member, Settings, Statistics, Totals, Twin, as_it_is, episode, member, twin,
+    Episode, Explore, Settings, Statistics, Totals, Watched, as_it_is, gaps, watch,
 };
 use crate::nn::{Adam, AdamSettings, Gradients, Weights};
 use crate::policy::hirl::Model;
 use crate::policy::hirl::features::features_hash;
 use crate::seed::{Seed, Space};
 use crate::simulation::arms::{self, Arm, Part, Planning};
-use crate::simulation::scenario::families;
 
 /// Trains the policy in the simulator; an interrupted run goes on where it was.
 ///
-/// Writes OUT/weights.safetensors, OUT/log.csv (a line per iteration) and OUT/checkpoint.safetensors.
+/// Writes OUT/weights.safetensors, OUT/log.csv (a line per iteration), OUT/progress.html (the same as plots that draw
+/// themselves anew), OUT/gaps.txt (what the gap detector found last) and OUT/checkpoint.safetensors.
 #[derive(Debug, Parser)]
 pub(super) struct Args {
     /// Folder of the run
@@ -62,7 +69,7 @@ pub(super) struct Args {
     #[arg(long, default_value_t = 10)]
     look: u64,
     /// Members of each level for such a look
-    #[arg(long, default_value_t = 6)]
+    #[arg(long, default_value_t = 12)]
     look_members: u64,
     /// YAML file with numbers of the training; the defaults unless given
     #[arg(long, value_name = "FILE")]
@@ -70,10 +77,26 @@ pub(super) struct Args {
     /// Threads; as many as there are cores unless given
     #[arg(long, value_name = "COUNT")]
     jobs: Option<NonZeroUsize>,
+    /// Folder on a volume that `hirl train rollouts` sees as well: workers there make episodes too. The weights are
+    /// those of a run without them
+    #[arg(long, value_name = "DIR", requires = "workers")]
+    share: Option<PathBuf>,
+    /// How many workers there are
+    #[arg(long, value_name = "COUNT", requires = "share")]
+    workers: Option<NonZeroUsize>,
+    /// Go on where the gap detector finds that the policy is paid for what nobody wants
+    #[arg(long)]
+    go_on: bool,
+    /// Seconds that they get for the episodes of an iteration; what has not come then is made here
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    worker_limit: u64,
 }
 
 /// Who learns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "camelCase")]
 enum Stage {
     /// Soldiers alone, half of the episodes under random budgets.
     Soldiers,
@@ -149,37 +172,47 @@ struct Standing {
 /// Everything that does not change in a run.
 struct Run<'a> {
     args: &'a Args,
-    settings: Settings,
-    arm: Arm,
-    seed: Seed,
-    members: Vec<(Member, Twin)>,
-    judges: Vec<(Member, Twin)>,
+    task: Task,
+    members: Roster,
+    judges: Roster,
+    /// The rule in the members of the looks.
+    ruled: Vec<Watched>,
+    orders: Option<Orders>,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let settings = read_settings(args)?;
-    let arm = arms::arm(&args.rule)
-        .filter(|arm| {
-            let planner = arm.planner.as_ref();
-            planner.is_some_and(|planner| matches!(planner.policy, Planning::Rules(_)))
-        })
-        .with_context(|| format!("there is no rule {:?}", args.rule))?;
-    if let Some(level) = args.levels.iter().find(|level| !families::LEVELS.contains(level)) {
-        bail!("there are levels 1 to 8, and {level} is none");
-    }
-    let seed = Seed::of(Space::Training, args.seed);
+    let task = Task {
+        seed: args.seed,
+        rule: args.rule.clone(),
+        stage: args.stage,
+        levels: args.levels.clone(),
+        members: args.members,
+        episodes: args.episodes as u64,
+        settings: read_settings(args)?,
+    };
+    task.arm()?;
     let model = Arc::new(match &args.weights {
         Some(path) => {
             let model = scenarios::model(path)?;
             try_anew(&model, args.stage.levels())?;
             model
         }
-        None => Model::untrained(seed.child("start"))?,
+        None => Model::untrained(Seed::of(Space::Training, args.seed).child("start"))?,
     });
-    let members = twins(args, &arm, &settings, Space::Training, args.members)?;
-    let judges = twins(args, &arm, &settings, Space::Gates, args.look_members)?;
-    train(&Run { args, settings, arm, seed, members, judges }, &model)?;
-    Ok(ExitCode::SUCCESS)
+    // Before anything that takes time: workers wait, and must not find what an earlier run left.
+    let orders = args.share.as_ref().zip(args.workers).map(|(folder, workers)| {
+        Orders::new(folder, workers.get() as u64, Duration::from_secs(args.worker_limit))
+    });
+    let orders = orders.transpose()?;
+    let members = Roster::whole(&task, (Space::Training, args.members), args.jobs)?;
+    let judges = Roster::whole(&task, (Space::Gates, args.look_members), args.jobs)?;
+    let ruled = watched(&judges, &judges.arm, &task.settings, args.jobs)?;
+    let run = Run { args, task, members, judges, ruled, orders };
+    let trained = train(&run, &model);
+    if let Some(orders) = &run.orders {
+        orders.done()?;
+    }
+    trained.map(|()| ExitCode::SUCCESS)
 }
 
 /// A stage tries things as much as the first one did, whatever the weights that it begins with have settled on.
@@ -208,25 +241,6 @@ fn read_settings(args: &Args) -> anyhow::Result<Settings> {
     Ok(settings)
 }
 
-/// Members of every level, with what the rule is paid in them.
-fn twins(
-    args: &Args,
-    arm: &Arm,
-    settings: &Settings,
-    space: Space,
-    each: u64,
-) -> anyhow::Result<Vec<(Member, Twin)>> {
-    let wanted: Vec<(u8, u64)> =
-        args.levels.iter().flat_map(|level| (0..each).map(|number| (*level, number))).collect();
-    let mut made = jobs::all(&wanted, args.jobs, |(level, number)| {
-        let member = member(space, *level, *number).map_err(anyhow::Error::msg)?;
-        let twin = twin(&member, arm, settings).map_err(anyhow::Error::msg)?;
-        Ok(jobs::Done { what: (member, twin), reused: false })
-    })?;
-    made.sort_by_key(|(member, _)| (member.level, member.number));
-    Ok(made)
-}
-
 /// The files of a run, and what they must have in common with the one that goes on.
 struct Kept {
     folder: Folder,
@@ -242,7 +256,7 @@ impl Kept {
         model: &Model,
         constants: AdamSettings,
     ) -> anyhow::Result<(Standing, Adam)> {
-        let price = run.settings.pay.cost;
+        let price = run.task.settings.pay.cost;
         let start =
             Standing { iteration: 0, seconds: 0.0, decisions: 0, price, best: f64::INFINITY };
         let Some(weights) = self.folder.kept(&self.described)? else {
@@ -280,7 +294,8 @@ impl Kept {
 }
 
 fn train(run: &Run<'_>, model: &Arc<Model>) -> anyhow::Result<()> {
-    let Run { args, settings, seed, .. } = run;
+    let Run { args, task, .. } = run;
+    let settings = &task.settings;
     let folder = Folder::new(&args.out)?;
     let kept = Kept { log: Log::new(&folder), folder, described: described(run) };
     let constants = AdamSettings { epsilon: 1e-5, max_norm: 0.5, ..AdamSettings::default() };
@@ -289,9 +304,10 @@ fn train(run: &Run<'_>, model: &Arc<Model>) -> anyhow::Result<()> {
     let average = average(&kept, model, standing.iteration > 0)?;
     let mut looked = (f64::NAN, f64::NAN);
     while standing.iteration < args.iterations {
-        let seed = seed.child("iteration").nth(standing.iteration);
+        let mut seen = None;
+        let seed = task.seed(standing.iteration);
         let clock = Instant::now();
-        let episodes = episodes(run, model, standing, seed)?;
+        let episodes = episodes(run, model, standing)?;
         if standing.iteration == 0 {
             let mut statistics = Statistics::default();
             for (_, episode) in &episodes {
@@ -300,7 +316,7 @@ fn train(run: &Run<'_>, model: &Arc<Model>) -> anyhow::Result<()> {
             statistics.set(model)?;
             average.parameters().set_flat(&model.parameters().to_flat()?)?;
         }
-        let (breach, cost) = against(run, &episodes);
+        let (breach, cost) = against(run, &episodes)?;
         let episodes: Vec<Episode> = episodes.into_iter().map(|(_, episode)| episode).collect();
         let rollout_seconds = clock.elapsed().as_secs_f64();
         let clock = Instant::now();
@@ -314,7 +330,9 @@ fn train(run: &Run<'_>, model: &Arc<Model>) -> anyhow::Result<()> {
         standing.price *= (settings.price_gain * excess.clamp(-0.1, 0.1)).exp();
         standing.seconds = before + begun.elapsed().as_secs_f64();
         if standing.iteration.is_multiple_of(args.look) || standing.iteration == args.iterations {
-            looked = look(run, &average)?;
+            let own = look(run, &average)?;
+            looked = against_the_rule(run, &own);
+            seen = Some(own);
             // Beyond the rule's cost a breach less is none: the search for constants would have bought it too.
             let score = looked.0 + 3.0 * (looked.1 / settings.cost_target - 1.0).max(0.0);
             if score < standing.best {
@@ -344,9 +362,30 @@ fn train(run: &Run<'_>, model: &Arc<Model>) -> anyhow::Result<()> {
             look_cost: looked.1,
         };
         kept.log.add(&line)?;
+        let title = format!("Training of seed {}, {:?}", args.seed, args.stage);
+        kept.folder.write("progress.html", plot::page(&kept.log.lines()?, &title).as_bytes())?;
         kept.folder.write(AVERAGE, &average.to_bytes(BTreeMap::new())?)?;
         kept.keep(model, &adam, standing)?;
         crate::cli::note(&line.progress(args.iterations));
+        if let Some(own) = seen {
+            stop_at_gaps(run, &own, standing)?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes what the gap detector found in the last look, and stops a run that is paid for what nobody wants.
+fn stop_at_gaps(run: &Run<'_>, own: &[Watched], standing: Standing) -> anyhow::Result<()> {
+    let settings = &run.task.settings.gap;
+    let report = gaps(own, &run.ruled, standing.price, settings).map_err(anyhow::Error::msg)?;
+    let path = run.args.out.join("gaps.txt");
+    crate::cli::files::write(&path, report.to_string().as_bytes())?;
+    if let Some(flag) = report.flags.first() {
+        let words = format!("after iteration {}: {flag}", standing.iteration);
+        if !run.args.go_on {
+            bail!("{words} The training stops ({}); --go-on goes on", path.display());
+        }
+        crate::cli::note(&format!("GAP {words}"));
     }
     Ok(())
 }
@@ -403,8 +442,8 @@ fn described(run: &Run<'_>) -> String {
             "{} {:?} {} {} {:?}",
             args.seed, args.stage, args.episodes, args.members, args.levels
         ),
-        format!("{:?}", run.settings),
-        format!("{:?}", run.arm),
+        format!("{:?}", run.task.settings),
+        format!("{:?}", run.members.arm),
         format!("{:?}", args.weights.as_ref().map(|path| std::fs::read(path).ok())),
         features_hash(),
     ];
@@ -428,7 +467,7 @@ fn bytes(
     let origin = BTreeMap::from([
         ("command".to_owned(), provenance::command().replace(&out, "")),
         (Model::RULE.to_owned(), run.args.rule.clone()),
-        (Model::CONSTANTS.to_owned(), constants(&run.arm)?),
+        (Model::CONSTANTS.to_owned(), constants(&run.members.arm)?),
         ("seed".to_owned(), run.args.seed.to_string()),
         ("iteration".to_owned(), standing.iteration.to_string()),
         ("breach of the rule's, on the gates' members".to_owned(), format!("{breach:.4}")),
@@ -442,32 +481,28 @@ fn episodes(
     run: &Run<'_>,
     model: &Arc<Model>,
     standing: Standing,
-    seed: Seed,
 ) -> anyhow::Result<Vec<(usize, Episode)>> {
-    let count = run.args.episodes as u64;
-    let numbers: Vec<u64> = (0..count).collect();
-    let place = seed.child("member");
-    let mut made = jobs::quietly(&numbers, run.args.jobs, |number| {
-        let at = (place.draw(*number).uniform() * run.members.len() as f64) as usize;
-        let (member, twin) = &run.members[at];
-        let explore = run.args.stage.explore(*number);
-        let own = seed.child("episode").nth(*number);
-        let made =
-            episode((member, twin), &run.arm, model, explore, &run.settings, (standing.price, own));
-        Ok((*number, at, made.map_err(anyhow::Error::msg)?))
-    })?;
-    made.sort_by_key(|(number, _, _)| *number);
-    Ok(made.into_iter().map(|(_, at, episode)| (at, episode)).collect())
+    let iteration = Iteration { number: standing.iteration, price: standing.price };
+    let task = (&run.task, &run.members);
+    let mut all = match &run.orders {
+        Some(orders) => orders.episodes(task, model, iteration, run.args.jobs)?,
+        None => {
+            let numbers: Vec<u64> = (0..run.task.episodes).collect();
+            made(task, model, iteration, &numbers, run.args.jobs)?
+        }
+    };
+    all.sort_by_key(|one| one.number);
+    Ok(all.into_iter().map(|one| (one.at as usize, one.episode)).collect())
 }
 
 /// Breach and cost of episodes as multiples of the rule's in the same members.
-fn against(run: &Run<'_>, episodes: &[(usize, Episode)]) -> (f64, f64) {
+fn against(run: &Run<'_>, episodes: &[(usize, Episode)]) -> anyhow::Result<(f64, f64)> {
     let (mut own, mut rule) = (Totals::default(), Totals::default());
     for (at, episode) in episodes {
         own.add(&episode.totals);
-        rule.add(&run.members[*at].1.totals);
+        rule.add(&run.members.get(*at)?.1.totals);
     }
-    (own.weighted_breach / rule.weighted_breach, own.core_hours / rule.core_hours)
+    Ok((own.weighted_breach / rule.weighted_breach, own.core_hours / rule.core_hours))
 }
 
 /// Cost of the policy as it is, as a multiple of the rule's, in some members that are trained on.
@@ -480,29 +515,59 @@ fn tried_nothing(run: &Run<'_>, model: &Arc<Model>, seed: Seed) -> anyhow::Resul
     Ok(compared(run, model, &run.members, &places.collect::<Vec<_>>())?.1)
 }
 
-/// Breach and cost on members that are not trained on, as multiples of the rule's.
-fn look(run: &Run<'_>, model: &Arc<Model>) -> anyhow::Result<(f64, f64)> {
-    compared(run, model, &run.judges, &(0..run.judges.len()).collect::<Vec<_>>())
+/// The weights without trying, in the members that are not trained on.
+fn look(run: &Run<'_>, model: &Arc<Model>) -> anyhow::Result<Vec<Watched>> {
+    let arm = arms::on_top_of(&run.args.rule, Arc::clone(model), Part::Whole)
+        .context("there is no rule")?;
+    watched(&run.judges, &arm, &run.task.settings, run.args.jobs)
+}
+
+/// An arm in all members, in their order.
+fn watched(
+    members: &Roster,
+    arm: &Arm,
+    settings: &Settings,
+    threads: Option<NonZeroUsize>,
+) -> anyhow::Result<Vec<Watched>> {
+    let places: Vec<usize> = (0..members.len()).collect();
+    let mut all = jobs::quietly(&places, threads, |at| {
+        let watched = watch(&members.get(*at)?.0, arm, settings).map_err(anyhow::Error::msg)?;
+        Ok((*at, watched))
+    })?;
+    all.sort_by_key(|(at, _)| *at);
+    Ok(all.into_iter().map(|(_, watched)| watched).collect())
+}
+
+/// Breach and cost of the looks, as multiples of the rule's.
+fn against_the_rule(run: &Run<'_>, own: &[Watched]) -> (f64, f64) {
+    let sum = |runs: &[Watched]| {
+        runs.iter().fold(Totals::default(), |mut sum, run| {
+            sum.add(&run.totals);
+            sum
+        })
+    };
+    let (own, rule) = (sum(own), sum(&run.ruled));
+    (own.weighted_breach / rule.weighted_breach, own.core_hours / rule.core_hours)
 }
 
 /// Breach and cost without trying anything, as multiples of the rule's, in the members at these places.
 fn compared(
     run: &Run<'_>,
     model: &Arc<Model>,
-    members: &[(Member, Twin)],
+    members: &Roster,
     places: &[usize],
 ) -> anyhow::Result<(f64, f64)> {
     let arm = arms::on_top_of(&run.args.rule, Arc::clone(model), Part::Whole)
         .context("there is no rule")?;
     let mut all = jobs::quietly(places, run.args.jobs, |at| {
-        let totals = as_it_is(&members[*at].0, &arm).map_err(anyhow::Error::msg)?;
+        let totals = as_it_is(&members.get(*at)?.0, &arm).map_err(anyhow::Error::msg)?;
         Ok((*at, totals))
     })?;
     all.sort_by_key(|(at, _)| *at);
     let (mut own, mut rule) = (Totals::default(), Totals::default());
     for (at, totals) in all {
         own.add(&totals);
-        rule.add(&members[at].1.totals);
+        rule.add(&members.get(at)?.1.totals);
     }
     Ok((own.weighted_breach / rule.weighted_breach, own.core_hours / rule.core_hours))
 }
@@ -515,7 +580,7 @@ fn learn(
     episodes: &[Episode],
     seed: Seed,
 ) -> anyhow::Result<(Said, u64)> {
-    let settings = &run.settings;
+    let settings = &run.task.settings;
     let scales = Scales::of(episodes);
     let copies =
         (0..SHARDS).map(|_| Model::untrained(Seed::root(0))).collect::<Result<Vec<_>, _>>()?;
@@ -592,6 +657,7 @@ mod tests {
     use super::*;
 
     #[derive(Debug, Parser)]
+    #[command(args_override_self = true)]
     struct Words {
         #[command(flatten)]
         args: Args,
@@ -631,6 +697,32 @@ mod tests {
         let error =
             trained(&one, "2", &[&ONE[..], &["--seed", "5"]].concat()).unwrap_err().to_string();
         assert!(error.contains("other settings"), "{error}");
+    }
+
+    #[test]
+    fn workers_make_the_episodes_and_a_missing_one_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (alone, together) = (folder.path().join("alone"), folder.path().join("together"));
+        let share = folder.path().join("share");
+        trained(&alone, "2", &ONE).unwrap();
+        std::thread::scope(|scope| {
+            // The second of three workers never comes.
+            for worker in [0, 2] {
+                let share = &share;
+                let patience = Duration::from_secs(60);
+                scope.spawn(move || share::work(share, (worker, 3), patience, None).unwrap());
+            }
+            let words = ["--share", &share.to_string_lossy(), "--workers", "3"];
+            let more = [&ONE[..], &words, &["--episodes", "4", "--worker-limit", "5"]].concat();
+            // The words of the test are given twice: the last ones count.
+            trained(&together, "2", &more).unwrap();
+        });
+        let more = [&ONE[..], &["--episodes", "4"]].concat();
+        let four = folder.path().join("four");
+        trained(&four, "2", &more).unwrap();
+        let kept = |of: &Path| fs::read(of.join(AVERAGE)).unwrap();
+        assert!(kept(&together) == kept(&four), "workers changed the weights");
+        assert!(kept(&together) != kept(&alone), "the episodes make no difference");
     }
 
     #[test]
