@@ -9,7 +9,7 @@ use super::advantage::advantages;
 use super::members::Member;
 pub use super::pay::Totals;
 use super::pay::{Paid, Paymaster};
-use super::sampler::{CommanderStep, Explore, Record, Sampler, SoldierStep};
+use super::sampler::{CommanderStep, Explore, Record, Sampler, SoldierStep, draws};
 use super::settings::Settings;
 use crate::pilot::Pilot;
 use crate::policy::hirl::{self, Hirl, Model};
@@ -127,7 +127,7 @@ pub fn episode(
     (price, seed): (f64, Seed),
 ) -> Result<Episode, String> {
     let (sender, records) = mpsc::channel();
-    let sampler = Sampler::new(Arc::clone(model), explore, seed, sender);
+    let sampler = Sampler::new(Arc::clone(model), explore, settings.hold, seed, sender);
     let planner = arm.planner.as_ref().ok_or("the arm has no rule")?;
     let Planning::Rules(rule) = &planner.policy else {
         return Err("the arm has no rule".to_owned());
@@ -210,8 +210,8 @@ fn ordered(
     let mut samples = Vec::new();
     for (time, views) in trace.into_iter().enumerate().take(times) {
         for (place, step) in views.into_iter().enumerate() {
-            // Domains take turns, so that every decision of the cluster has some that are learned from.
-            if !(time + place).is_multiple_of(settings.every.max(1)) {
+            let learned = settings.hold.max(1) * settings.every.max(1);
+            if !draws(time, place, learned) {
                 continue;
             }
             let own: Vec<f32> = step.view.members.iter().map(|app| advantage[*app][time]).collect();

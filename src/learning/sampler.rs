@@ -1,5 +1,6 @@
 //! The policy while it learns: it draws, and remembers what it saw, drew and expected.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
@@ -79,16 +80,58 @@ pub(super) struct Sampler {
     records: Sender<Record>,
     commands: u64,
     drawn: Vec<Command>,
+    /// Decisions of the Soldiers so far.
+    orders: usize,
+    /// For how many decisions what was drawn for a domain holds.
+    hold: usize,
+    /// What was last drawn for each domain, by the place of its view; steps by app.
+    held: BTreeMap<usize, Held>,
+}
+
+/// What was drawn for a domain.
+#[derive(Debug, Clone, Default)]
+struct Held {
+    steps: BTreeMap<usize, f64>,
+    splits: [f64; GROUPS],
+    velocity: f64,
+}
+
+impl Held {
+    /// For these apps; one that came since then does as the rule.
+    fn orders(&self, members: &[usize]) -> Orders {
+        Orders {
+            steps: members.iter().map(|app| self.steps.get(app).copied().unwrap_or(0.0)).collect(),
+            splits: self.splits,
+            velocity: self.velocity,
+        }
+    }
+}
+
+/// Whether a domain draws anew in a decision. Domains take turns, so that every decision of the cluster has some that
+/// are learned from.
+pub(super) const fn draws(decision: usize, place: usize, hold: usize) -> bool {
+    (decision + place) % (if hold == 0 { 1 } else { hold }) == 0
 }
 
 impl Sampler {
     pub(super) fn new(
         model: Arc<Model>,
         explore: Explore,
+        hold: usize,
         seed: Seed,
         records: Sender<Record>,
     ) -> Self {
-        Self { model, explore, rng: seed.rng(), records, commands: 0, drawn: Vec::new() }
+        Self {
+            model,
+            explore,
+            rng: seed.rng(),
+            records,
+            commands: 0,
+            drawn: Vec::new(),
+            orders: 0,
+            hold,
+            held: BTreeMap::new(),
+        }
     }
 
     fn record(&self, record: Record) {
@@ -162,7 +205,11 @@ impl Sampler {
         Ok(commands)
     }
 
-    fn sampled_orders(&mut self, views: &[SoldierView]) -> Result<Vec<Option<Orders>>> {
+    fn sampled_orders(
+        &mut self,
+        views: &[SoldierView],
+        decision: usize,
+    ) -> Result<Vec<Option<Orders>>> {
         let model = Arc::clone(&self.model);
         let batch = SoldierBatch::new(&views.iter().collect::<Vec<_>>())?;
         let output = model.soldier.forward(&batch)?;
@@ -185,11 +232,16 @@ impl Sampler {
                 (split[group], log_splits[group]) = self.gauss(splits[row][group], split_deviation);
             }
             let (rate, log_velocity) = self.gauss(velocity[row][0], velocity_deviation);
-            orders.push(Some(Orders {
-                steps: drawn.iter().map(|step| STEPS[*step as usize]).collect(),
-                splits: split.map(f64::from),
-                velocity: f64::from(rate),
-            }));
+            if draws(decision, row, self.hold) || !self.held.contains_key(&row) {
+                let steps = drawn.iter().map(|step| STEPS[*step as usize]);
+                let held = Held {
+                    steps: view.members.iter().copied().zip(steps).collect(),
+                    splits: split.map(f64::from),
+                    velocity: f64::from(rate),
+                };
+                self.held.insert(row, held);
+            }
+            orders.push(self.held.get(&row).map(|held| held.orders(&view.members)));
             steps.push(SoldierStep {
                 view: view.clone(),
                 steps: drawn,
@@ -240,11 +292,13 @@ impl Actor for Sampler {
     }
 
     fn order(&mut self, views: &[SoldierView]) -> Vec<Option<Orders>> {
+        let decision = self.orders;
+        self.orders += 1;
         if views.is_empty() || self.explore == Explore::Commander {
             self.record(Record::Ordered(Vec::new()));
             return self.model.order(views);
         }
-        self.sampled_orders(views).unwrap_or_else(|_| {
+        self.sampled_orders(views, decision).unwrap_or_else(|_| {
             self.record(Record::Fault);
             vec![None; views.len()]
         })

@@ -38,7 +38,10 @@ pub struct Settings {
     pub epochs: u64,
     /// Decisions of one domain in one step of the optimiser.
     pub batch: usize,
-    /// Every so many decisions one is learned from: neighbours say nearly the same. All of them are paid.
+    /// What is drawn for a domain holds for so many decisions. 6, a minute: what changes every ten seconds is smoothed
+    /// away before any pod is ready, and nobody learns what it was good for.
+    pub hold: usize,
+    /// Every so many draws one is learned from: neighbours say nearly the same. All of them are paid.
     pub every: usize,
     /// Length of the optimiser's steps: of the Soldiers, ...
     pub soldier_rate: f64,
@@ -108,7 +111,8 @@ impl Default for Settings {
             commander_kl: 3.0,
             epochs: 2,
             batch: 256,
-            every: 12,
+            hold: 6,
+            every: 2,
             soldier_rate: 3e-3,
             commander_rate: 3e-3,
             average_decay: 0.95,
@@ -142,6 +146,7 @@ impl Settings {
             ("commanderKl", self.commander_kl, 1.0, 100.0),
             ("epochs", self.epochs as f64, 1.0, 100.0),
             ("batch", self.batch as f64, 1.0, 1e6),
+            ("hold", self.hold as f64, 1.0, 1000.0),
             ("every", self.every as f64, 1.0, 1000.0),
             ("soldierRate", self.soldier_rate, 0.0, 1.0),
             ("commanderRate", self.commander_rate, 0.0, 1.0),
