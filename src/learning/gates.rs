@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::episode::Totals;
+use crate::simulation::scenario::Shift;
 
 /// The file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -14,6 +15,9 @@ pub struct Gates {
     pub members: [u64; 2],
     /// The levels.
     pub levels: Vec<u8>,
+    /// Worlds in which the limits must be kept as well, each by itself: names of [`Shift`]s.
+    #[serde(default)]
+    pub shifts: Vec<String>,
     /// By the name of the stage: limits as multiples of the rule's.
     pub stages: BTreeMap<String, Limits>,
     /// Goals of the whole, by what it is compared with: written down here, compared by whoever evaluates.
@@ -47,6 +51,12 @@ pub struct Reached {
 }
 
 impl Gates {
+    /// The world as it is, and the others. `Err` is one sentence.
+    pub fn worlds(&self) -> Result<Vec<Option<Shift>>, String> {
+        let others = self.shifts.iter().map(|shift| shift.parse().map(Some));
+        std::iter::once(Ok(None)).chain(others).collect()
+    }
+
     /// One sentence that says what is wrong, if anything is.
     pub fn validate(&self) -> Result<(), String> {
         let [first, last] = self.members;
@@ -56,6 +66,7 @@ impl Gates {
         if self.levels.is_empty() {
             return Err("the gates name no level".to_owned());
         }
+        self.worlds()?;
         let all = self.stages.iter().flat_map(|(stage, limits)| {
             let Limits { weighted_breach, cost, inversions } = *limits;
             [weighted_breach, cost, inversions].map(|limit| (stage, limit))

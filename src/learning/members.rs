@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::simulation::scenario::{Scenario, families};
+use crate::simulation::scenario::{Scenario, Shift, families};
 use crate::simulation::{Foresight, Seed, Space};
 
 /// A scenario, the seed of its run, and what is forecast in it.
@@ -24,13 +24,31 @@ pub struct Member {
 /// what to do without.
 const TROUBLED: u64 = 12;
 
+/// Of so many members to learn from one is six times as large: sizes from a dozen apps of a team to those of a bank.
+const LARGE: u64 = 3;
+
 /// What the wrong ones are multiplied by.
 const BIAS: f64 = 2.0;
 
-/// The member of a level with this number in a space. `Err` is one sentence.
+/// The member of a level with this number in a space; among those to learn from some are larger, or have no forecasts
+/// or wrong ones. `Err` is one sentence.
 pub fn member(space: Space, level: u8, number: u64) -> Result<Member, String> {
+    let large = space == Space::Training && number % LARGE == 1;
+    in_world(space, level, number, large.then_some(Shift::Size))
+}
+
+/// The same in another world. What a shift does to forecasts is left out. `Err` is one sentence.
+pub fn in_world(
+    space: Space,
+    level: u8,
+    number: u64,
+    shift: Option<Shift>,
+) -> Result<Member, String> {
     let seed = Seed::of(space, number);
-    let scenario = families::generate(level, seed).map_err(|error| error.to_string())?;
+    let mut scenario = families::generate(level, seed).map_err(|error| error.to_string())?;
+    if let Some(shift) = shift {
+        shift.apply(&mut scenario, seed);
+    }
     let scenario = Arc::new(scenario);
     let whole = Foresight::whole(&scenario, seed)?;
     let foresight = match number % TROUBLED {

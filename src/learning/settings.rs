@@ -78,8 +78,8 @@ pub struct Pay {
     pub oscillation: f64,
     /// Per minute in which all pods are pending or starting. 0.05: cold pods serve nobody.
     pub cold: f64,
-    /// Per core-hour requested, before the price follows the cost. 0.25: what kept the cost at the rule's in
-    /// short runs. Begun at 0.7, policies went 7 % below the rule's cost first, and the price to 0.05 after them.
+    /// Per core-hour requested, before the price follows the cost. 0.25: policies go a few percent below the rule's cost
+    /// first and come back with the price, which ends at 0.05 to 0.1. Begun there they are dearer and no better.
     pub cost: f64,
 }
 
@@ -91,7 +91,7 @@ impl Default for Pay {
             adherence: 0.05,
             oscillation: 0.2,
             cold: 0.05,
-            cost: 0.5,
+            cost: 0.25,
         }
     }
 }

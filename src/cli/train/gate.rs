@@ -10,10 +10,11 @@ use clap::Parser;
 
 use crate::cli::jobs;
 use crate::cli::scenarios;
-use crate::learning::{Gates, Totals, as_it_is, member};
+use crate::learning::{Gates, Totals, as_it_is, in_world};
 use crate::policy::hirl::Model;
 use crate::seed::Space;
-use crate::simulation::arms::{self, Part};
+use crate::simulation::arms::{self, Arm, Part};
+use crate::simulation::scenario::Shift;
 
 /// Runs the members of the gates under some weights and under the rule beneath, and compares.
 ///
@@ -64,11 +65,34 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let [first, last] = gates.members;
     let numbers =
         (first..=last).flat_map(|number| gates.levels.iter().map(move |it| (*it, number)));
-    let wanted: Vec<(u8, u64)> = numbers.collect();
-    let mut runs = jobs::all(&wanted, args.jobs, |(level, number)| {
-        let member = member(Space::Gates, *level, *number).map_err(anyhow::Error::msg)?;
-        let both = [&own, &rule].map(|arm| as_it_is(&member, arm).map_err(anyhow::Error::msg));
-        let [own, rule] = both;
+    let numbers: Vec<(u8, u64)> = numbers.collect();
+    let mut all = true;
+    for shift in gates.worlds().map_err(anyhow::Error::msg)? {
+        let (own, rule) = totals(&numbers, shift, [&own, &rule], args.jobs)?;
+        let world = shift.map_or_else(String::new, |shift| format!(", {shift}"));
+        for one in limits.check(&own, &rule) {
+            all &= one.passed;
+            let verdict = if one.passed { "reached" } else { "NOT reached" };
+            let line = format!(
+                "{}{world}: {} {:.3} of the rule's, at most {:.3}: {verdict}",
+                args.stage, one.measure, one.found, one.limit
+            );
+            crate::cli::print(&line);
+        }
+    }
+    Ok(if all { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// What becomes of all members in a world, under both.
+fn totals(
+    numbers: &[(u8, u64)],
+    shift: Option<Shift>,
+    arms: [&Arm; 2],
+    threads: Option<NonZeroUsize>,
+) -> anyhow::Result<(Totals, Totals)> {
+    let mut runs = jobs::all(numbers, threads, |(level, number)| {
+        let member = in_world(Space::Gates, *level, *number, shift).map_err(anyhow::Error::msg)?;
+        let [own, rule] = arms.map(|arm| as_it_is(&member, arm).map_err(anyhow::Error::msg));
         Ok(jobs::Done { what: ((*level, *number), own?, rule?), reused: false })
     })?;
     runs.sort_by_key(|(at, _, _)| *at);
@@ -77,17 +101,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         own.add(learned);
         rule.add(ruled);
     }
-    let mut all = true;
-    for one in limits.check(&own, &rule) {
-        all &= one.passed;
-        let verdict = if one.passed { "reached" } else { "NOT reached" };
-        let line = format!(
-            "{}: {} {:.3} of the rule's, at most {:.3}: {verdict}",
-            args.stage, one.measure, one.found, one.limit
-        );
-        crate::cli::print(&line);
-    }
-    Ok(if all { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok((own, rule))
 }
 
 #[cfg(test)]

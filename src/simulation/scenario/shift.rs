@@ -15,6 +15,9 @@ pub enum Shift {
     Lag,
     /// Half as much traffic again, with the same pools and quotas.
     Load,
+    /// Six times the traffic with six times the pools, quotas and bounds: apps as large as those of 1,550 that have
+    /// 100,000 pods.
+    Size,
     /// A tenth of the nodes of every shared pool is lost halfway.
     Nodes,
     /// A fifth of the apps is replaced by others, of which nothing was known.
@@ -44,12 +47,16 @@ pub enum Forecasting {
 /// Part of the apps that [`Shift::Apps`] replaces.
 const REPLACED: f64 = 0.2;
 
+/// How much larger everything is in [`Shift::Size`].
+const SIZE: u32 = 6;
+
 impl Shift {
     /// Every one.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Boot,
         Self::Lag,
         Self::Load,
+        Self::Size,
         Self::Nodes,
         Self::Apps,
         Self::ForecastOff,
@@ -64,6 +71,7 @@ impl Shift {
             Self::Boot => "boot-x3",
             Self::Lag => "lag-60s",
             Self::Load => "load-x1.5",
+            Self::Size => "size-x6",
             Self::Nodes => "nodes-lost",
             Self::Apps => "apps-replaced",
             Self::ForecastOff => "forecast-off",
@@ -95,6 +103,7 @@ impl Shift {
                 }
             }
             Self::Load => scenario.apps.iter_mut().for_each(|app| app.rps *= 1.5),
+            Self::Size => enlarge(scenario, SIZE),
             Self::Nodes => {
                 let counted = scenario.duration_seconds - scenario.warm_up_seconds;
                 let lost = |pool: &super::PoolSpec| FaultSpec {
@@ -108,6 +117,18 @@ impl Shift {
             }
             Self::Apps => replace(scenario, seed.child("replaced")),
             Self::ForecastOff | Self::ForecastTwice | Self::ForecastKnown => {}
+        }
+    }
+}
+
+fn enlarge(scenario: &mut Scenario, factor: u32) {
+    for app in &mut scenario.apps {
+        app.rps *= f64::from(factor);
+        app.hpa.max_replicas = app.hpa.max_replicas.saturating_mul(factor);
+    }
+    for pool in &mut scenario.pools {
+        for nodes in [&mut pool.nodes, &mut pool.min_nodes, &mut pool.max_nodes] {
+            *nodes = nodes.saturating_mul(factor);
         }
     }
 }
