@@ -24,7 +24,14 @@ pub struct Twin {
     paid: Vec<Vec<Paid>>,
     /// What became of it.
     pub totals: Totals,
+    /// Cores that an app requested, mean over apps and time.
+    cores: f64,
 }
+
+/// Cores that an app requests in a usual member. The price of a core-hour is for such apps: where all are larger
+/// it is lower, so that a percent of the cost is worth the same everywhere. Without this a policy pays for the small
+/// ones what it saves on the large ones, and a cluster has only one size.
+const USUAL: f64 = 12.0;
 
 /// What one episode gives to learn from.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -85,7 +92,10 @@ pub fn twin(member: &Member, arm: &Arm, settings: &Settings) -> Result<Twin, Str
     let totals = run((member, &member.foresight), arm, rule, |simulation| {
         paid.push(paymaster.pay(simulation));
     })?;
-    Ok(Twin { paid, totals })
+    let sums = paid.iter().flatten().map(|paid| f64::from(paid.core_hours)).sum::<f64>();
+    let app_steps = paid.iter().map(Vec::len).sum::<usize>().max(1) as f64;
+    let cores = sums / app_steps * 3600.0 / member.scenario.step_seconds;
+    Ok(Twin { paid, totals, cores })
 }
 
 /// What becomes of a member under an arm as it is, with nobody trying anything. `Err` is one sentence.
@@ -117,7 +127,7 @@ impl Trace {
     }
 }
 
-/// One episode. `price` is what a core-hour costs, in minutes of breach. `Err` is one sentence.
+/// One episode. `price` is what a core-hour costs where apps are as large as [`USUAL`], in minutes of breach. `Err` is one sentence.
 pub fn episode(
     (member, twin): (&Member, &Twin),
     arm: &Arm,
@@ -147,6 +157,7 @@ pub fn episode(
     for record in records.try_iter() {
         trace.add(record);
     }
+    let price = price * USUAL / twin.cores.max(1e-3);
     let rewards = differences(&paid, &twin.paid, price);
     let (faults, decisions) = (trace.faults, trace.soldiers.iter().map(Vec::len).sum());
     let domain_of = member.scenario.domain_of();

@@ -110,7 +110,7 @@ impl Held {
 /// Whether a domain draws anew in a decision. Domains take turns, so that every decision of the cluster has some that
 /// are learned from.
 pub(super) const fn draws(decision: usize, place: usize, hold: usize) -> bool {
-    (decision + place) % (if hold == 0 { 1 } else { hold }) == 0
+    (decision + place).is_multiple_of(if hold == 0 { 1 } else { hold })
 }
 
 impl Sampler {

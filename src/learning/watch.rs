@@ -188,7 +188,7 @@ mod tests {
         Minute {
             paid: std::array::from_fn(|place| -noise(place)),
             core_hours: 10.0 + noise(6),
-            harms: std::array::from_fn(|place| noise(place)),
+            harms: std::array::from_fn(noise),
             paid_core_hours: 12.0 + noise(7),
             metrics: std::array::from_fn(|place| 5.0 + noise(8 + place)),
         }

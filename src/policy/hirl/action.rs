@@ -24,7 +24,7 @@ pub fn chance(log_odds: f32) -> f64 {
 /// What a Soldier says.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Orders {
-    /// A step for each member of the view, -2 to 2. Those at risk take theirs, the others of a group their mean.
+    /// A step for each member of the view, -2 to 2; heeded for those at risk.
     pub steps: Vec<f64>,
     /// To the logarithm of each group's part, in units of the settings' reach; -1 to 1.
     pub splits: [f64; GROUPS],

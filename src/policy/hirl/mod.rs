@@ -67,19 +67,6 @@ pub trait Actor: Send {
     }
 }
 
-/// The step of each group's apps that get none of their own, together: the mean of what would be theirs
-/// (`system.md` 2.2: they are scaled in proportion inside their group).
-fn others(view: &SoldierView, steps: &[f64]) -> [f64; GROUPS] {
-    let (mut sums, mut counts) = ([0.0; GROUPS], [0.0_f64; GROUPS]);
-    for ((group, at_risk), step) in view.groups.iter().zip(&view.at_risk).zip(steps) {
-        if !at_risk {
-            sums[*group] += step.clamp(-2.0, 2.0);
-            counts[*group] += 1.0;
-        }
-    }
-    std::array::from_fn(|group| sums[group] / counts[group].max(1.0))
-}
-
 /// Whether the networks are heeded in a domain. Where they are not they are asked all the same: the other
 /// domains must see it.
 fn is_learned(domain: &Domain) -> bool {
@@ -280,13 +267,11 @@ impl Hirl {
         for (split, said) in memory.split.iter_mut().zip(orders.splits) {
             *split = toward(*split, said.clamp(-1.0, 1.0));
         }
-        let others = others(view, &orders.steps);
         let factors = action::group_factors(settings, &memory.split, &cores);
         let headroom = memory.headroom.exp();
         for (place, index) in view.members.iter().enumerate() {
             let app = &mut apps[*index];
-            let said =
-                if view.at_risk[place] { orders.steps[place] } else { others[view.groups[place]] };
+            let said = if view.at_risk[place] { orders.steps[place] } else { 0.0 };
             app.step = toward(app.step, said.clamp(-2.0, 2.0));
             let factor = headroom * factors[view.groups[place]] * (1.0 + settings.step * app.step);
             let asked = &mut asked[*index];

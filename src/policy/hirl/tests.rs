@@ -308,20 +308,6 @@ fn twenty_apps_are_at_risk_and_stale_ones_are_left_to_the_shield() {
 }
 
 #[test]
-fn apps_that_are_not_at_risk_move_with_their_group() {
-    let catalog = catalog(&[60]);
-    let course = course(&catalog);
-    let up = hirl(Box::new(Always::new(None, Some((2.0, 0.0)))));
-    let moved = proposals(&mut { up }, &course);
-    let ruled = proposals(&mut rule(), &course);
-    let more = |step: usize| {
-        let apps = moved[step].apps.iter().zip(&ruled[step].apps);
-        apps.filter(|(moved, ruled)| moved.replicas > ruled.replicas).count()
-    };
-    assert!(more(39) > 2 * AT_RISK, "{}", more(39));
-}
-
-#[test]
 fn apps_and_domains_that_come_and_go_keep_or_lose_their_own_memory_alone() {
     let (few, more) = (catalog(&[4, 2]), catalog(&[4, 2, 6]));
     let up = || Box::new(Always::new(None, Some((2.0, 0.0))));

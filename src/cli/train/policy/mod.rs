@@ -304,7 +304,7 @@ fn train(run: &Run<'_>, model: &Arc<Model>) -> anyhow::Result<()> {
     let average = average(&kept, model, standing.iteration > 0)?;
     let mut looked = (f64::NAN, f64::NAN);
     while standing.iteration < args.iterations {
-        let mut seen = None;
+        let mut judged = None;
         let seed = task.seed(standing.iteration);
         let clock = Instant::now();
         let episodes = episodes(run, model, standing)?;
@@ -332,7 +332,7 @@ fn train(run: &Run<'_>, model: &Arc<Model>) -> anyhow::Result<()> {
         if standing.iteration.is_multiple_of(args.look) || standing.iteration == args.iterations {
             let own = look(run, &average)?;
             looked = against_the_rule(run, &own);
-            seen = Some(own);
+            judged = Some(own);
             // Beyond the rule's cost a breach less is none: the search for constants would have bought it too.
             let score = looked.0 + 3.0 * (looked.1 / settings.cost_target - 1.0).max(0.0);
             if score < standing.best {
@@ -367,7 +367,7 @@ fn train(run: &Run<'_>, model: &Arc<Model>) -> anyhow::Result<()> {
         kept.folder.write(AVERAGE, &average.to_bytes(BTreeMap::new())?)?;
         kept.keep(model, &adam, standing)?;
         crate::cli::note(&line.progress(args.iterations));
-        if let Some(own) = seen {
+        if let Some(own) = judged {
             stop_at_gaps(run, &own, standing)?;
         }
     }
@@ -484,12 +484,11 @@ fn episodes(
 ) -> anyhow::Result<Vec<(usize, Episode)>> {
     let iteration = Iteration { number: standing.iteration, price: standing.price };
     let task = (&run.task, &run.members);
-    let mut all = match &run.orders {
-        Some(orders) => orders.episodes(task, model, iteration, run.args.jobs)?,
-        None => {
-            let numbers: Vec<u64> = (0..run.task.episodes).collect();
-            made(task, model, iteration, &numbers, run.args.jobs)?
-        }
+    let mut all = if let Some(orders) = &run.orders {
+        orders.episodes(task, model, iteration, run.args.jobs)?
+    } else {
+        let numbers: Vec<u64> = (0..run.task.episodes).collect();
+        made(task, model, iteration, &numbers, run.args.jobs)?
     };
     all.sort_by_key(|one| one.number);
     Ok(all.into_iter().map(|one| (one.at as usize, one.episode)).collect())
@@ -550,7 +549,8 @@ fn against_the_rule(run: &Run<'_>, own: &[Watched]) -> (f64, f64) {
     (own.weighted_breach / rule.weighted_breach, own.core_hours / rule.core_hours)
 }
 
-/// Breach and cost without trying anything, as multiples of the rule's, in the members at these places.
+/// Breach and cost without trying anything, as multiples of the rule's, in the members at these places: of the cost
+/// the mean over the members, or the largest alone would count.
 fn compared(
     run: &Run<'_>,
     model: &Arc<Model>,
@@ -564,12 +564,15 @@ fn compared(
         Ok((*at, totals))
     })?;
     all.sort_by_key(|(at, _)| *at);
-    let (mut own, mut rule) = (Totals::default(), Totals::default());
+    let (mut own, mut rule, mut cost) = (0.0, 0.0, 0.0);
+    let count = all.len().max(1) as f64;
     for (at, totals) in all {
-        own.add(&totals);
-        rule.add(&members.get(at)?.1.totals);
+        let ruled = &members.get(at)?.1.totals;
+        own += totals.weighted_breach;
+        rule += ruled.weighted_breach;
+        cost += totals.core_hours / ruled.core_hours / count;
     }
-    Ok((own.weighted_breach / rule.weighted_breach, own.core_hours / rule.core_hours))
+    Ok((own / rule, cost))
 }
 
 /// Epochs over the episodes; what the last whole one said, and how many there were.
@@ -709,7 +712,7 @@ mod tests {
             // The second of three workers never comes.
             for worker in [0, 2] {
                 let share = &share;
-                let patience = Duration::from_secs(60);
+                let patience = Duration::from_mins(1);
                 scope.spawn(move || share::work(share, (worker, 3), patience, None).unwrap());
             }
             let words = ["--share", &share.to_string_lossy(), "--workers", "3"];

@@ -125,16 +125,16 @@ impl Orders {
             if wanted.is_empty() {
                 continue;
             }
-            all.extend(match self.wait(&path, &hash, &wanted, begun) {
-                Some(episodes) => episodes,
-                None => {
-                    let word = format!(
-                        "worker {worker} gave nothing within {} s: its episodes are made here",
-                        self.limit.as_secs()
-                    );
-                    crate::cli::note(&word);
-                    made((task, roster), model, iteration, &wanted, threads)?
-                }
+            let given = self.wait(&path, &hash, &wanted, begun);
+            all.extend(if let Some(episodes) = given {
+                episodes
+            } else {
+                let limit = self.limit.as_secs();
+                let word = format!(
+                    "worker {worker} gave nothing within {limit} s: its episodes are made here"
+                );
+                crate::cli::note(&word);
+                made((task, roster), model, iteration, &wanted, threads)?
             });
             // Nobody reads it any more; one that comes later is removed at the next start.
             let _ = fs::remove_file(&path);
