@@ -127,7 +127,8 @@ impl Trace {
     }
 }
 
-/// One episode. `price` is what a core-hour costs where apps are as large as [`USUAL`], in minutes of breach. `Err` is one sentence.
+/// One episode. `price` is what a core-hour costs where an app requests 12 cores, in minutes of breach; where
+/// apps are larger it is lower. `Err` is one sentence.
 pub fn episode(
     (member, twin): (&Member, &Twin),
     arm: &Arm,
