@@ -157,7 +157,7 @@ class Graph:
 def session(graph, name, inputs, outputs):
     shaped = lambda name, shape: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
     inputs = [shaped(name, list(value.shape)) for name, value in inputs.items()]
-    outputs = [shaped(name, None) for name in outputs]
+    outputs = [shaped(name, [None, None, None]) for name in outputs]
     made = helper.make_graph(graph.nodes, name, inputs, outputs, list(graph.constants.values()))
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.checker.check_model(model)
