@@ -127,12 +127,21 @@ impl Totals {
     }
 
     /// With those of another run.
-    pub fn add(&mut self, other: &Self) {
+    fn add(&mut self, other: &Self) {
         self.weighted_breach += other.weighted_breach;
         self.breach.iter_mut().zip(other.breach).for_each(|(sum, value)| *sum += value);
         self.core_hours += other.core_hours;
         self.churn += other.churn;
         self.inversions += other.inversions;
         self.cascades += other.cascades;
+    }
+}
+
+impl<'a> std::iter::Sum<&'a Self> for Totals {
+    fn sum<I: Iterator<Item = &'a Self>>(runs: I) -> Self {
+        runs.fold(Self::default(), |mut sum, run| {
+            sum.add(run);
+            sum
+        })
     }
 }

@@ -24,7 +24,7 @@ use crate::cli::provenance::{self, Fingerprint};
 use crate::cli::scenarios;
 use crate::learning::ppo::{self, Heads, Level, Said, Scales};
 use crate::learning::{
-    Episode, Explore, Settings, Statistics, Totals, Watched, as_it_is, gaps, watch,
+    Episode, Explore, Member, Settings, Statistics, Totals, Watched, as_it_is, gaps, member, watch,
 };
 use crate::nn::{Adam, AdamSettings, Gradients, Weights};
 use crate::policy::hirl::Model;
@@ -174,7 +174,7 @@ struct Run<'a> {
     args: &'a Args,
     task: Task,
     members: Roster,
-    judges: Roster,
+    judges: Vec<Member>,
     /// The rule in the members of the looks.
     ruled: Vec<Watched>,
     orders: Option<Orders>,
@@ -204,15 +204,26 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Orders::new(folder, workers.get() as u64, Duration::from_secs(args.worker_limit))
     });
     let orders = orders.transpose()?;
-    let members = Roster::whole(&task, (Space::Training, args.members), args.jobs)?;
-    let judges = Roster::whole(&task, (Space::Gates, args.look_members), args.jobs)?;
-    let ruled = watched(&judges, &judges.arm, &task.settings, args.jobs)?;
+    let members = Roster::whole(&task, args.jobs)?;
+    let judges = judges(args)?;
+    let ruled = watched(&judges, &members.arm, &task.settings, args.jobs)?;
     let run = Run { args, task, members, judges, ruled, orders };
     let trained = train(&run, &model);
     if let Some(orders) = &run.orders {
         orders.done()?;
     }
     trained.map(|()| ExitCode::SUCCESS)
+}
+
+/// The members of the looks.
+fn judges(args: &Args) -> anyhow::Result<Vec<Member>> {
+    let numbers = task::numbers(&args.levels, args.look_members);
+    let mut judges = jobs::all(&numbers, args.jobs, |(level, number)| {
+        let member = member(Space::Gates, *level, *number).map_err(anyhow::Error::msg)?;
+        Ok(jobs::Done { what: member, reused: false })
+    })?;
+    judges.sort_by_key(|member| (member.level, member.number));
+    Ok(judges)
 }
 
 /// A stage tries things as much as the first one did, whatever the weights that it begins with have settled on.
@@ -331,7 +342,8 @@ fn train(run: &Run<'_>, model: &Arc<Model>) -> anyhow::Result<()> {
         standing.seconds = before + begun.elapsed().as_secs_f64();
         if standing.iteration.is_multiple_of(args.look) || standing.iteration == args.iterations {
             let own = look(run, &average)?;
-            looked = against_the_rule(run, &own);
+            let ruled = run.ruled.iter().map(|run| &run.totals);
+            looked = ratios(own.iter().map(|run| &run.totals), ruled);
             judged = Some(own);
             // Beyond the rule's cost a breach less is none: the search for constants would have bought it too.
             let score = looked.0 + 3.0 * (looked.1 / settings.cost_target - 1.0).max(0.0);
@@ -496,12 +508,9 @@ fn episodes(
 
 /// Breach and cost of episodes as multiples of the rule's in the same members.
 fn against(run: &Run<'_>, episodes: &[(usize, Episode)]) -> anyhow::Result<(f64, f64)> {
-    let (mut own, mut rule) = (Totals::default(), Totals::default());
-    for (at, episode) in episodes {
-        own.add(&episode.totals);
-        rule.add(&run.members.get(*at)?.1.totals);
-    }
-    Ok((own.weighted_breach / rule.weighted_breach, own.core_hours / rule.core_hours))
+    let rule = episodes.iter().map(|(at, _)| Ok(&run.members.get(*at)?.1.totals));
+    let rule = rule.collect::<anyhow::Result<Vec<&Totals>>>()?;
+    Ok(ratios(episodes.iter().map(|(_, episode)| &episode.totals), rule.into_iter()))
 }
 
 /// Cost of the policy as it is, as a multiple of the rule's, in some members that are trained on.
@@ -523,29 +532,26 @@ fn look(run: &Run<'_>, model: &Arc<Model>) -> anyhow::Result<Vec<Watched>> {
 
 /// An arm in all members, in their order.
 fn watched(
-    members: &Roster,
+    members: &[Member],
     arm: &Arm,
     settings: &Settings,
     threads: Option<NonZeroUsize>,
 ) -> anyhow::Result<Vec<Watched>> {
     let places: Vec<usize> = (0..members.len()).collect();
     let mut all = jobs::quietly(&places, threads, |at| {
-        let watched = watch(&members.get(*at)?.0, arm, settings).map_err(anyhow::Error::msg)?;
+        let watched = watch(&members[*at], arm, settings).map_err(anyhow::Error::msg)?;
         Ok((*at, watched))
     })?;
     all.sort_by_key(|(at, _)| *at);
     Ok(all.into_iter().map(|(_, watched)| watched).collect())
 }
 
-/// Breach and cost of the looks, as multiples of the rule's.
-fn against_the_rule(run: &Run<'_>, own: &[Watched]) -> (f64, f64) {
-    let sum = |runs: &[Watched]| {
-        runs.iter().fold(Totals::default(), |mut sum, run| {
-            sum.add(&run.totals);
-            sum
-        })
-    };
-    let (own, rule) = (sum(own), sum(&run.ruled));
+/// Breach and cost of some runs as multiples of the rule's in the same members.
+fn ratios<'a>(
+    own: impl Iterator<Item = &'a Totals>,
+    rule: impl Iterator<Item = &'a Totals>,
+) -> (f64, f64) {
+    let (own, rule): (Totals, Totals) = (own.sum(), rule.sum());
     (own.weighted_breach / rule.weighted_breach, own.core_hours / rule.core_hours)
 }
 

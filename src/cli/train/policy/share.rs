@@ -125,7 +125,7 @@ impl Orders {
             if wanted.is_empty() {
                 continue;
             }
-            let given = self.wait(&path, &hash, &wanted, begun);
+            let given = self.wait(&path, &hash, (&wanted, roster.len()), begun);
             all.extend(if let Some(episodes) = given {
                 episodes
             } else {
@@ -148,7 +148,7 @@ impl Orders {
         &self,
         path: &Path,
         order: &str,
-        wanted: &[u64],
+        (wanted, members): (&[u64], usize),
         begun: Instant,
     ) -> Option<Vec<Numbered>> {
         loop {
@@ -158,7 +158,8 @@ impl Orders {
                 let numbers = part.episodes.iter().map(|one| one.number);
                 let mut numbers: Vec<u64> = numbers.collect();
                 numbers.sort_unstable();
-                part.order == order && numbers == wanted
+                let known = part.episodes.iter().all(|one| (one.at as usize) < members);
+                part.order == order && numbers == wanted && known
             };
             if let Some(part) = part.filter(whole) {
                 return Some(part.episodes);
@@ -219,8 +220,7 @@ pub(super) fn work(
         };
         let (order, model) = order(&bytes)?;
         if known.as_ref().is_none_or(|(task, _)| *task != order.task) {
-            let roster =
-                Roster::new(&order.task, crate::seed::Space::Training, order.task.members)?;
+            let roster = Roster::new(&order.task)?;
             known = Some((order.task.clone(), roster));
         }
         if let Some((task, roster)) = &known {

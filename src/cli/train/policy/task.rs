@@ -55,37 +55,34 @@ impl Task {
     }
 }
 
+/// Level and number of so many members of each level.
+pub(super) fn numbers(levels: &[u8], each: u64) -> Vec<(u8, u64)> {
+    levels.iter().flat_map(|level| (0..each).map(move |number| (*level, number))).collect()
+}
+
 /// Members of every level with what the rule is paid in them, each made when it is first asked for.
 pub(super) struct Roster {
     pub(super) arm: Arm,
     settings: Settings,
-    space: Space,
     numbers: Vec<(u8, u64)>,
     made: Vec<OnceLock<(Member, Twin)>>,
 }
 
 impl Roster {
-    /// So many members of each level.
-    pub(super) fn new(task: &Task, space: Space, each: u64) -> anyhow::Result<Self> {
-        let levels = task.levels.iter();
-        let numbers: Vec<(u8, u64)> =
-            levels.flat_map(|level| (0..each).map(|number| (*level, number))).collect();
+    /// Of a task, none made yet.
+    pub(super) fn new(task: &Task) -> anyhow::Result<Self> {
+        let numbers = numbers(&task.levels, task.members);
         Ok(Self {
             arm: task.arm()?,
             settings: task.settings.clone(),
-            space,
             made: numbers.iter().map(|_| OnceLock::new()).collect(),
             numbers,
         })
     }
 
     /// The same with all of them made, and how far that is on standard error.
-    pub(super) fn whole(
-        task: &Task,
-        (space, each): (Space, u64),
-        threads: Option<NonZeroUsize>,
-    ) -> anyhow::Result<Self> {
-        let roster = Self::new(task, space, each)?;
+    pub(super) fn whole(task: &Task, threads: Option<NonZeroUsize>) -> anyhow::Result<Self> {
+        let roster = Self::new(task)?;
         let places: Vec<usize> = (0..roster.len()).collect();
         jobs::all(&places, threads, |at| {
             roster.get(*at)?;
@@ -104,7 +101,7 @@ impl Roster {
             return Ok(made);
         }
         let (level, number) = self.numbers[at];
-        let member = member(self.space, level, number).map_err(anyhow::Error::msg)?;
+        let member = member(Space::Training, level, number).map_err(anyhow::Error::msg)?;
         let twin = twin(&member, &self.arm, &self.settings).map_err(anyhow::Error::msg)?;
         Ok(self.made[at].get_or_init(|| (member, twin)))
     }
