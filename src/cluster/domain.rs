@@ -182,12 +182,24 @@ pub struct Domain {
     pub policy: PolicyChoice,
     /// How far the policy acts.
     pub mode: Mode,
+    /// Other domains that its requests wait for, as declared.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<Call>,
     /// Shares that an operator set in place of the policy's, while they hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget_by_hand: Option<BudgetByHand>,
     /// An emergency that an operator declared, while it holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub emergency: Option<Declaration>,
+}
+
+/// A domain whose answers another one's requests wait for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Call {
+    /// Name of the called domain.
+    pub to: String,
+    /// Calls for each request to the caller, 0 or more.
+    pub per_request: f64,
 }
 
 /// What an operator declared, and for how long: never without an end, never without a name.

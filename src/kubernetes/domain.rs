@@ -113,6 +113,12 @@ pub struct DomainSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100))]
     pub canary_percent: Option<i32>,
+    /// Other domains that requests to this one wait for. A slow one is then not taken for this one's own trouble, and
+    /// traffic that is on its way to it is seen here first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["to".to_owned()]))]
+    pub calls: Vec<CallSpec>,
     /// Shares set by hand in place of the policy's, for at most four hours: the other domains and,
     /// if it must be, the reserve make room.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -121,6 +127,18 @@ pub struct DomainSpec {
     /// band, and its pods may use the reserve.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub emergency: Option<EmergencySpec>,
+}
+
+/// A domain that requests wait for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CallSpec {
+    /// Name of the called domain. A domain that is not there counts for nothing.
+    #[schemars(length(min = 1, max = 63))]
+    pub to: String,
+    /// Calls for each request, 0 to 1000.
+    #[schemars(range(min = 0.0, max = 1000.0))]
+    pub per_request: f64,
 }
 
 /// Shares set by hand. Ignored before its beginning and from its end on.
@@ -297,6 +315,11 @@ impl DomainSpec {
             floor_share: self.floor_share,
             policy: self.policy.parse()?,
             mode,
+            calls: self
+                .calls
+                .iter()
+                .map(|call| cluster::Call { to: call.to.clone(), per_request: call.per_request })
+                .collect(),
             budget_by_hand: self.budget.as_ref().map(BudgetSpec::by_hand).transpose()?,
             emergency: self.emergency.as_ref().map(EmergencySpec::declaration).transpose()?,
         };
@@ -413,6 +436,12 @@ mod tests {
             (r#"{"slo": {"p99": "0s", "errorRatio": 0}}"#, "p99 is 0"),
             (r#"{"slo": {"p99": "1s", "errorRatio": 2}}"#, "error ratio is 2"),
             (r#"{"floorShare": -1}"#, "floor share is -1"),
+            (r#"{"calls": [{"to": "fraud", "perRequest": -1}]}"#, "calls fraud -1 times"),
+            (r#"{"calls": [{"to": "payments", "perRequest": 1}]}"#, "calls itself"),
+            (
+                r#"{"calls": [{"to": "a", "perRequest": 1}, {"to": "a", "perRequest": 2}]}"#,
+                "names a twice",
+            ),
             (r#"{"mode": "Turbo"}"#, "\"Turbo\""),
             (r#"{"mode": "Canary"}"#, "without canaryPercent"),
             (r#"{"canaryPercent": 5}"#, "mode is not Canary"),

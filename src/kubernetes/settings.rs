@@ -3,6 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::LeaseSettings;
+use crate::cluster::Call;
 use crate::cluster::Class;
 use crate::cluster::DEFAULT_DOMAIN;
 use crate::cluster::Domain;
@@ -151,6 +152,7 @@ impl DefaultDomain {
             floor_share: self.floor_share,
             policy: self.policy,
             mode: self.mode,
+            calls: Vec::new(),
             budget_by_hand: None,
             emergency: None,
         }
@@ -175,6 +177,18 @@ pub(super) fn check(domain: &Domain) -> Result<(), String> {
     }
     share("the error ratio", domain.slo.error_ratio)?;
     share("the floor share", domain.floor_share)?;
+    for (place, call) in domain.calls.iter().enumerate() {
+        let Call { to, per_request } = call;
+        if !(0.0..=1000.0).contains(per_request) {
+            return Err(format!("it calls {to} {per_request} times: it must be 0 to 1000"));
+        }
+        if *to == domain.name {
+            return Err(format!("{to} calls itself: only other domains can be named"));
+        }
+        if domain.calls[..place].iter().any(|other| other.to == *to) {
+            return Err(format!("calls names {to} twice"));
+        }
+    }
     match domain.mode {
         Mode::Canary(percent) if percent > 100 => {
             Err(format!("the canary share is {percent} %: it must be at most 100"))

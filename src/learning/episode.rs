@@ -12,6 +12,7 @@ use super::pay::{Paid, Paymaster};
 use super::sampler::{CommanderStep, Explore, Record, Sampler, SoldierStep, draws};
 use super::settings::Settings;
 use crate::pilot::Pilot;
+use crate::policy::hirl::network::VALUES;
 use crate::policy::hirl::{self, Hirl, Model};
 use crate::seed::Seed;
 use crate::simulation::arms::{Arm, Planning};
@@ -46,6 +47,8 @@ pub struct Episode {
     pub decisions: usize,
     /// Decisions that an error of the network left to the rule.
     pub faults: usize,
+    /// What its apps were paid beyond the rule for an hour, by term, in minutes of breach; the mean over them.
+    pub gained: [f64; VALUES],
 }
 
 /// A decision of a Soldier, and what came of it.
@@ -54,7 +57,7 @@ pub(super) struct SoldierSample {
     pub step: SoldierStep,
     /// Of each member.
     pub advantages: Vec<f32>,
-    pub returns: Vec<f32>,
+    pub returns: Vec<[f32; VALUES]>,
 }
 
 /// A decision of the Commander, and what came of it.
@@ -63,7 +66,7 @@ pub(super) struct CommanderSample {
     pub step: CommanderStep,
     /// Of each domain.
     pub advantages: Vec<f32>,
-    pub returns: Vec<f32>,
+    pub returns: Vec<[f32; VALUES]>,
     /// Share of its apps in breach over the next five minutes.
     pub breaching: Vec<f32>,
 }
@@ -160,6 +163,7 @@ pub fn episode(
     }
     let price = price * USUAL / twin.cores.max(1e-3);
     let rewards = differences(&paid, &twin.paid, price);
+    let gained = gained(&rewards, member.scenario.step_seconds);
     let (faults, decisions) = (trace.faults, trace.soldiers.iter().map(Vec::len).sum());
     let domain_of = member.scenario.domain_of();
     Ok(Episode {
@@ -174,22 +178,39 @@ pub fn episode(
         totals,
         decisions,
         faults,
+        gained,
     })
 }
 
+/// By term.
+type Terms = [f32; VALUES];
+
 /// Per step and app: what it was paid beyond the rule.
-fn differences(paid: &[Vec<Paid>], rule: &[Vec<Paid>], price: f64) -> Vec<Vec<f32>> {
-    let difference = |(own, rule): (&Paid, &Paid)| {
-        own.pay - rule.pay - price as f32 * (own.core_hours - rule.core_hours)
-    };
+fn differences(paid: &[Vec<Paid>], rule: &[Vec<Paid>], price: f64) -> Vec<Vec<Terms>> {
+    let difference = |(own, rule): (&Paid, &Paid)| own.beyond(rule, price as f32);
     let steps = paid.iter().zip(rule);
     steps.map(|(own, rule)| own.iter().zip(rule).map(difference).collect()).collect()
+}
+
+/// The mean over apps of what an hour brought them.
+fn gained(rewards: &[Vec<Terms>], step_seconds: f64) -> [f64; VALUES] {
+    let app_steps = rewards.iter().map(Vec::len).sum::<usize>().max(1) as f64;
+    let steps_per_hour = 3600.0 / step_seconds;
+    std::array::from_fn(|term| {
+        let all = rewards.iter().flatten().map(|terms| f64::from(terms[term]));
+        all.sum::<f64>() / app_steps * steps_per_hour
+    })
+}
+
+/// What the critic expected, and what came beyond it.
+fn returns(advantages: &Terms, values: &Terms) -> Terms {
+    std::array::from_fn(|term| advantages[term] + values[term])
 }
 
 /// Samples of the Soldiers: advantages over all decisions, of which every so many are kept.
 fn ordered(
     trace: Vec<Vec<SoldierStep>>,
-    rewards: &[Vec<f32>],
+    rewards: &[Vec<Terms>],
     settings: &Settings,
     step_seconds: f64,
 ) -> Vec<SoldierSample> {
@@ -197,7 +218,7 @@ fn ordered(
     let times = trace.len().min(rewards.len());
     let apps = rewards.first().map_or(0, Vec::len);
     // An app that the rule had no answer for keeps what was last expected of it.
-    let mut values = vec![vec![0.0_f32; times]; apps];
+    let mut values = vec![vec![Terms::default(); times]; apps];
     for (time, views) in trace.iter().enumerate().take(times) {
         if time > 0 {
             for values in &mut values {
@@ -210,12 +231,12 @@ fn ordered(
             }
         }
     }
-    let advantage: Vec<Vec<f32>> = values
+    let advantage: Vec<Vec<Terms>> = values
         .iter()
         .enumerate()
         .map(|(app, values)| {
-            let own: Vec<f32> = rewards[..times].iter().map(|step| step[app]).collect();
-            let last = values.last().copied().unwrap_or(0.0);
+            let own: Vec<Terms> = rewards[..times].iter().map(|step| step[app]).collect();
+            let last = values.last().copied().unwrap_or_default();
             advantages(&own, values, last, discount, settings.lambda)
         })
         .collect();
@@ -226,9 +247,10 @@ fn ordered(
             if !draws(time, place, learned) {
                 continue;
             }
-            let own: Vec<f32> = step.view.members.iter().map(|app| advantage[*app][time]).collect();
-            let returns = own.iter().zip(&step.values).map(|(own, value)| own + value).collect();
-            samples.push(SoldierSample { step, advantages: own, returns });
+            let own = || step.view.members.iter().map(|app| &advantage[*app][time]);
+            let returns = own().zip(&step.values).map(|(own, value)| returns(own, value)).collect();
+            let advantages = own().map(|own| own.iter().sum()).collect();
+            samples.push(SoldierSample { step, advantages, returns });
         }
     }
     samples
@@ -267,7 +289,7 @@ fn breaching(paid: &[Vec<Paid>], domain_of: &[usize], step_seconds: f64) -> Vec<
 /// Samples of the Commander.
 fn commanded(
     trace: Vec<(usize, CommanderStep)>,
-    rewards: &[Vec<f32>],
+    rewards: &[Vec<Terms>],
     breaching: &[Vec<f32>],
     domain_of: &[usize],
     settings: &Settings,
@@ -275,33 +297,35 @@ fn commanded(
     let domains = trace.first().map_or(0, |(_, step)| step.values.len());
     let begins: Vec<usize> = trace.iter().map(|(decision, _)| *decision).collect();
     let ends = begins.iter().skip(1).copied().chain([rewards.len()]);
-    let mut sums = vec![vec![0.0_f32; trace.len()]; domains];
+    let mut sums = vec![vec![Terms::default(); trace.len()]; domains];
     for (minute, (begin, end)) in begins.iter().copied().zip(ends).enumerate() {
         for step in rewards.iter().take(end).skip(begin) {
             for (reward, domain) in step.iter().zip(domain_of) {
                 if let Some(sums) = sums.get_mut(*domain) {
-                    sums[minute] += reward;
+                    sums[minute].iter_mut().zip(reward).for_each(|(sum, term)| *sum += term);
                 }
             }
         }
     }
-    let own: Vec<Vec<f32>> = sums
+    let own: Vec<Vec<Terms>> = sums
         .iter()
         .enumerate()
         .map(|(domain, rewards)| {
-            let values: Vec<f32> = trace
+            let values: Vec<Terms> = trace
                 .iter()
-                .map(|(_, step)| step.values.get(domain).copied().unwrap_or(0.0))
+                .map(|(_, step)| step.values.get(domain).copied().unwrap_or_default())
                 .collect();
-            let last = values.last().copied().unwrap_or(0.0);
+            let last = values.last().copied().unwrap_or_default();
             let (discount, lambda) = (settings.commander_discount, settings.commander_lambda);
             advantages(rewards, &values, last, discount, lambda)
         })
         .collect();
     let samples = trace.into_iter().enumerate().map(|(minute, (_, step))| {
-        let all: f32 = own.iter().map(|own| own[minute]).sum();
-        let each: Vec<f32> = own.iter().map(|own| own[minute]).collect();
-        let returns = each.iter().zip(&step.values).map(|(own, value)| own + value).collect();
+        let terms = own.iter().map(|own| &own[minute]);
+        let returns = terms.clone().zip(&step.values);
+        let returns = returns.map(|(own, value)| self::returns(own, value)).collect();
+        let each: Vec<f32> = terms.map(|terms| terms.iter().sum()).collect();
+        let all: f32 = each.iter().sum();
         let advantages = each.iter().map(|own| own + OTHERS * (all - own)).collect();
         // What was commanded in the last decision has nothing after it.
         let none = vec![0.0; domains];

@@ -24,17 +24,22 @@ pub struct Member {
 /// what to do without.
 const TROUBLED: u64 = 12;
 
-/// Of so many members to learn from one is six times as large: sizes from a dozen apps of a team to those of a bank.
+/// Of so many members one is six times as large: sizes from a dozen apps of a team to those of a bank.
 const LARGE: u64 = 3;
 
 /// What the wrong ones are multiplied by.
 const BIAS: f64 = 2.0;
 
-/// The member of a level with this number in a space; among those to learn from some are larger, or have no forecasts
+/// Whether the member with this number is one of the large ones.
+#[must_use]
+pub const fn is_large(number: u64) -> bool {
+    number % LARGE == 1
+}
+
+/// The member of a level with this number in a space, of its size; among those to learn from some have no forecasts,
 /// or wrong ones. `Err` is one sentence.
 pub fn member(space: Space, level: u8, number: u64) -> Result<Member, String> {
-    let large = space == Space::Training && number % LARGE == 1;
-    in_world(space, level, number, large.then_some(Shift::Size))
+    in_world(space, level, number, is_large(number).then_some(Shift::Size))
 }
 
 /// The same in another world. What a shift does to forecasts is left out. `Err` is one sentence.

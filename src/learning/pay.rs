@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::settings::Pay;
+use crate::policy::hirl::network::VALUES;
 use crate::cluster::{Class, Slo};
 use crate::simulation::scenario::Scenario;
 use crate::simulation::{Reversals, Simulation};
@@ -13,8 +14,8 @@ const OSCILLATION: f64 = 120.0;
 /// What an app was paid for a step: all but the cost, and the cores that the cost is for.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Paid {
-    /// In minutes of breach.
-    pub pay: f32,
+    /// In minutes of breach, by term.
+    pub terms: [f32; TERMS.len()],
     /// Core-hours requested.
     pub core_hours: f32,
     /// 1 in breach, else 0.
@@ -23,6 +24,18 @@ pub(super) struct Paid {
 
 /// The names of the terms of [`Paymaster::terms`]; the cost comes on top, by its price.
 pub(super) const TERMS: [&str; 5] = ["breach", "degradation", "adherence", "oscillation", "cold"];
+
+const _: () = assert!(VALUES == TERMS.len() + 1, "the critic has a value for each term and the cost");
+
+impl Paid {
+    /// What it was paid beyond the rule, by term; the cost, at its price, comes last.
+    pub(super) fn beyond(&self, rule: &Self, price: f32) -> [f32; VALUES] {
+        std::array::from_fn(|term| match (self.terms.get(term), rule.terms.get(term)) {
+            (Some(own), Some(rule)) => own - rule,
+            _ => -price * (self.core_hours - rule.core_hours),
+        })
+    }
+}
 
 /// Pays the apps of one run.
 #[derive(Debug)]
@@ -80,7 +93,7 @@ impl Paymaster {
             ];
             self.terms.iter_mut().zip(terms).for_each(|(sum, term)| *sum += weight * term);
             paid.push(Paid {
-                pay: (weight * terms.iter().sum::<f64>()) as f32,
+                terms: terms.map(|term| (weight * term) as f32),
                 breach: breach as f32,
                 core_hours: (tick.requested_cores * self.minutes / 60.0) as f32,
             });

@@ -5,7 +5,7 @@ use candle_core::{D, Device, Result, Tensor, Var};
 use super::episode::{CommanderSample, Episode, SoldierSample};
 use super::settings::Settings;
 use crate::nn::Gradients;
-use crate::policy::hirl::network::{CommanderBatch, STEPS, SoldierBatch};
+use crate::policy::hirl::network::{CommanderBatch, STEPS, SoldierBatch, VALUES};
 use crate::policy::hirl::{GROUPS, Model};
 use crate::seed::Seed;
 
@@ -48,9 +48,12 @@ pub struct Scales {
     group: f32,
     domain: f32,
     commander: f32,
-    app_returns: f32,
-    commander_returns: f32,
+    app_returns: [f32; VALUES],
+    commander_returns: [f32; VALUES],
 }
+
+/// A term whose returns are smaller than this part of the largest's counts as if they were not.
+const RARE: f32 = 0.05;
 
 /// Mean square of some numbers, as a deviation around 0 that is never 0.
 fn deviation(values: impl Iterator<Item = f32>) -> f32 {
@@ -60,6 +63,15 @@ fn deviation(values: impl Iterator<Item = f32>) -> f32 {
         sum += f64::from(value).powi(2);
     }
     ((sum / count.max(1.0)).sqrt() as f32).max(1e-6)
+}
+
+/// Deviations of returns, each of one term. What hardly ever happens in an iteration would else weigh as much as
+/// what it is all about.
+fn deviations<'a>(returns: impl Iterator<Item = &'a [f32; VALUES]> + Clone) -> [f32; VALUES] {
+    let each: [f32; VALUES] =
+        std::array::from_fn(|term| deviation(returns.clone().map(|it| it[term])));
+    let largest = each.iter().copied().fold(0.0, f32::max);
+    each.map(|it| it.max(RARE * largest))
 }
 
 impl Scales {
@@ -73,8 +85,8 @@ impl Scales {
             group: deviation(soldiers().flat_map(SoldierSample::of_groups).filter(|it| *it != 0.0)),
             domain: deviation(soldiers().map(|it| it.advantages.iter().sum())),
             commander: deviation(commander().flat_map(|it| it.advantages.iter().copied())),
-            app_returns: deviation(soldiers().flat_map(|it| it.returns.iter().copied())),
-            commander_returns: deviation(commander().flat_map(|it| it.returns.iter().copied())),
+            app_returns: deviations(soldiers().flat_map(|it| &it.returns)),
+            commander_returns: deviations(commander().flat_map(|it| &it.returns)),
         }
     }
 }
@@ -255,9 +267,26 @@ fn log_softmax(logits: &Tensor) -> Result<Tensor> {
     logits.broadcast_sub(&logits.log_sum_exp(D::Minus1)?.unsqueeze(D::Minus1)?)
 }
 
-fn squared_error(found: &Tensor, wanted: &Tensor, mask: &Tensor) -> Result<Tensor> {
-    let count = f64::from(mask.sum_all()?.to_scalar::<f32>()?).max(1.0);
-    let error = ((found - wanted)? * mask)?;
+/// Mean squared error of a critic, in squared deviations of each term: `found` `[B, N, VALUES]`, the returns of each
+/// sample, `mask` `[B, N]`.
+fn critic_error<'a>(
+    found: &Tensor,
+    returns: impl Iterator<Item = &'a [[f32; VALUES]]>,
+    scales: &[f32; VALUES],
+    mask: &Tensor,
+) -> Result<Tensor> {
+    let (_, length, _) = found.dims3()?;
+    let scaled = |row: &[[f32; VALUES]]| -> Vec<f32> {
+        let terms = row.iter().flat_map(|terms| terms.iter().zip(scales));
+        terms.map(|(value, scale)| (value / scale).clamp(-5.0, 5.0)).collect()
+    };
+    let rows: Vec<Vec<f32>> = returns.map(scaled).collect();
+    let wanted = padded(rows.iter().map(Vec::as_slice), length * VALUES)?;
+    let wanted = wanted.reshape(found.shape())?;
+    let inverse = Tensor::new(&scales.map(|scale| 1.0 / scale), &Device::Cpu)?;
+    let count = f64::from(mask.sum_all()?.to_scalar::<f32>()?).max(1.0) * VALUES as f64;
+    let error = (found.broadcast_mul(&inverse)? - wanted)?;
+    let error = error.broadcast_mul(&mask.unsqueeze(D::Minus1)?)?;
     (&error * &error)?.sum_all()? * (1.0 / count)
 }
 
@@ -345,9 +374,8 @@ fn soldier_loss(
         &drawn.ones_like()?,
         settings.clip,
     )?;
-    let wanted = each(&|it| scaled(&it.returns, scales.app_returns))?;
-    let values = (&output.values * (1.0 / f64::from(scales.app_returns)))?;
-    let critic = squared_error(&values, &wanted, &present)?;
+    let returns = samples.iter().map(|sample| sample.returns.as_slice());
+    let critic = critic_error(&output.values, returns, &scales.app_returns, &present)?;
     let said = Said {
         policy: f64::from((&steps.loss + &splits.loss)?.to_scalar::<f32>()?),
         critic: f64::from(critic.to_scalar::<f32>()?),
@@ -395,9 +423,8 @@ fn commander_loss(
         &present,
         settings.clip,
     )?;
-    let wanted = each(&|it| scaled(&it.returns, scales.commander_returns))?;
-    let values = (&output.values * (1.0 / f64::from(scales.commander_returns)))?;
-    let critic = squared_error(&values, &wanted, &present)?;
+    let returns = samples.iter().map(|sample| sample.returns.as_slice());
+    let critic = critic_error(&output.values, returns, &scales.commander_returns, &present)?;
     // A forecast and no action: it learns from what came.
     let urgency = cross_entropy(&output.urgency, &each(&|it| it.breaching.clone())?, &present)?;
     let entropy = share_deviation.to_vec1::<f32>()?[0] + headroom_deviation.to_vec1::<f32>()?[0];

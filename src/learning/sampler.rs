@@ -9,7 +9,7 @@ use rand_distr::{Distribution as _, StandardNormal, StandardUniform};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};
 
-use crate::policy::hirl::network::{CommanderBatch, STEPS, SoldierBatch};
+use crate::policy::hirl::network::{CommanderBatch, STEPS, SoldierBatch, VALUES};
 use crate::policy::hirl::{
     Actor, Command, CommanderView, GROUPS, Model, Orders, SoldierView, chance,
 };
@@ -45,7 +45,7 @@ pub(super) struct SoldierStep {
     pub log_splits: [f32; GROUPS],
     pub log_velocity: f32,
     /// What the critic expected of each member.
-    pub values: Vec<f32>,
+    pub values: Vec<[f32; VALUES]>,
 }
 
 /// One decision of the Commander.
@@ -58,7 +58,7 @@ pub(super) struct CommanderStep {
     pub log_shares: Vec<f32>,
     pub log_headroom: Vec<f32>,
     /// What the critic expected of each domain.
-    pub values: Vec<f32>,
+    pub values: Vec<[f32; VALUES]>,
 }
 
 /// What one decision leaves behind.
@@ -172,7 +172,7 @@ impl Sampler {
         let one = |tensor: &Tensor| tensor.get(0)?.to_vec1::<f32>();
         let (shares, headroom) = (one(&output.shares)?, one(&output.headroom)?);
         let urgency = one(&output.urgency)?;
-        let values = one(&output.values)?;
+        let values = by_term(output.values.get(0)?.to_vec2::<f32>()?);
         let [share_deviation, headroom_deviation] = model.commander.log_deviations();
         let deviation =
             |var: &candle_core::Var| Ok::<f32, candle_core::Error>(var.to_vec1::<f32>()?[0].exp());
@@ -216,13 +216,13 @@ impl Sampler {
         let logits = output.steps.to_vec3::<f32>()?;
         let splits = output.splits.to_vec2::<f32>()?;
         let velocity = output.velocity.to_vec2::<f32>()?;
-        let values = output.values.to_vec2::<f32>()?;
+        let values = output.values.to_vec3::<f32>()?;
         let [split_deviation, velocity_deviation] = model.soldier.log_deviations();
         let split_deviation = split_deviation.to_vec1::<f32>()?[0].exp();
         let velocity_deviation = velocity_deviation.to_vec1::<f32>()?[0].exp();
         let mut steps = Vec::with_capacity(views.len());
         let mut orders = Vec::with_capacity(views.len());
-        for (row, view) in views.iter().enumerate() {
+        for ((row, view), values) in views.iter().enumerate().zip(values) {
             let (drawn, log_steps): (Vec<u32>, Vec<f32>) = logits[row][..view.members.len()]
                 .iter()
                 .map(|logits| drawn(logits, self.uniform()))
@@ -250,12 +250,18 @@ impl Sampler {
                 log_steps,
                 log_splits,
                 log_velocity,
-                values: values[row][..view.members.len()].to_vec(),
+                values: by_term(values.into_iter().take(view.members.len())),
             });
         }
         self.record(Record::Ordered(steps));
         Ok(orders)
     }
+}
+
+/// What a critic expects of each, by what is paid for.
+fn by_term(rows: impl IntoIterator<Item = Vec<f32>>) -> Vec<[f32; VALUES]> {
+    let row = |row: Vec<f32>| std::array::from_fn(|term| row.get(term).copied().unwrap_or(0.0));
+    rows.into_iter().map(row).collect()
 }
 
 /// Of a normal distribution.

@@ -74,7 +74,7 @@ fn an_episode_is_a_function_of_its_seed() {
     let paid = |episode: &Episode| {
         let soldiers = episode.soldiers.iter().flat_map(|it| it.advantages.clone());
         soldiers
-            .chain(episode.commander.iter().flat_map(|it| it.returns.clone()))
+            .chain(episode.commander.iter().flat_map(|it| it.returns.as_flattened().to_vec()))
             .collect::<Vec<_>>()
     };
     assert_eq!(paid(&one), paid(&other));

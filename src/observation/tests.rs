@@ -14,6 +14,7 @@ fn snapshot(signals: Signals) -> Snapshot {
         floor_share: 0.0,
         policy: PolicyChoice::Hirl,
         mode: Mode::Active,
+        calls: Vec::new(),
         budget_by_hand: None,
         emergency: None,
     };

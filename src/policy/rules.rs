@@ -463,6 +463,7 @@ mod tests {
             floor_share: 0.0,
             policy: PolicyChoice::Hirl,
             mode: Mode::Active,
+            calls: Vec::new(),
             budget_by_hand: None,
             emergency: None,
         }

@@ -112,6 +112,7 @@ mod tests {
             floor_share: 0.0,
             policy: PolicyChoice::Hirl,
             mode: Mode::Active,
+            calls: Vec::new(),
             budget_by_hand: set.map(|(share, pools, from, until)| BudgetByHand {
                 share,
                 pools,

@@ -139,6 +139,7 @@ fn snapshot(apps: &[(&str, &str, &str)]) -> Snapshot {
         floor_share: 0.0,
         policy: PolicyChoice::Hirl,
         mode: Mode::Active,
+        calls: Vec::new(),
         budget_by_hand: None,
         emergency: None,
     });

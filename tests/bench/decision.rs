@@ -154,6 +154,7 @@ fn world() -> Snapshot {
         floor_share: 0.05,
         policy: PolicyChoice::Hirl,
         mode: Mode::Active,
+        calls: Vec::new(),
         budget_by_hand: None,
         emergency: None,
     });

@@ -90,6 +90,7 @@ fn domain(name: &str, class: Class, weight: f64, p99_seconds: f64) -> Domain {
         floor_share: 0.05,
         policy: PolicyChoice::Hirl,
         mode: Mode::Active,
+        calls: Vec::new(),
         budget_by_hand: None,
         emergency: None,
     }

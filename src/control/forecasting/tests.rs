@@ -30,6 +30,7 @@ fn snapshot(at: Timestamp) -> Snapshot {
         floor_share: 0.0,
         policy: PolicyChoice::Hirl,
         mode: Mode::Active,
+        calls: Vec::new(),
         budget_by_hand: None,
         emergency: None,
     };

@@ -373,6 +373,7 @@ fn decision(apps: Vec<(App, AppDecision)>) -> Decision {
         floor_share: 0.0,
         policy: PolicyChoice::Hirl,
         mode: Mode::Active,
+        calls: Vec::new(),
         budget_by_hand: None,
         emergency: None,
     };

@@ -47,6 +47,7 @@ fn domain(name: &str) -> Domain {
         floor_share: 0.0,
         policy: PolicyChoice::Hirl,
         mode: Mode::Active,
+        calls: Vec::new(),
         budget_by_hand: None,
         emergency: None,
     }

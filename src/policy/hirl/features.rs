@@ -59,7 +59,7 @@ pub const APP: [Feature; 28] = [
 
 /// What a Soldier sees of its domain. No forecast: the Commander's headroom and budget carry it.
 #[rustfmt::skip]
-pub const DOMAIN: [Feature; 21] = [
+pub const DOMAIN: [Feature; 23] = [
     feature("P0", "flag", 0.0, 1.0),
     feature("P1", "flag", 0.0, 1.0),
     feature("P2", "flag", 0.0, 1.0),
@@ -75,6 +75,8 @@ pub const DOMAIN: [Feature; 21] = [
     feature("traffic change", "ln(now / mean over five minutes)", -2.0, 2.0),
     feature("traffic acceleration", "ln(mean over a minute / mean over five minutes)", -2.0, 2.0),
     feature("traffic change elsewhere", "the largest of the other domains", -2.0, 2.0),
+    feature("traffic change of its callers", "the largest of the domains that call it", -2.0, 2.0),
+    feature("latency exposure", "excess of p99 over the SLO in the domains that it waits for, by calls per request", 0.0, 1.0),
     feature("budget", "share of the shared CPU", 0.0, 1.0),
     feature("budget in use", "ln(requested / budget)", -3.0, 1.0),
     feature("wanted", "ln(cores that the rule asks for / requested)", -1.5, 1.5),
@@ -85,7 +87,7 @@ pub const DOMAIN: [Feature; 21] = [
 
 /// What the Commander sees of each domain beside what its Soldier does.
 #[rustfmt::skip]
-pub const COMMAND: [Feature; 20] = [
+pub const COMMAND: [Feature; 19] = [
     feature("forecast 5 min", "ln(p80 / level)", -2.0, 2.0),
     feature("forecast 15 min", "ln(p80 / level)", -2.0, 2.0),
     feature("forecast 30 min", "ln(p80 / level)", -2.0, 2.0),
@@ -97,7 +99,6 @@ pub const COMMAND: [Feature; 20] = [
     feature("utilisation spread", "p90 - p50 over the apps", 0.0, 2.0),
     feature("memory p75", "share of the request", 0.0, 2.0),
     feature("latency", "ln(mean p99 / SLO), weighted by requests", -3.0, 2.0),
-    feature("latency exposure", "excess of the other domains' p99 over their SLOs, weighted by requests", 0.0, 1.0),
     feature("floor", "ln(requested / floor)", -2.0, 5.0),
     feature("age of its signals", "minutes", 0.0, 5.0),
     feature("nodes", "ln(1 + nodes of the shared pools)", 0.0, 9.0),

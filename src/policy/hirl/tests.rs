@@ -3,7 +3,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 
 use super::*;
 use crate::cluster::{
-    App, AppId, AppState, Catalog, Class, Domain, Forecast, ForecastSource, Freshness, Mode,
+    App, AppId, AppState, Call, Catalog, Class, Domain, Forecast, ForecastSource, Freshness, Mode,
     Outlook, PolicyChoice, Pool, Signal, SignalKind, Slo,
 };
 use crate::observation::{self, Observer};
@@ -22,6 +22,7 @@ fn catalog(apps: &[usize]) -> Arc<Catalog> {
         floor_share: 0.05,
         policy: PolicyChoice::Hirl,
         mode: Mode::Active,
+        calls: Vec::new(),
         budget_by_hand: None,
         emergency: None,
     };
@@ -291,6 +292,46 @@ fn what_nobody_says_any_more_is_the_rule_in_the_same_decision() {
         (proposals(&mut hirl(Box::new(Briefly(0))), &course), proposals(&mut rule(), &course));
     assert_ne!(moved[5].apps, ruled[5].apps);
     assert_eq!(moved[6..], ruled[6..]);
+}
+
+#[test]
+fn a_slow_callee_and_a_growing_caller_are_seen_where_the_calls_are_declared() {
+    let mut catalog = (*catalog(&[3, 3, 3])).clone();
+    catalog.domains[0].calls = vec![
+        Call { to: "domain-1".to_owned(), per_request: 0.5 },
+        Call { to: "gone".to_owned(), per_request: 1.0 },
+    ];
+    let catalog = Arc::new(catalog);
+    let mut course: Vec<Snapshot> = (0..30).map(|step| snapshot(&catalog, step, false)).collect();
+    for snapshot in &mut course {
+        let at = snapshot.at.seconds_before(20.0);
+        for app in &mut snapshot.apps {
+            app.signals[SignalKind::Rps] = Signal::good(100.0, at);
+            app.signals[SignalKind::P99] = Signal::good(0.1, at);
+        }
+    }
+    let last = course.last_mut().unwrap();
+    let at = last.at.seconds_before(20.0);
+    for (app, state) in last.apps.iter_mut().enumerate() {
+        match app / 3 {
+            // Three times the traffic of the caller, and a callee at twice its SLO of 200 ms.
+            0 => state.signals[SignalKind::Rps] = Signal::good(300.0, at),
+            1 => state.signals[SignalKind::P99] = Signal::good(0.4, at),
+            _ => {}
+        }
+    }
+    let (actor, shown) = Always::watched(None, None);
+    proposals(&mut hirl(Box::new(actor)), &course);
+    let views = shown.try_iter().last().unwrap();
+    let place = |name: &str| features::DOMAIN.iter().position(|it| it.name == name).unwrap();
+    let seen = |name: &str| {
+        let of = |view: &SoldierView| view.features[place(name)];
+        views.iter().map(of).collect::<Vec<_>>()
+    };
+    let exposure = seen("latency exposure");
+    assert!((exposure[0] - 0.5).abs() < 1e-6 && exposure[1..] == [0.0, 0.0], "{exposure:?}");
+    let callers = seen("traffic change of its callers");
+    assert!(callers[0] == 0.0 && callers[1] > 0.5 && callers[2] == 0.0, "{callers:?}");
 }
 
 #[test]

@@ -35,6 +35,8 @@ pub struct CommanderView {
     pub domains: Vec<[f32; DOMAIN.len()]>,
     /// [`COMMAND`] of each.
     pub features: Vec<[f32; COMMAND.len()]>,
+    /// Calls for each request of the domain of the row to that of the column, at most 1; 0 where it does not wait.
+    pub calls: Vec<Vec<f32>>,
 }
 
 /// Everything that views are made of.
@@ -50,6 +52,14 @@ pub(super) struct Scene<'a> {
     pub now: Timestamp,
 }
 
+/// What all views of an instant have in common.
+struct Common {
+    /// Of each domain.
+    sums: Vec<Sums>,
+    /// Calls for each request, of the row to the column; 0 to 1.
+    calls: Vec<Vec<f64>>,
+}
+
 /// Sums over the apps of one domain.
 #[derive(Debug, Clone, Copy, Default)]
 struct Sums {
@@ -62,6 +72,13 @@ struct Sums {
     latency: f64,
     excess: f64,
     oldest: f64,
+}
+
+impl Sums {
+    /// By how much p99 is over the SLO, as a part of it, at most 1: the mean over the requests.
+    fn mean_excess(&self) -> f64 {
+        if self.rps > 0.0 { self.excess / self.rps } else { 0.0 }
+    }
 }
 
 /// ln(a / b), 0 where that is no number.
@@ -82,7 +99,7 @@ fn minutes_since(then: Option<Timestamp>, now: Timestamp) -> f64 {
 impl Scene<'_> {
     /// Every domain as its Soldier sees it, in the order of the catalog.
     pub(super) fn soldiers(&self) -> Vec<SoldierView> {
-        let sums = self.sums();
+        let common = self.common();
         let catalog = &self.snapshot.catalog;
         let mut views: Vec<SoldierView> = catalog
             .domains
@@ -90,7 +107,7 @@ impl Scene<'_> {
             .enumerate()
             .map(|(index, domain)| SoldierView {
                 domain: index,
-                features: self.domain(index, domain, &sums),
+                features: self.domain(index, domain, &common),
                 ..SoldierView::default()
             })
             .collect();
@@ -111,14 +128,16 @@ impl Scene<'_> {
 
     /// All domains as the Commander sees them.
     pub(super) fn commander(&self) -> CommanderView {
-        let sums = self.sums();
+        let common = self.common();
         let domains = self.snapshot.catalog.domains.iter().enumerate();
         let (own, features) = domains
             .map(|(index, domain)| {
-                (self.domain(index, domain, &sums), self.command(index, domain, &sums))
+                let own = self.domain(index, domain, &common);
+                (own, self.command(index, domain, &common.sums))
             })
             .unzip();
-        CommanderView { domains: own, features }
+        let row = |row: &Vec<f64>| row.iter().map(|calls| *calls as f32).collect();
+        CommanderView { domains: own, features, calls: common.calls.iter().map(row).collect() }
     }
 
     /// The members at most risk: by load over target, latency and errors over the SLO, or pending pods
@@ -149,6 +168,18 @@ impl Scene<'_> {
         at_risk
     }
 
+    fn common(&self) -> Common {
+        let domains = &self.snapshot.catalog.domains;
+        let calls = |from: &Domain| {
+            let to = |to: &Domain| {
+                let call = from.calls.iter().find(|call| call.to == to.name);
+                call.map_or(0.0, |call| call.per_request.clamp(0.0, 1.0))
+            };
+            domains.iter().map(to).collect()
+        };
+        Common { sums: self.sums(), calls: domains.iter().map(calls).collect() }
+    }
+
     fn sums(&self) -> Vec<Sums> {
         let catalog = &self.snapshot.catalog;
         let mut sums = vec![Sums::default(); catalog.domains.len()];
@@ -172,7 +203,8 @@ impl Scene<'_> {
         sums
     }
 
-    fn domain(&self, index: usize, domain: &Domain, sums: &[Sums]) -> [f32; DOMAIN.len()] {
+    fn domain(&self, index: usize, domain: &Domain, common: &Common) -> [f32; DOMAIN.len()] {
+        let Common { sums, calls } = common;
         let (sum, memory) = (&sums[index], &self.domains[index].1);
         let seen: &DomainObservation = &self.observation.domains[index];
         let capacity = self.snapshot.shared_cpu();
@@ -180,11 +212,15 @@ impl Scene<'_> {
         let share = self.shares.get(index).copied().unwrap_or(0.0);
         let (minute, five) = (memory.minute.get(), memory.five_minutes.get());
         let over = |mean: Option<f64>, value: f64| mean.map_or(0.0, |mean| ratio(value, mean));
-        let changes = self.domains.iter().zip(&self.observation.domains).enumerate();
-        let elsewhere = changes
-            .filter(|(other, _)| *other != index)
-            .map(|(_, ((_, memory), seen))| over(memory.five_minutes.get(), seen.rps))
-            .reduce(f64::max);
+        let change = |other: usize| {
+            let mean = self.domains[other].1.five_minutes.get();
+            over(mean, self.observation.domains[other].rps)
+        };
+        let others = || (0..sums.len()).filter(|other| *other != index);
+        let elsewhere = others().map(change).reduce(f64::max);
+        let calling = others().filter(|other| calls[*other][index] > 0.0).map(change);
+        let exposure = calls[index].iter().zip(sums);
+        let exposure = exposure.map(|(calls, callee)| calls * callee.mean_excess()).sum();
         clamped(
             &DOMAIN,
             [
@@ -203,6 +239,8 @@ impl Scene<'_> {
                 over(five, seen.rps),
                 minute.map_or(0.0, |minute| over(five, minute)),
                 elsewhere.unwrap_or(0.0),
+                calling.reduce(f64::max).unwrap_or(0.0),
+                exposure,
                 share,
                 ratio(sum.standing, share * capacity),
                 ratio(sum.wanted, sum.standing),
@@ -238,9 +276,6 @@ impl Scene<'_> {
         let memory_used = percentile(memory_used.collect(), 0.75);
         let high = percentile(used.clone(), 0.9);
         let middle = percentile(used.clone(), 0.5);
-        let others = sums.iter().enumerate().filter(|(other, _)| *other != index);
-        let (excess, requests) =
-            others.fold((0.0, 0.0), |(excess, rps), (_, sum)| (excess + sum.excess, rps + sum.rps));
         let pools = self.snapshot.pools.iter().filter(|pool| pool.shared);
         let nodes: f64 = pools.map(|pool| f64::from(pool.nodes)).sum();
         let pending: f64 = sums.iter().map(|sum| sum.pending).sum();
@@ -263,7 +298,6 @@ impl Scene<'_> {
                 high.zip(middle).map_or(0.0, |(high, middle)| high - middle),
                 memory_used.unwrap_or(0.0),
                 if sum.rps > 0.0 { ratio(sum.latency, sum.rps) } else { 0.0 },
-                if requests > 0.0 { excess / requests } else { 0.0 },
                 if floor > 0.0 { ratio(sum.standing, floor) } else { 5.0 },
                 sum.oldest / 60.0,
                 nodes.ln_1p(),

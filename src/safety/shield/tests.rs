@@ -79,6 +79,7 @@ impl World {
             floor_share: 0.0,
             policy: self.policy,
             mode: self.mode,
+            calls: Vec::new(),
             budget_by_hand: self.budget_by_hand.clone(),
             emergency: self.emergency.clone(),
         };

@@ -102,6 +102,7 @@ pub struct Simulation {
     /// Where the search for victims begins.
     turn: usize,
     hopeless: Vec<Option<Room>>,
+    exposed: Vec<bool>,
 }
 
 impl Simulation {
@@ -143,6 +144,7 @@ impl Simulation {
             reserve: 0.0,
             turn: 0,
             hopeless: Vec::new(),
+            exposed: Vec::new(),
             steps: 0,
             actuation: actuation.clone(),
             apps,

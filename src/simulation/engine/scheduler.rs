@@ -253,17 +253,19 @@ impl Simulation {
         }
         let mut best: Option<(Class, usize, NodeId)> = None;
         let (mut victims, mut chosen) = (Vec::new(), Vec::new());
+        let mut exposed = std::mem::take(&mut self.exposed);
         for index in 0..self.apps.fixed[app].pools.len() {
             let pool = self.apps.fixed[app].pools[index];
             if !self.within_budget(app, pool, now) {
                 continue;
             }
+            self.expose(app, pool, now, &mut exposed);
             let count = self.nodes.pools[pool].ready.len();
             let wanted = (count * CANDIDATES.0 / 100).max(CANDIDATES.1);
             let mut seen = 0;
             for at in 0..count {
                 let node = self.nodes.pools[pool].ready[(at + self.turn) % count];
-                if !self.victims(app, node, now, &mut victims) {
+                if !self.victims(app, node, &exposed, &mut victims) {
                     continue;
                 }
                 let highest = victims.iter().map(|pod| self.class_of(*pod)).min();
@@ -281,6 +283,7 @@ impl Simulation {
                 }
             }
         }
+        self.exposed = exposed;
         self.turn = self.turn.wrapping_add(1);
         let Some((_, _, node)) = best else { return false };
         for pod in chosen {
@@ -298,11 +301,17 @@ impl Simulation {
 
     /// Fills `victims` with the pods that would have to go from a node for one pod of the app:
     /// the lowest classes first, no more than needed. Says whether that is possible.
-    fn victims(&self, app: usize, node: NodeId, now: f64, victims: &mut Vec<PodId>) -> bool {
+    fn victims(
+        &self,
+        app: usize,
+        node: NodeId,
+        exposed: &[bool],
+        victims: &mut Vec<PodId>,
+    ) -> bool {
         victims.clear();
         let fixed = &self.apps.fixed[app];
         let pods = self.nodes.pods(node).iter().copied();
-        victims.extend(pods.filter(|&pod| self.may_die(pod, fixed.class, fixed.domain, node, now)));
+        victims.extend(pods.filter(|&pod| self.may_die(pod, fixed.class, exposed)));
         victims.sort_by_key(|&pod| (std::cmp::Reverse(self.class_of(pod)), pod));
         let mut free = self.nodes.free(node);
         let needed = victims.iter().position(|&pod| {
@@ -314,19 +323,26 @@ impl Simulation {
         true
     }
 
-    /// Whether a pod may be preempted for one of a class and domain: a lower one; where budgets
-    /// act, the extender lets it be of the same domain, or of one above its own limit.
-    fn may_die(&self, pod: PodId, class: Class, domain: usize, node: NodeId, now: f64) -> bool {
-        if self.pods.get(pod).phase == super::pods::Phase::Stopping || self.class_of(pod) <= class {
-            return false;
-        }
-        let pool = self.nodes.pool_of(node);
-        let Some(budgets) = self.budgets.as_ref().filter(|_| self.nodes.pools[pool].shared) else {
-            return true;
-        };
-        let other = self.apps.fixed[self.pods.get(pod).app as usize].domain;
-        let limit = self.hard_limit(budgets, pool, other, Class::P0, now);
-        other == domain || !self.used[pool * self.domains() + other].fits(limit)
+    /// Sets of each domain whether its pods in a pool may be preempted for a pod of the app: where budgets act, the
+    /// extender lets it be the same domain, or one above its own limit. The same for every node of the pool.
+    fn expose(&self, app: usize, pool: usize, now: f64, exposed: &mut Vec<bool>) {
+        let budgets = self.budgets.as_ref().filter(|_| self.nodes.pools[pool].shared);
+        exposed.clear();
+        exposed.extend((0..self.domains()).map(|other| {
+            let Some(budgets) = budgets else { return true };
+            let limit = self.hard_limit(budgets, pool, other, Class::P0, now);
+            other == self.apps.fixed[app].domain
+                || !self.used[pool * self.domains() + other].fits(limit)
+        }));
+    }
+
+    /// Whether a pod may be preempted for one of a class: a lower one of an exposed domain.
+    fn may_die(&self, pod: PodId, class: Class, exposed: &[bool]) -> bool {
+        let pod = self.pods.get(pod);
+        let fixed = &self.apps.fixed[pod.app as usize];
+        fixed.class > class
+            && exposed[fixed.domain]
+            && pod.phase != super::pods::Phase::Stopping
     }
 }
 

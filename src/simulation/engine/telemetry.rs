@@ -11,7 +11,7 @@ use crate::cluster::{
     Snapshot, Timestamp,
 };
 use crate::simulation::broken::Broken;
-use crate::simulation::scenario::{DomainSpec, HpaSpec, Range, Scenario, TelemetrySpec};
+use crate::simulation::scenario::{HpaSpec, Range, Scenario, TelemetrySpec};
 use crate::simulation::{Draw, Seed};
 
 /// Length of a resource metrics sample, in seconds: metrics-server's resolution.
@@ -245,7 +245,7 @@ fn snapshot(scenario: &Scenario, specs: &[HpaSpec]) -> Snapshot {
     Snapshot {
         at: scenario.start,
         catalog: Arc::new(Catalog {
-            domains: scenario.domains.iter().map(DomainSpec::to_domain).collect(),
+            domains: scenario.to_domains(),
             apps: apps.collect(),
         }),
         apps: states.collect(),

@@ -53,6 +53,7 @@ impl DomainSpec {
             floor_share: self.floor_share,
             policy: PolicyChoice::Hirl,
             mode: Mode::Active,
+            calls: Vec::new(),
             budget_by_hand: None,
             emergency: None,
         }

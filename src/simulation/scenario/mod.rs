@@ -32,7 +32,7 @@ pub use shift::{Forecasting, Shift};
 pub use text::{AppText, Document, Drawn, Error, HpaText, Located, Spread, StartText, read};
 pub use world::{ControllerSpec, TelemetrySpec};
 
-use crate::cluster::Timestamp;
+use crate::cluster::{Call, Domain, Timestamp};
 
 /// One complete scenario.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -77,6 +77,19 @@ impl Scenario {
     #[must_use]
     pub fn domain(&self, name: &str) -> Option<usize> {
         self.domains.iter().position(|domain| domain.name == name)
+    }
+
+    /// Its domains as policies know them: active, and with the calls that their requests wait for.
+    #[must_use]
+    pub fn to_domains(&self) -> Vec<Domain> {
+        let calls = |domain: &DomainSpec| {
+            let own = self.calls.iter().filter(|call| call.from == domain.name && call.inline);
+            own.map(|call| Call { to: call.to.clone(), per_request: call.per_request }).collect()
+        };
+        self.domains
+            .iter()
+            .map(|domain| Domain { calls: calls(domain), ..domain.to_domain() })
+            .collect()
     }
 
     /// Index of each app's domain; one that is not there counts as the first.

@@ -24,11 +24,13 @@ use crate::cli::provenance::{self, Fingerprint};
 use crate::cli::scenarios;
 use crate::learning::ppo::{self, Heads, Level, Said, Scales};
 use crate::learning::{
-    Episode, Explore, Member, Settings, Statistics, Totals, Watched, as_it_is, gaps, member, watch,
+    Episode, Explore, Member, Settings, Statistics, Totals, Watched, as_it_is, gaps, is_large, member,
+    watch,
 };
 use crate::nn::{Adam, AdamSettings, Gradients, Weights};
 use crate::policy::hirl::Model;
 use crate::policy::hirl::features::features_hash;
+use crate::policy::hirl::network::VALUES;
 use crate::seed::{Seed, Space};
 use crate::simulation::arms::{self, Arm, Part, Planning};
 
@@ -148,9 +150,19 @@ pub(super) struct Line {
     kl_third: f64,
     clipped: f64,
     epochs: u64,
-    /// Of the last look, as multiples of the rule's.
+    /// Of the last look, as multiples of the rule's: in members of the usual size, ...
     look_breach: f64,
     look_cost: f64,
+    /// ... and in large ones.
+    look_large_breach: f64,
+    look_large_cost: f64,
+    /// What an app was paid beyond the rule for an hour, in minutes of breach, by term.
+    paid_breach: f64,
+    paid_degradation: f64,
+    paid_adherence: f64,
+    paid_oscillation: f64,
+    paid_cold: f64,
+    paid_cost: f64,
 }
 
 impl super::checkpoint::Numbered for Line {
@@ -313,7 +325,7 @@ fn train(run: &Run<'_>, model: &Arc<Model>) -> anyhow::Result<()> {
     let (mut standing, mut adam) = kept.resume(run, model, constants)?;
     let (begun, before) = (Instant::now(), standing.seconds);
     let average = average(&kept, model, standing.iteration > 0)?;
-    let mut looked = (f64::NAN, f64::NAN);
+    let mut looked = [Ratios { breach: f64::NAN, cost: f64::NAN }; 2];
     while standing.iteration < args.iterations {
         let mut judged = None;
         let seed = task.seed(standing.iteration);
@@ -327,12 +339,13 @@ fn train(run: &Run<'_>, model: &Arc<Model>) -> anyhow::Result<()> {
             statistics.set(model)?;
             average.parameters().set_flat(&model.parameters().to_flat()?)?;
         }
-        let (breach, cost) = against(run, &episodes)?;
+        let tried = against(run, &episodes)?;
         let episodes: Vec<Episode> = episodes.into_iter().map(|(_, episode)| episode).collect();
         let rollout_seconds = clock.elapsed().as_secs_f64();
         let clock = Instant::now();
         let (said, epochs) = learn(run, model, &mut adam, &episodes, seed)?;
         let optimiser_seconds = clock.elapsed().as_secs_f64();
+        let gained = mean_gained(&episodes);
         follow(&average, model, settings.average_decay, standing.iteration)?;
         // By what is done without trying: what is tried costs pods that nobody will pay for later.
         let excess = tried_nothing(run, &average, seed)? / settings.cost_target - 1.0;
@@ -342,11 +355,11 @@ fn train(run: &Run<'_>, model: &Arc<Model>) -> anyhow::Result<()> {
         standing.seconds = before + begun.elapsed().as_secs_f64();
         if standing.iteration.is_multiple_of(args.look) || standing.iteration == args.iterations {
             let own = look(run, &average)?;
-            let ruled = run.ruled.iter().map(|run| &run.totals);
-            looked = ratios(own.iter().map(|run| &run.totals), ruled);
+            looked = [false, true].map(|large| by_size(run, &own, large));
             judged = Some(own);
             // Beyond the rule's cost a breach less is none: the search for constants would have bought it too.
-            let score = looked.0 + 3.0 * (looked.1 / settings.cost_target - 1.0).max(0.0);
+            let score = |it: Ratios| it.breach + 3.0 * (it.cost / settings.cost_target - 1.0).max(0.0);
+            let score = looked.into_iter().map(score).sum::<f64>() / looked.len() as f64;
             if score < standing.best {
                 standing.best = score;
                 kept.folder
@@ -360,8 +373,8 @@ fn train(run: &Run<'_>, model: &Arc<Model>) -> anyhow::Result<()> {
             optimiser_seconds,
             decisions: standing.decisions,
             price: standing.price,
-            breach,
-            cost,
+            breach: tried.breach,
+            cost: tried.cost,
             policy_loss: said.policy,
             critic_loss: said.critic,
             entropy: said.entropy,
@@ -370,8 +383,16 @@ fn train(run: &Run<'_>, model: &Arc<Model>) -> anyhow::Result<()> {
             kl_third: said.kl[2],
             clipped: said.clipped,
             epochs,
-            look_breach: looked.0,
-            look_cost: looked.1,
+            look_breach: looked[0].breach,
+            look_cost: looked[0].cost,
+            look_large_breach: looked[1].breach,
+            look_large_cost: looked[1].cost,
+            paid_breach: gained[0],
+            paid_degradation: gained[1],
+            paid_adherence: gained[2],
+            paid_oscillation: gained[3],
+            paid_cold: gained[4],
+            paid_cost: gained[5],
         };
         kept.log.add(&line)?;
         let title = format!("Training of seed {}, {:?}", args.seed, args.stage);
@@ -430,12 +451,14 @@ impl Line {
     fn progress(&self, iterations: u64) -> String {
         let left = self.seconds / self.iteration as f64 * (iterations - self.iteration) as f64;
         format!(
-            "{}/{iterations}, about {left:.0} s left: breach {:.3} and cost {:.3} of the rule's while trying, {:.3} and {:.3} at the last look; price {:.2}, KL {:.4} {:.4} {:.4} after {} epochs, critic {:.3}",
+            "{}/{iterations}, about {left:.0} s left: breach {:.3} and cost {:.3} of the rule's while trying, {:.3} and {:.3} at the last look ({:.3} and {:.3} in large ones); price {:.2}, KL {:.4} {:.4} {:.4} after {} epochs, critic {:.3}",
             self.iteration,
             self.breach,
             self.cost,
             self.look_breach,
             self.look_cost,
+            self.look_large_breach,
+            self.look_large_cost,
             self.price,
             self.kl_first,
             self.kl_second,
@@ -473,7 +496,7 @@ fn bytes(
     run: &Run<'_>,
     model: &Model,
     standing: Standing,
-    (breach, cost): (f64, f64),
+    looked: [Ratios; 2],
 ) -> anyhow::Result<Vec<u8>> {
     let out = format!(" --out {}", run.args.out.display());
     let origin = BTreeMap::from([
@@ -482,8 +505,7 @@ fn bytes(
         (Model::CONSTANTS.to_owned(), constants(&run.members.arm)?),
         ("seed".to_owned(), run.args.seed.to_string()),
         ("iteration".to_owned(), standing.iteration.to_string()),
-        ("breach of the rule's, on the gates' members".to_owned(), format!("{breach:.4}")),
-        ("cost of the rule's, on the gates' members".to_owned(), format!("{cost:.4}")),
+        ("at the look, of the rule's".to_owned(), looked.map(|it| it.to_string()).join("; large: ")),
     ]);
     Ok(model.to_bytes(origin)?)
 }
@@ -507,20 +529,31 @@ fn episodes(
 }
 
 /// Breach and cost of episodes as multiples of the rule's in the same members.
-fn against(run: &Run<'_>, episodes: &[(usize, Episode)]) -> anyhow::Result<(f64, f64)> {
+fn against(run: &Run<'_>, episodes: &[(usize, Episode)]) -> anyhow::Result<Ratios> {
     let rule = episodes.iter().map(|(at, _)| Ok(&run.members.get(*at)?.1.totals));
     let rule = rule.collect::<anyhow::Result<Vec<&Totals>>>()?;
     Ok(ratios(episodes.iter().map(|(_, episode)| &episode.totals), rule.into_iter()))
 }
 
-/// Cost of the policy as it is, as a multiple of the rule's, in some members that are trained on.
+/// Cost of the policy as it is, as a multiple of the rule's, in some members that are trained on: the mean over them, or
+/// the largest alone would count.
 fn tried_nothing(run: &Run<'_>, model: &Arc<Model>, seed: Seed) -> anyhow::Result<f64> {
-    let count = run.args.episodes.div_ceil(4).min(run.members.len());
-    let first = (seed.child("price").draw(0).uniform() * run.members.len() as f64) as usize;
+    let members = &run.members;
+    let count = run.args.episodes.div_ceil(4).min(members.len()).max(1);
+    let first = (seed.child("price").draw(0).uniform() * members.len() as f64) as usize;
     // One after the other, so that all levels are there as often.
-    let step = run.members.len() / count.max(1);
-    let places = (0..count).map(|place| (first + place * step.max(1)) % run.members.len());
-    Ok(compared(run, model, &run.members, &places.collect::<Vec<_>>())?.1)
+    let step = (members.len() / count).max(1);
+    let places: Vec<usize> =
+        (0..count).map(|place| (first + place * step) % members.len()).collect();
+    let arm = arms::on_top_of(&run.args.rule, Arc::clone(model), Part::Whole)
+        .context("there is no rule")?;
+    let mut all = jobs::quietly(&places, run.args.jobs, |at| {
+        let (member, twin) = members.get(*at)?;
+        let totals = as_it_is(member, &arm).map_err(anyhow::Error::msg)?;
+        Ok((*at, totals.core_hours / twin.totals.core_hours))
+    })?;
+    all.sort_by_key(|(at, _)| *at);
+    Ok(all.iter().map(|(_, cost)| cost).sum::<f64>() / count as f64)
 }
 
 /// The weights without trying, in the members that are not trained on.
@@ -546,39 +579,45 @@ fn watched(
     Ok(all.into_iter().map(|(_, watched)| watched).collect())
 }
 
-/// Breach and cost of some runs as multiples of the rule's in the same members.
+/// Breach and cost as multiples of the rule's in the same members.
+#[derive(Debug, Clone, Copy)]
+struct Ratios {
+    breach: f64,
+    cost: f64,
+}
+
+impl std::fmt::Display for Ratios {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "breach {:.4}, cost {:.4}", self.breach, self.cost)
+    }
+}
+
+/// Those of some runs.
 fn ratios<'a>(
     own: impl Iterator<Item = &'a Totals>,
     rule: impl Iterator<Item = &'a Totals>,
-) -> (f64, f64) {
+) -> Ratios {
     let (own, rule): (Totals, Totals) = (own.sum(), rule.sum());
-    (own.weighted_breach / rule.weighted_breach, own.core_hours / rule.core_hours)
+    Ratios {
+        breach: own.weighted_breach / rule.weighted_breach,
+        cost: own.core_hours / rule.core_hours,
+    }
 }
 
-/// Breach and cost without trying anything, as multiples of the rule's, in the members at these places: of the cost
-/// the mean over the members, or the largest alone would count.
-fn compared(
-    run: &Run<'_>,
-    model: &Arc<Model>,
-    members: &Roster,
-    places: &[usize],
-) -> anyhow::Result<(f64, f64)> {
-    let arm = arms::on_top_of(&run.args.rule, Arc::clone(model), Part::Whole)
-        .context("there is no rule")?;
-    let mut all = jobs::quietly(places, run.args.jobs, |at| {
-        let totals = as_it_is(&members.get(*at)?.0, &arm).map_err(anyhow::Error::msg)?;
-        Ok((*at, totals))
-    })?;
-    all.sort_by_key(|(at, _)| *at);
-    let (mut own, mut rule, mut cost) = (0.0, 0.0, 0.0);
-    let count = all.len().max(1) as f64;
-    for (at, totals) in all {
-        let ruled = &members.get(at)?.1.totals;
-        own += totals.weighted_breach;
-        rule += ruled.weighted_breach;
-        cost += totals.core_hours / ruled.core_hours / count;
-    }
-    Ok((own / rule, cost))
+/// Those of a look, in the members of one size: what is good for one may be paid for by the other.
+fn by_size(run: &Run<'_>, own: &[Watched], large: bool) -> Ratios {
+    let these = |runs: &'_ [Watched]| -> Vec<Totals> {
+        let members = run.judges.iter().zip(runs);
+        let these = members.filter(|(member, _)| is_large(member.number) == large);
+        these.map(|(_, run)| run.totals).collect()
+    };
+    ratios(these(own).iter(), these(&run.ruled).iter())
+}
+
+/// The mean over episodes of what their apps were paid beyond the rule.
+fn mean_gained(episodes: &[Episode]) -> [f64; VALUES] {
+    let count = episodes.len().max(1) as f64;
+    std::array::from_fn(|term| episodes.iter().map(|it| it.gained[term]).sum::<f64>() / count)
 }
 
 /// Epochs over the episodes; what the last whole one said, and how many there were.

@@ -23,6 +23,8 @@ pub(super) fn page(lines: &[Line], title: &str) -> String {
             &[
                 course("weighted breach", 0, &|line| line.look_breach),
                 course("cost", 1, &|line| line.look_cost),
+                course("weighted breach, large", 2, &|line| line.look_large_breach),
+                course("cost, large", 3, &|line| line.look_large_cost),
             ],
         ),
         drawn(
@@ -31,6 +33,18 @@ pub(super) fn page(lines: &[Line], title: &str) -> String {
             &[
                 course("weighted breach", 0, &|line| line.breach),
                 course("cost", 1, &|line| line.cost),
+            ],
+        ),
+        drawn(
+            "Paid beyond the rule",
+            "minutes of breach per app and hour",
+            &[
+                course("breach", 0, &|line| line.paid_breach),
+                course("degradation", 1, &|line| line.paid_degradation),
+                course("adherence", 2, &|line| line.paid_adherence),
+                course("oscillation", 3, &|line| line.paid_oscillation),
+                course("cold", 4, &|line| line.paid_cold),
+                course("cost", 5, &|line| line.paid_cost),
             ],
         ),
         drawn(

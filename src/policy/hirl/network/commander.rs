@@ -2,8 +2,8 @@
 
 use candle_core::{Device, Result, Tensor, Var};
 
-use super::{Attention, HIDDEN, Statistics, WIDTH, difference, log_deviation};
-use crate::nn::{Activation, Initial, Linear};
+use super::{Attention, HIDDEN, Statistics, VALUES, WIDTH, difference, log_deviation};
+use crate::nn::{Activation, Initial, Linear, Start};
 use crate::policy::hirl::features::{COMMAND, DOMAIN};
 use crate::policy::hirl::view::CommanderView;
 
@@ -21,6 +21,8 @@ pub struct CommanderBatch {
     domains: Tensor,
     /// `[B, 1, D]`: 0, or hidden.
     mask: Tensor,
+    /// `[B, D, D]`: calls for each request, of the row to the column; and the same of the column to the row.
+    calls: [Tensor; 2],
 }
 
 impl CommanderBatch {
@@ -29,6 +31,7 @@ impl CommanderBatch {
         let longest = views.iter().map(|view| view.domains.len()).max().unwrap_or(0).max(1);
         let mut domains = vec![0.0_f32; views.len() * longest * INPUTS];
         let mut mask = vec![HIDDEN; views.len() * longest];
+        let mut calls = vec![0.0_f32; views.len() * longest * longest];
         for (row, view) in views.iter().enumerate() {
             for (place, (own, more)) in view.domains.iter().zip(&view.features).enumerate() {
                 let at = row * longest + place;
@@ -38,10 +41,17 @@ impl CommanderBatch {
                 right.copy_from_slice(more);
                 mask[at] = 0.0;
             }
+            for (place, own) in view.calls.iter().enumerate() {
+                let at = (row * longest + place) * longest;
+                calls[at..at + own.len()].copy_from_slice(own);
+            }
         }
+        let calls =
+            Tensor::from_vec(calls, (views.len(), longest, longest), &Device::Cpu)?;
         Ok(Self {
             domains: Tensor::from_vec(domains, (views.len(), longest, INPUTS), &Device::Cpu)?,
             mask: Tensor::from_vec(mask, (views.len(), 1, longest), &Device::Cpu)?,
+            calls: [calls.clone(), calls.transpose(1, 2)?.contiguous()?],
         })
     }
 }
@@ -56,7 +66,8 @@ pub struct CommanderOutput {
     pub headroom: Tensor,
     /// `[B, D]`: log-odds that the domain will break its SLO within five minutes.
     pub urgency: Tensor,
-    /// `[B, D]`: what each domain is worth from here on, beyond what it is under the rule.
+    /// `[B, D, VALUES]`: what each domain is worth from here on, beyond what it is under the rule, by what is paid
+    /// for.
     pub values: Tensor,
 }
 
@@ -66,6 +77,8 @@ pub struct CommanderNetwork {
     statistics: Statistics,
     embed: [Linear; 2],
     attention: Attention,
+    /// How much more a domain looks at those that it calls, and at those that call it.
+    related: [Var; 2],
     join: Linear,
     shares: Linear,
     headroom: Linear,
@@ -86,6 +99,11 @@ impl CommanderNetwork {
                 line(scope, "embed_out")?,
             ],
             attention: Attention::new(&mut scope.child("attention"))?,
+            // Whom one depends on is worth a look before anything is learned.
+            related: [
+                scope.variable("calls", &[1], Start::Constant(1.0))?,
+                scope.variable("callers", &[1], Start::Constant(1.0))?,
+            ],
             join: line(scope, "join")?,
             shares: difference(&mut scope.child("shares"), 1)?,
             headroom: difference(&mut scope.child("headroom"), 1)?,
@@ -93,7 +111,7 @@ impl CommanderNetwork {
             value: [
                 Linear::new(&mut scope.child("value_in"), INPUTS, WIDTH)?,
                 line(scope, "value_own")?,
-                difference(&mut scope.child("value_out"), 1)?,
+                difference(&mut scope.child("value_out"), VALUES)?,
             ],
             deviations: [
                 log_deviation(scope, "share_deviation", -1.8)?,
@@ -119,7 +137,11 @@ impl CommanderNetwork {
         let domains = self.statistics.apply(&batch.domains)?;
         let [first, second] = &self.embed;
         let own = second.activated(&first.activated(&domains, silu)?, silu)?;
-        let seen = self.attention.forward(&own, &own, &batch.mask)?;
+        let [calls, callers] = &batch.calls;
+        let related = (calls.broadcast_mul(self.related[0].as_tensor())?
+            + callers.broadcast_mul(self.related[1].as_tensor())?)?;
+        let bias = related.broadcast_add(&batch.mask)?;
+        let seen = self.attention.forward(&own, &own, &bias)?;
         let joined = self.join.activated(&(own + &seen)?, silu)?;
         let one = |line: &Linear| line.forward(&joined)?.squeeze(2);
         // The critic has layers of its own: its errors must not move what the policy says.
@@ -131,7 +153,7 @@ impl CommanderNetwork {
             headroom: (one(&self.headroom)? * REACH)?,
             // It reads what the others are made of, and does not move it.
             urgency: self.urgency.forward(&joined.detach())?.squeeze(2)?,
-            values: last.forward(&value)?.squeeze(2)?,
+            values: last.forward(&value)?,
         })
     }
 }

@@ -17,6 +17,9 @@ use crate::nn::{Initial, Linear, Start, softmax};
 pub use commander::{CommanderBatch, CommanderNetwork, CommanderOutput};
 pub use soldier::{STEPS, SoldierBatch, SoldierNetwork, SoldierOutput};
 
+/// What is paid for, of which the critic has a value each: the terms of the pay, and the cost.
+pub const VALUES: usize = 6;
+
 /// Values per token.
 const WIDTH: usize = 32;
 
@@ -76,7 +79,7 @@ impl Attention {
         })
     }
 
-    /// Queries `[B, Q, C]`, keys `[B, K, C]`, `mask` `[B, 1, K]` added to the scores -> `[B, Q, C]`.
+    /// Queries `[B, Q, C]`, keys `[B, K, C]`, `mask` `[B, 1 or Q, K]` added to the scores -> `[B, Q, C]`.
     fn forward(&self, queries: &Tensor, keys: &Tensor, mask: &Tensor) -> Result<Tensor> {
         let (query, key) = (self.query.forward(queries)?, self.key.forward(keys)?);
         let scores = (query.matmul(&key.t()?)? * (1.0 / (WIDTH as f64).sqrt()))?;

@@ -2,7 +2,7 @@
 
 use candle_core::{Device, Result, Tensor, Var};
 
-use super::{Attention, HIDDEN, Statistics, WIDTH, difference, log_deviation};
+use super::{Attention, HIDDEN, Statistics, VALUES, WIDTH, difference, log_deviation};
 use crate::nn::{Activation, Initial, Linear};
 use crate::policy::hirl::GROUPS;
 use crate::policy::hirl::features::{APP, DOMAIN};
@@ -78,7 +78,7 @@ pub struct SoldierOutput {
     pub splits: Tensor,
     /// `[B, 1]`: logarithm of the part of the way down that is gone at once; 0 and above is all of it.
     pub velocity: Tensor,
-    /// `[B, N]`: what each app is worth from here on, beyond what it is under the rule.
+    /// `[B, N, VALUES]`: what each app is worth from here on, beyond what it is under the rule, by what is paid for.
     pub values: Tensor,
 }
 
@@ -123,7 +123,7 @@ impl SoldierNetwork {
             value: [
                 Linear::new(&mut scope.child("value_in"), APP.len(), WIDTH)?,
                 line(scope, "value_own")?,
-                difference(&mut scope.child("value_out"), 1)?,
+                difference(&mut scope.child("value_out"), VALUES)?,
             ],
             group_own: line(scope, "group_own")?,
             group_seen: Linear::without_bias(&mut scope.child("group_seen"), WIDTH, WIDTH)?,
@@ -166,7 +166,7 @@ impl SoldierNetwork {
         let [first, second, last] = &self.value;
         let own = second.forward(&first.activated(&features, silu)?)?;
         let own = own.broadcast_add(&around.detach())?.contiguous()?;
-        let values = last.forward(&crate::nn::silu(&own)?)?.squeeze(2)?;
+        let values = last.forward(&crate::nn::silu(&own)?)?;
         let groups = batch.groups.matmul(&apps)?;
         let around = (self.group_seen.forward(&seen)? + &query)?;
         let group = self.group_own.forward(&groups)?.broadcast_add(&around)?.contiguous()?;
