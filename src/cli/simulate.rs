@@ -26,7 +26,7 @@ pub(super) struct Args {
     #[arg(long, default_value = "flash-sale-post-mortem")]
     scenario: String,
     /// The policy
-    #[arg(long, default_value = "rules")]
+    #[arg(long, default_value = "hirl")]
     policy: String,
     /// Weights of the policy hirl, from `hirl train policy`; the built-in ones unless given
     #[arg(long, value_name = "FILE")]

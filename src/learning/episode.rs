@@ -10,10 +10,10 @@ use super::members::Member;
 pub use super::pay::Totals;
 use super::pay::{Paid, Paymaster};
 use super::sampler::{CommanderStep, Explore, Record, Sampler, SoldierStep, draws};
-use super::settings::Settings;
+use super::settings::{Ablation, Settings};
 use crate::pilot::Pilot;
 use crate::policy::hirl::network::VALUES;
-use crate::policy::hirl::{self, Hirl, Model};
+use crate::policy::hirl::{self, Actor, Flat, Hirl, Model};
 use crate::seed::Seed;
 use crate::simulation::arms::{Arm, Planning};
 use crate::simulation::{Foresight, Simulation};
@@ -146,7 +146,11 @@ pub fn episode(
     let Planning::Rules(rule) = &planner.policy else {
         return Err("the arm has no rule".to_owned());
     };
-    let policy = Box::new(Hirl::new(hirl::Settings::default(), rule.clone(), Box::new(sampler)));
+    let actor: Box<dyn Actor> = match settings.ablation {
+        Some(Ablation::Flat) => Box::new(Flat(sampler)),
+        _ => Box::new(sampler),
+    };
+    let policy = Box::new(Hirl::new(hirl::Settings::default(), rule.clone(), actor));
     // Frozen, and never quite right: a policy must bear the drift of a forecaster that is tuned weekly.
     let [low, high] = settings.forecast_noise;
     let spread = low + (high - low) * seed.child("noise").draw(0).uniform();

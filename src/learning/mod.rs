@@ -25,7 +25,7 @@ pub use episode::{Episode, Totals, Twin, as_it_is, episode, twin};
 pub use gates::{Gates, Limits, Reached};
 pub use members::{Member, in_world, is_large, member};
 pub use sampler::Explore;
-pub use settings::{Pay, Settings};
+pub use settings::{Ablation, Pay, Settings};
 pub use statistics::Statistics;
 pub use watch::{Watched, gaps, watch};
 

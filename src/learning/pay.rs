@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::settings::Pay;
-use crate::policy::hirl::network::VALUES;
 use crate::cluster::{Class, Slo};
+use crate::policy::hirl::network::VALUES;
 use crate::simulation::scenario::Scenario;
 use crate::simulation::{Reversals, Simulation};
 
@@ -25,7 +25,8 @@ pub(super) struct Paid {
 /// The names of the terms of [`Paymaster::terms`]; the cost comes on top, by its price.
 pub(super) const TERMS: [&str; 5] = ["breach", "degradation", "adherence", "oscillation", "cold"];
 
-const _: () = assert!(VALUES == TERMS.len() + 1, "the critic has a value for each term and the cost");
+const _: () =
+    assert!(VALUES == TERMS.len() + 1, "the critic has a value for each term and the cost");
 
 impl Paid {
     /// What it was paid beyond the rule, by term; the cost, at its price, comes last.

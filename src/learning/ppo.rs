@@ -211,7 +211,8 @@ pub fn gradients(
         }
     };
     let mut gradients = Gradients::of(&loss, model.parameters())?;
-    gradients.keep(model.parameters(), |name| name.starts_with(level.prefix()));
+    let frozen = |name: &str| settings.ablation.is_some_and(|it| it.freezes(name));
+    gradients.keep(model.parameters(), |name| name.starts_with(level.prefix()) && !frozen(name));
     Ok((gradients, said))
 }
 
@@ -312,7 +313,7 @@ fn soldier_loss(
     let views: Vec<_> = samples.iter().map(|sample| &sample.step.view).collect();
     let batch = SoldierBatch::new(&views)?;
     let length = batch.longest()?;
-    let output = model.soldier.forward(&batch)?;
+    let (output, values) = model.soldier.forward(&batch)?;
     let each = |of: &dyn Fn(&SoldierSample) -> Vec<f32>| {
         let rows: Vec<Vec<f32>> = samples.iter().map(|sample| of(sample)).collect();
         padded(rows.iter().map(Vec::as_slice), length)
@@ -375,7 +376,7 @@ fn soldier_loss(
         settings.clip,
     )?;
     let returns = samples.iter().map(|sample| sample.returns.as_slice());
-    let critic = critic_error(&output.values, returns, &scales.app_returns, &present)?;
+    let critic = critic_error(&values, returns, &scales.app_returns, &present)?;
     let said = Said {
         policy: f64::from((&steps.loss + &splits.loss)?.to_scalar::<f32>()?),
         critic: f64::from(critic.to_scalar::<f32>()?),

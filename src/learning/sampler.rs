@@ -212,11 +212,11 @@ impl Sampler {
     ) -> Result<Vec<Option<Orders>>> {
         let model = Arc::clone(&self.model);
         let batch = SoldierBatch::new(&views.iter().collect::<Vec<_>>())?;
-        let output = model.soldier.forward(&batch)?;
+        let (output, values) = model.soldier.forward(&batch)?;
         let logits = output.steps.to_vec3::<f32>()?;
         let splits = output.splits.to_vec2::<f32>()?;
         let velocity = output.velocity.to_vec2::<f32>()?;
-        let values = output.values.to_vec3::<f32>()?;
+        let values = values.to_vec3::<f32>()?;
         let [split_deviation, velocity_deviation] = model.soldier.log_deviations();
         let split_deviation = split_deviation.to_vec1::<f32>()?[0].exp();
         let velocity_deviation = velocity_deviation.to_vec1::<f32>()?[0].exp();

@@ -60,6 +60,39 @@ pub struct Settings {
     pub gap: gap::Settings,
     /// The cost that is aimed at, as a multiple of the rule's.
     pub cost_target: f64,
+    /// What is left out to see what it is good for; nothing unless somebody asks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ablation: Option<Ablation>,
+}
+
+/// A part of the policy that can be left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Ablation {
+    /// Attention looks at all alike.
+    MeanPool,
+    /// There are no domains: one Soldier for all apps, and no Commander.
+    Flat,
+}
+
+impl Ablation {
+    /// The name in settings and in weights.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MeanPool => "meanPool",
+            Self::Flat => "flat",
+        }
+    }
+
+    /// Whether a parameter stays at 0: a query of nothing finds all keys alike.
+    #[must_use]
+    pub fn freezes(self, parameter: &str) -> bool {
+        self == Self::MeanPool
+            && ["attention.query", "commander.calls", "commander.callers"]
+                .iter()
+                .any(|part| parameter.contains(part))
+    }
 }
 
 /// What an app is paid for a step, term by term. The unit is a minute in breach of an app of weight 1.
@@ -120,6 +153,7 @@ impl Default for Settings {
             price_gain: 1.0,
             gap: gap::Settings::default(),
             cost_target: 1.0,
+            ablation: None,
         }
     }
 }

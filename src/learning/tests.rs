@@ -98,7 +98,7 @@ fn cores_beyond_the_rules_cost_their_price() {
 fn chance_of_most(model: &Model, episode: &Episode) -> f64 {
     let views: Vec<_> = episode.soldiers.iter().map(|it| &it.step.view).collect();
     let batch = crate::policy::hirl::network::SoldierBatch::new(&views).unwrap();
-    let steps = model.soldier.forward(&batch).unwrap().steps.to_vec3::<f32>().unwrap();
+    let steps = model.soldier.say(&batch).unwrap().steps.to_vec3::<f32>().unwrap();
     let chance = |logits: &[f32]| {
         let sum: f32 = logits.iter().map(|it| it.exp()).sum();
         f64::from(logits[4].exp() / sum)

@@ -57,13 +57,14 @@ fn alone(report: &mut Report) -> Result<()> {
     let above = CommanderView {
         domains: (0..DOMAINS).map(part).collect(),
         features: (0..DOMAINS).map(part).collect(),
+        // The peer knows of no calls.
+        calls: vec![vec![0.0; DOMAINS]; DOMAINS],
     };
     let (mut times, mut answers) = (Vec::new(), Vec::new());
     for _ in 0..400 {
         let begun = Instant::now();
         let said = model.commander.forward(&CommanderBatch::new(&[&above])?)?;
-        let ordered =
-            model.soldier.forward(&SoldierBatch::new(&views.iter().collect::<Vec<_>>())?)?;
+        let ordered = model.soldier.say(&SoldierBatch::new(&views.iter().collect::<Vec<_>>())?)?;
         let all = [
             &said.shares,
             &said.headroom,

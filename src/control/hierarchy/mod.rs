@@ -20,7 +20,7 @@ use crate::policy::rules;
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Settings {
     /// Whether the learned hierarchy plans, in the domains whose `policy` is `hirl`; otherwise the rule does.
-    /// Off until weights have reached their gates (`weights/gates.yaml`).
+    /// On: the built-in weights have reached their gates (`weights/gates.yaml`, `hirl train gate`).
     pub enabled: bool,
     /// Weights to use instead of the built-in ones (safetensors, by `hirl train policy`). Read again when
     /// their bytes change; bytes that cannot be used never replace weights that can.
@@ -33,7 +33,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { enabled: false, weights_file: None, reload_seconds: 10.0, limit_seconds: 0.5 }
+        Self { enabled: true, weights_file: None, reload_seconds: 10.0, limit_seconds: 0.5 }
     }
 }
 
@@ -69,7 +69,13 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
 }
 
 fn parsed(bytes: &[u8]) -> Result<Model, String> {
-    Model::from_bytes(bytes).map_err(|error| error.to_string())
+    let model = Model::from_bytes(bytes).map_err(|error| error.to_string())?;
+    match model.ablation() {
+        Some(ablation) => {
+            Err(format!("they are of an ablation ({ablation}), which does not serve"))
+        }
+        None => Ok(model),
+    }
 }
 
 /// The constants of the rule beneath: those that the weights were trained on top of, unless the operator

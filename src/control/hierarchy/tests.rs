@@ -121,13 +121,14 @@ fn what_cannot_be_used_at_the_start_is_refused_in_a_sentence() {
     let mut half = weights(1, &[]);
     half.truncate(half.len() / 2);
     let foolish = weights(1, &[(Model::CONSTANTS, r#"{"reserveShare": 7}"#)]);
-    for (bytes, word) in [(half, "safetensors"), (foolish, "reserveShare")] {
+    let flat = weights(1, &[(Model::ABLATION, "flat")]);
+    for (bytes, word) in [(half, "safetensors"), (foolish, "reserveShare"), (flat, "ablation")] {
         fs::write(&path, bytes).unwrap();
         let settings = Settings { weights_file: Some(path.clone()), ..settings(1.0) };
         let error = settings.model().unwrap_err();
         assert!(error.contains(word) && !error.contains('\n'), "{error}");
     }
-    let off = Settings::default();
+    let off = Settings { enabled: false, ..Settings::default() };
     assert!(off.model().unwrap().is_none());
     assert!(settings(1.0).model().unwrap().is_some(), "the built-in weights");
     assert!(

@@ -12,6 +12,7 @@
 
 mod action;
 pub mod features;
+mod flat;
 mod memory;
 mod model;
 pub mod network;
@@ -29,6 +30,7 @@ use crate::cluster::{Domain, PerApp, PolicyChoice, Snapshot, Timestamp};
 use crate::observation::Observation;
 
 pub use action::{Command, Orders, chance};
+pub use flat::Flat;
 pub use model::{Model, ModelError};
 pub use settings::Settings;
 pub use view::{CommanderView, SoldierView};

@@ -107,6 +107,22 @@ impl Model {
         Ok(model)
     }
 
+    /// The key of what was left out of them, see [`Self::ablation`].
+    pub const ABLATION: &'static str = "ablation";
+
+    /// The same, marked as networks of which something was left out to see what it is good for.
+    #[must_use]
+    pub fn without(mut self, ablation: &str) -> Self {
+        self.origin.insert(Self::ABLATION.to_owned(), ablation.to_owned());
+        self
+    }
+
+    /// What was left out; none of networks that may serve.
+    #[must_use]
+    pub fn ablation(&self) -> Option<&str> {
+        self.origin.get(Self::ABLATION).map(String::as_str)
+    }
+
     /// The parameters of both, statistics included; names begin with `commander` or `soldier`.
     #[must_use]
     pub const fn parameters(&self) -> &Parameters {
@@ -148,8 +164,7 @@ impl Model {
     }
 
     fn orders(&self, views: &[SoldierView]) -> Tensors<Vec<Option<Orders>>> {
-        let output =
-            self.soldier.forward(&SoldierBatch::new(&views.iter().collect::<Vec<_>>())?)?;
+        let output = self.soldier.say(&SoldierBatch::new(&views.iter().collect::<Vec<_>>())?)?;
         let steps = output.steps.to_vec3::<f32>()?;
         let splits = output.splits.to_vec2::<f32>()?;
         let velocity = output.velocity.to_vec2::<f32>()?;

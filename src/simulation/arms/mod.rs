@@ -32,7 +32,7 @@ use super::scenario::{HpaSpec, ScaleRules, Scenario};
 use super::{Foresight, Seed, Simulation};
 use crate::observation;
 use crate::pilot::Pilot;
-use crate::policy::hirl::{self, Actor, Command, CommanderView, Hirl, Orders, SoldierView};
+use crate::policy::hirl::{self, Actor, Command, CommanderView, Flat, Hirl, Orders, SoldierView};
 use crate::policy::{Policy, Rules, rules};
 use crate::safety;
 
@@ -201,7 +201,11 @@ impl Planner {
             Planning::Oracle => Box::new(Oracle::new(scenario, seed)),
             Planning::Sighted(sight) => Box::new(Sighted::new(scenario, seed, *sight)),
             Planning::Learned(Learned { rule, model, part }) => {
-                let actor = Box::new(Partly { model: Arc::clone(model), part: *part });
+                let actor = Partly { model: Arc::clone(model), part: *part };
+                let actor: Box<dyn Actor> = match model.ablation() {
+                    Some("flat") => Box::new(Flat(actor)),
+                    _ => Box::new(actor),
+                };
                 Box::new(Hirl::new(hirl::Settings::default(), rule.clone(), actor))
             }
         };

@@ -340,9 +340,7 @@ impl Simulation {
     fn may_die(&self, pod: PodId, class: Class, exposed: &[bool]) -> bool {
         let pod = self.pods.get(pod);
         let fixed = &self.apps.fixed[pod.app as usize];
-        fixed.class > class
-            && exposed[fixed.domain]
-            && pod.phase != super::pods::Phase::Stopping
+        fixed.class > class && exposed[fixed.domain] && pod.phase != super::pods::Phase::Stopping
     }
 }
 

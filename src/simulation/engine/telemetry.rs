@@ -244,10 +244,7 @@ fn snapshot(scenario: &Scenario, specs: &[HpaSpec]) -> Snapshot {
     });
     Snapshot {
         at: scenario.start,
-        catalog: Arc::new(Catalog {
-            domains: scenario.to_domains(),
-            apps: apps.collect(),
-        }),
+        catalog: Arc::new(Catalog { domains: scenario.to_domains(), apps: apps.collect() }),
         apps: states.collect(),
         pools: scenario
             .pools

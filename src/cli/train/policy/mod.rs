@@ -24,8 +24,8 @@ use crate::cli::provenance::{self, Fingerprint};
 use crate::cli::scenarios;
 use crate::learning::ppo::{self, Heads, Level, Said, Scales};
 use crate::learning::{
-    Episode, Explore, Member, Settings, Statistics, Totals, Watched, as_it_is, gaps, is_large, member,
-    watch,
+    Ablation, Episode, Explore, Member, Settings, Statistics, Totals, Watched, as_it_is, gaps,
+    is_large, member, watch,
 };
 use crate::nn::{Adam, AdamSettings, Gradients, Weights};
 use crate::policy::hirl::Model;
@@ -203,14 +203,15 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         settings: read_settings(args)?,
     };
     task.arm()?;
-    let model = Arc::new(match &args.weights {
+    let model = match &args.weights {
         Some(path) => {
             let model = scenarios::model(path)?;
             try_anew(&model, args.stage.levels())?;
             model
         }
         None => Model::untrained(Seed::of(Space::Training, args.seed).child("start"))?,
-    });
+    };
+    let model = Arc::new(ablated(model, task.settings.ablation)?);
     // Before anything that takes time: workers wait, and must not find what an earlier run left.
     let orders = args.share.as_ref().zip(args.workers).map(|(folder, workers)| {
         Orders::new(folder, workers.get() as u64, Duration::from_secs(args.worker_limit))
@@ -220,11 +221,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let judges = judges(args)?;
     let ruled = watched(&judges, &members.arm, &task.settings, args.jobs)?;
     let run = Run { args, task, members, judges, ruled, orders };
-    let trained = train(&run, &model);
+    train(&run, &model)?;
+    // Workers of a training that ended otherwise wait for the one that takes its place.
     if let Some(orders) = &run.orders {
         orders.done()?;
     }
-    trained.map(|()| ExitCode::SUCCESS)
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The members of the looks.
@@ -236,6 +238,17 @@ fn judges(args: &Args) -> anyhow::Result<Vec<Member>> {
     })?;
     judges.sort_by_key(|member| (member.level, member.number));
     Ok(judges)
+}
+
+/// Without what is to be left out.
+fn ablated(model: Model, ablation: Option<Ablation>) -> anyhow::Result<Model> {
+    let Some(ablation) = ablation else { return Ok(model) };
+    for (name, variable) in model.parameters().iter() {
+        if ablation.freezes(name) {
+            variable.set(&variable.zeros_like()?)?;
+        }
+    }
+    Ok(model.without(ablation.as_str()))
 }
 
 /// A stage tries things as much as the first one did, whatever the weights that it begins with have settled on.
@@ -324,7 +337,7 @@ fn train(run: &Run<'_>, model: &Arc<Model>) -> anyhow::Result<()> {
     let constants = AdamSettings { epsilon: 1e-5, max_norm: 0.5, ..AdamSettings::default() };
     let (mut standing, mut adam) = kept.resume(run, model, constants)?;
     let (begun, before) = (Instant::now(), standing.seconds);
-    let average = average(&kept, model, standing.iteration > 0)?;
+    let average = average(&kept, model, standing.iteration > 0, settings.ablation)?;
     let mut looked = [Ratios { breach: f64::NAN, cost: f64::NAN }; 2];
     while standing.iteration < args.iterations {
         let mut judged = None;
@@ -357,9 +370,7 @@ fn train(run: &Run<'_>, model: &Arc<Model>) -> anyhow::Result<()> {
             let own = look(run, &average)?;
             looked = [false, true].map(|large| by_size(run, &own, large));
             judged = Some(own);
-            // Beyond the rule's cost a breach less is none: the search for constants would have bought it too.
-            let score = |it: Ratios| it.breach + 3.0 * (it.cost / settings.cost_target - 1.0).max(0.0);
-            let score = looked.into_iter().map(score).sum::<f64>() / looked.len() as f64;
+            let score = score(&looked, settings.cost_target);
             if score < standing.best {
                 standing.best = score;
                 kept.folder
@@ -427,11 +438,16 @@ fn stop_at_gaps(run: &Run<'_>, own: &[Watched], standing: Standing) -> anyhow::R
 const AVERAGE: &str = "average.safetensors";
 
 /// The mean of the weights: that of the run which goes on, otherwise the weights themselves.
-fn average(kept: &Kept, model: &Model, goes_on: bool) -> anyhow::Result<Arc<Model>> {
+fn average(
+    kept: &Kept,
+    model: &Model,
+    goes_on: bool,
+    ablation: Option<Ablation>,
+) -> anyhow::Result<Arc<Model>> {
     if goes_on {
-        return Ok(Arc::new(scenarios::model(&kept.folder.file(AVERAGE))?));
+        return Ok(Arc::new(ablated(scenarios::model(&kept.folder.file(AVERAGE))?, ablation)?));
     }
-    let average = Model::untrained(Seed::root(0))?;
+    let average = ablated(Model::untrained(Seed::root(0))?, ablation)?;
     average.parameters().set_flat(&model.parameters().to_flat()?)?;
     Ok(Arc::new(average))
 }
@@ -499,14 +515,20 @@ fn bytes(
     looked: [Ratios; 2],
 ) -> anyhow::Result<Vec<u8>> {
     let out = format!(" --out {}", run.args.out.display());
-    let origin = BTreeMap::from([
+    let mut origin = BTreeMap::from([
         ("command".to_owned(), provenance::command().replace(&out, "")),
         (Model::RULE.to_owned(), run.args.rule.clone()),
         (Model::CONSTANTS.to_owned(), constants(&run.members.arm)?),
         ("seed".to_owned(), run.args.seed.to_string()),
         ("iteration".to_owned(), standing.iteration.to_string()),
-        ("at the look, of the rule's".to_owned(), looked.map(|it| it.to_string()).join("; large: ")),
+        (
+            "at the look, of the rule's".to_owned(),
+            looked.map(|it| it.to_string()).join("; large: "),
+        ),
     ]);
+    if let Some(ablation) = run.task.settings.ablation {
+        origin.insert(Model::ABLATION.to_owned(), ablation.as_str().to_owned());
+    }
     Ok(model.to_bytes(origin)?)
 }
 
@@ -602,6 +624,14 @@ fn ratios<'a>(
         breach: own.weighted_breach / rule.weighted_breach,
         cost: own.core_hours / rule.core_hours,
     }
+}
+
+/// What a look is worth, less is better: the mean over the sizes that there are. Beyond the rule's cost a breach less is
+/// none: the search for constants would have bought it too.
+fn score(looked: &[Ratios], cost_target: f64) -> f64 {
+    let each = looked.iter().map(|it| it.breach + 3.0 * (it.cost / cost_target - 1.0).max(0.0));
+    let known: Vec<f64> = each.filter(|score| score.is_finite()).collect();
+    known.iter().sum::<f64>() / known.len() as f64
 }
 
 /// Those of a look, in the members of one size: what is good for one may be paid for by the other.
@@ -771,6 +801,24 @@ mod tests {
         let kept = |of: &Path| fs::read(of.join(AVERAGE)).unwrap();
         assert!(kept(&together) == kept(&four), "workers changed the weights");
         assert!(kept(&together) != kept(&alone), "the episodes make no difference");
+    }
+
+    #[test]
+    fn what_is_left_out_stays_out_and_is_named_in_the_weights() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = folder.path().join("settings.yaml");
+        for (ablation, asks) in [("meanPool", false), ("flat", true)] {
+            fs::write(&settings, format!("ablation: {ablation}")).unwrap();
+            let out = folder.path().join(ablation);
+            let more = ["--settings", &settings.to_string_lossy()];
+            trained(&out, "1", &[&ONE[..], &more].concat()).unwrap();
+            let model =
+                Model::from_bytes(&fs::read(out.join("weights.safetensors")).unwrap()).unwrap();
+            assert_eq!(model.ablation(), Some(ablation));
+            let query = model.parameters().get("soldier.attention.query.weight").unwrap();
+            let values = query.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert_eq!(values.iter().any(|it| *it != 0.0), asks, "{ablation}");
+        }
     }
 
     #[test]

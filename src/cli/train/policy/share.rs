@@ -203,12 +203,16 @@ pub(super) fn work(
             return Ok(());
         }
         let newest = if folder.exists() { share.newest()? } else { None };
+        // Told by its time: a trainer that begins anew writes the same order again, and wants it done again.
+        let stamp = newest.and_then(|number| {
+            let written = fs::metadata(share.order(number)).ok()?.modified().ok()?;
+            Some((number, written))
+        });
         // The trainer removes an order once it has its episodes.
-        let bytes = newest.and_then(|number| fs::read(share.order(number)).ok());
-        let new = bytes
-            .map(|bytes| (sha256(&bytes), bytes))
-            .filter(|(hash, _)| last.as_ref() != Some(hash));
-        let Some((hash, bytes)) = new else {
+        let new = stamp
+            .filter(|stamp| last != Some(*stamp))
+            .and_then(|stamp| Some((stamp, fs::read(share.order(stamp.0)).ok()?)));
+        let Some((stamp, bytes)) = new else {
             ensure!(
                 heard.elapsed() < patience,
                 "no order came into {} for {} s",
@@ -226,13 +230,13 @@ pub(super) fn work(
         if let Some((task, roster)) = &known {
             let wanted = turns(worker, workers, task.episodes);
             let episodes = made((task, roster), &model, order.iteration, &wanted, threads)?;
-            let part = Part { order: hash.clone(), episodes };
+            let part = Part { order: sha256(&bytes), episodes };
             files::write(
                 &share.part(order.iteration.number, worker),
                 &postcard::to_allocvec(&part)?,
             )?;
         }
-        (last, heard) = (Some(hash), Instant::now());
+        (last, heard) = (Some(stamp), Instant::now());
     }
 }
 

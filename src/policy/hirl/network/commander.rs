@@ -46,8 +46,7 @@ impl CommanderBatch {
                 calls[at..at + own.len()].copy_from_slice(own);
             }
         }
-        let calls =
-            Tensor::from_vec(calls, (views.len(), longest, longest), &Device::Cpu)?;
+        let calls = Tensor::from_vec(calls, (views.len(), longest, longest), &Device::Cpu)?;
         Ok(Self {
             domains: Tensor::from_vec(domains, (views.len(), longest, INPUTS), &Device::Cpu)?,
             mask: Tensor::from_vec(mask, (views.len(), 1, longest), &Device::Cpu)?,

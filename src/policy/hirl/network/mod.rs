@@ -15,7 +15,7 @@ use super::features::Feature;
 use crate::nn::{Initial, Linear, Start, softmax};
 
 pub use commander::{CommanderBatch, CommanderNetwork, CommanderOutput};
-pub use soldier::{STEPS, SoldierBatch, SoldierNetwork, SoldierOutput};
+pub use soldier::{STEPS, SoldierBatch, SoldierNetwork, SoldierSaid};
 
 /// What is paid for, of which the critic has a value each: the terms of the pay, and the cost.
 pub const VALUES: usize = 6;

@@ -70,7 +70,7 @@ impl SoldierBatch {
 
 /// What a Soldier says.
 #[derive(Debug, Clone)]
-pub struct SoldierOutput {
+pub struct SoldierSaid {
     /// `[B, N, STEPS]`: unnormalised log-probabilities of the steps of each app.
     pub steps: Tensor,
     /// `[B, G]`: by how much the logarithm of each group's part of its domain is to change, in units of
@@ -78,8 +78,20 @@ pub struct SoldierOutput {
     pub splits: Tensor,
     /// `[B, 1]`: logarithm of the part of the way down that is gone at once; 0 and above is all of it.
     pub velocity: Tensor,
-    /// `[B, N, VALUES]`: what each app is worth from here on, beyond what it is under the rule, by what is paid for.
-    pub values: Tensor,
+}
+
+/// What the policy and its critic both look at.
+struct Seen {
+    /// `[B, N, APP]`, of mean 0 and deviation 1.
+    features: Tensor,
+    /// `[B, N, C]`.
+    apps: Tensor,
+    /// `[B, 1, C]`: the domain, ...
+    query: Tensor,
+    /// ... what it finds in its apps, ...
+    found: Tensor,
+    /// ... and both as they reach each app.
+    around: Tensor,
 }
 
 /// The network.
@@ -149,29 +161,48 @@ impl SoldierNetwork {
     }
 
     /// What it says of each domain.
-    pub fn forward(&self, batch: &SoldierBatch) -> Result<SoldierOutput> {
+    pub fn say(&self, batch: &SoldierBatch) -> Result<SoldierSaid> {
+        self.said(batch, &self.see(batch)?)
+    }
+
+    /// The same, and `[B, N, VALUES]`: what each app is worth from here on, beyond what it is under the rule, by what is
+    /// paid for.
+    pub fn forward(&self, batch: &SoldierBatch) -> Result<(SoldierSaid, Tensor)> {
+        let seen = self.see(batch)?;
+        Ok((self.said(batch, &seen)?, self.expected(&seen)?))
+    }
+
+    fn see(&self, batch: &SoldierBatch) -> Result<Seen> {
         let silu = Activation::Silu;
         let features = self.app_statistics.apply(&batch.apps)?;
         let [first, second] = &self.embed;
         let apps = second.activated(&first.activated(&features, silu)?, silu)?;
         let domains = self.domain_statistics.apply(&batch.domains)?;
         let query = self.query.activated(&domains, silu)?;
-        let seen = self.attention.forward(&query, &apps, &batch.mask)?;
-        let around = (self.seen.forward(&seen)? + self.domain.forward(&query)?)?;
-        let app = crate::nn::silu(&self.own.forward(&apps)?.broadcast_add(&around)?.contiguous()?)?;
+        let found = self.attention.forward(&query, &apps, &batch.mask)?;
+        let around = (self.seen.forward(&found)? + self.domain.forward(&query)?)?;
+        Ok(Seen { features, apps, query, found, around })
+    }
+
+    fn said(&self, batch: &SoldierBatch, seen: &Seen) -> Result<SoldierSaid> {
+        let Seen { apps, query, found, around, .. } = seen;
+        let app = self.own.forward(apps)?.broadcast_add(around)?.contiguous()?;
         let prior = Tensor::new(&PRIOR.map(|part| part.ln() as f32), &Device::Cpu)?;
-        let steps = self.steps.forward(&app)?.broadcast_add(&prior)?;
-        // The critic has layers of its own, and only looks at what the policy sees around an app: its errors
-        // must not move what the policy says.
-        let [first, second, last] = &self.value;
-        let own = second.forward(&first.activated(&features, silu)?)?;
-        let own = own.broadcast_add(&around.detach())?.contiguous()?;
-        let values = last.forward(&crate::nn::silu(&own)?)?;
-        let groups = batch.groups.matmul(&apps)?;
-        let around = (self.group_seen.forward(&seen)? + &query)?;
+        let steps = self.steps.forward(&crate::nn::silu(&app)?)?.broadcast_add(&prior)?;
+        let groups = batch.groups.matmul(apps)?;
+        let around = (self.group_seen.forward(found)? + query)?;
         let group = self.group_own.forward(&groups)?.broadcast_add(&around)?.contiguous()?;
         let splits = (self.splits.forward(&crate::nn::silu(&group)?)?.squeeze(2)? * SPLIT)?;
         let velocity = (self.velocity.forward(&around)?.squeeze(2)? * VELOCITY)?;
-        Ok(SoldierOutput { steps, splits, velocity, values })
+        Ok(SoldierSaid { steps, splits, velocity })
+    }
+
+    /// The critic has layers of its own, and only looks at what the policy sees around an app: its errors must not move
+    /// what the policy says.
+    fn expected(&self, seen: &Seen) -> Result<Tensor> {
+        let [first, second, last] = &self.value;
+        let own = second.forward(&first.activated(&seen.features, Activation::Silu)?)?;
+        let own = own.broadcast_add(&seen.around.detach())?.contiguous()?;
+        last.forward(&crate::nn::silu(&own)?)
     }
 }

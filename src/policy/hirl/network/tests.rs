@@ -55,7 +55,7 @@ fn commander_view(domains: usize, seed: u64) -> CommanderView {
 
 /// Of what the policy says, and of what the critic expects: it has layers of its own, and moves no others.
 fn soldier_losses(network: &SoldierNetwork, batch: &SoldierBatch) -> [Tensor; 2] {
-    let SoldierOutput { steps, splits, velocity, values } = network.forward(batch).unwrap();
+    let (SoldierSaid { steps, splits, velocity }, values) = network.forward(batch).unwrap();
     let [split, rate] = network.log_deviations();
     let said = [steps, splits, velocity, split.as_tensor().clone(), rate.as_tensor().clone()];
     [sum(&said), loss_of(&values)]
@@ -153,7 +153,7 @@ fn what_is_padded_changes_nothing() {
     shaken(&parameters, 2);
     let (small, large) = (soldier_view(3, 3), soldier_view(9, 4));
     let ask = |views: &[&SoldierView]| {
-        let output = network.forward(&SoldierBatch::new(views).unwrap()).unwrap();
+        let output = network.say(&SoldierBatch::new(views).unwrap()).unwrap();
         let steps = output.steps.get(0).unwrap().narrow(0, 0, 3).unwrap();
         let all = [steps, output.splits.get(0).unwrap(), output.velocity.get(0).unwrap()];
         all.iter()
@@ -184,10 +184,10 @@ fn the_order_of_apps_does_not_matter() {
     turned.apps.reverse();
     turned.groups.reverse();
     let ask = |view: &SoldierView| {
-        let output = network.forward(&SoldierBatch::new(&[view]).unwrap()).unwrap();
+        let (said, values) = network.forward(&SoldierBatch::new(&[view]).unwrap()).unwrap();
         (
-            output.splits.get(0).unwrap().to_vec1::<f32>().unwrap(),
-            output.values.get(0).unwrap().to_vec2::<f32>().unwrap(),
+            said.splits.get(0).unwrap().to_vec1::<f32>().unwrap(),
+            values.get(0).unwrap().to_vec2::<f32>().unwrap(),
         )
     };
     let (splits, values) = ask(&view);
