@@ -67,9 +67,8 @@ fn deviation(values: impl Iterator<Item = f32>) -> f32 {
 
 /// Deviations of returns, each of one term. What hardly ever happens in an iteration would else weigh as much as
 /// what it is all about.
-fn deviations<'a>(returns: impl Iterator<Item = &'a [f32; VALUES]> + Clone) -> [f32; VALUES] {
-    let each: [f32; VALUES] =
-        std::array::from_fn(|term| deviation(returns.clone().map(|it| it[term])));
+fn deviations<'a, I: Iterator<Item = &'a [f32; VALUES]>>(returns: impl Fn() -> I) -> [f32; VALUES] {
+    let each: [f32; VALUES] = std::array::from_fn(|term| deviation(returns().map(|it| it[term])));
     let largest = each.iter().copied().fold(0.0, f32::max);
     each.map(|it| it.max(RARE * largest))
 }
@@ -85,8 +84,8 @@ impl Scales {
             group: deviation(soldiers().flat_map(SoldierSample::of_groups).filter(|it| *it != 0.0)),
             domain: deviation(soldiers().map(|it| it.advantages.iter().sum())),
             commander: deviation(commander().flat_map(|it| it.advantages.iter().copied())),
-            app_returns: deviations(soldiers().flat_map(|it| &it.returns)),
-            commander_returns: deviations(commander().flat_map(|it| &it.returns)),
+            app_returns: deviations(|| soldiers().flat_map(|it| &it.returns)),
+            commander_returns: deviations(|| commander().flat_map(|it| &it.returns)),
         }
     }
 }
@@ -277,11 +276,11 @@ fn critic_error<'a>(
     mask: &Tensor,
 ) -> Result<Tensor> {
     let (_, length, _) = found.dims3()?;
-    let scaled = |row: &[[f32; VALUES]]| -> Vec<f32> {
+    let wanted = |row: &[[f32; VALUES]]| -> Vec<f32> {
         let terms = row.iter().flat_map(|terms| terms.iter().zip(scales));
         terms.map(|(value, scale)| (value / scale).clamp(-5.0, 5.0)).collect()
     };
-    let rows: Vec<Vec<f32>> = returns.map(scaled).collect();
+    let rows: Vec<Vec<f32>> = returns.map(wanted).collect();
     let wanted = padded(rows.iter().map(Vec::as_slice), length * VALUES)?;
     let wanted = wanted.reshape(found.shape())?;
     let inverse = Tensor::new(&scales.map(|scale| 1.0 / scale), &Device::Cpu)?;

@@ -358,7 +358,6 @@ fn train(run: &Run<'_>, model: &Arc<Model>) -> anyhow::Result<()> {
         let clock = Instant::now();
         let (said, epochs) = learn(run, model, &mut adam, &episodes, seed)?;
         let optimiser_seconds = clock.elapsed().as_secs_f64();
-        let gained = mean_gained(&episodes);
         follow(&average, model, settings.average_decay, standing.iteration)?;
         // By what is done without trying: what is tried costs pods that nobody will pay for later.
         let excess = tried_nothing(run, &average, seed)? / settings.cost_target - 1.0;
@@ -394,16 +393,7 @@ fn train(run: &Run<'_>, model: &Arc<Model>) -> anyhow::Result<()> {
             kl_third: said.kl[2],
             clipped: said.clipped,
             epochs,
-            look_breach: looked[0].breach,
-            look_cost: looked[0].cost,
-            look_large_breach: looked[1].breach,
-            look_large_cost: looked[1].cost,
-            paid_breach: gained[0],
-            paid_degradation: gained[1],
-            paid_adherence: gained[2],
-            paid_oscillation: gained[3],
-            paid_cold: gained[4],
-            paid_cost: gained[5],
+            ..Line::seen(looked, mean_gained(&episodes))
         };
         kept.log.add(&line)?;
         let title = format!("Training of seed {}, {:?}", args.seed, args.stage);
@@ -464,6 +454,24 @@ fn follow(average: &Model, model: &Model, decay: f64, iteration: u64) -> anyhow:
 }
 
 impl Line {
+    /// What the last look and the episodes said; the rest is 0.
+    fn seen([usual, large]: [Ratios; 2], gained: [f64; VALUES]) -> Self {
+        let [breach, degradation, adherence, oscillation, cold, cost] = gained;
+        Self {
+            look_breach: usual.breach,
+            look_cost: usual.cost,
+            look_large_breach: large.breach,
+            look_large_cost: large.cost,
+            paid_breach: breach,
+            paid_degradation: degradation,
+            paid_adherence: adherence,
+            paid_oscillation: oscillation,
+            paid_cold: cold,
+            paid_cost: cost,
+            ..Self::default()
+        }
+    }
+
     fn progress(&self, iterations: u64) -> String {
         let left = self.seconds / self.iteration as f64 * (iterations - self.iteration) as f64;
         format!(
