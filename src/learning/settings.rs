@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::policy::hirl;
 use crate::reward::gap;
 
 /// All of them.
@@ -81,7 +82,7 @@ impl Ablation {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::MeanPool => "meanPool",
-            Self::Flat => "flat",
+            Self::Flat => hirl::FLAT,
         }
     }
 

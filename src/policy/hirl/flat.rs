@@ -4,6 +4,9 @@
 use super::features::DOMAIN;
 use super::{Actor, Command, CommanderView, Orders, SoldierView};
 
+/// What weights that were trained so are marked with, see [`Model::ablation`](super::Model::ablation).
+pub const FLAT: &str = "flat";
+
 /// Shows an actor all domains as one, and asks no Commander.
 #[derive(Debug)]
 pub struct Flat<A>(

@@ -30,7 +30,7 @@ use crate::cluster::{Domain, PerApp, PolicyChoice, Snapshot, Timestamp};
 use crate::observation::Observation;
 
 pub use action::{Command, Orders, chance};
-pub use flat::Flat;
+pub use flat::{FLAT, Flat};
 pub use model::{Model, ModelError};
 pub use settings::Settings;
 pub use view::{CommanderView, SoldierView};

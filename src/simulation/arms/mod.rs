@@ -203,7 +203,7 @@ impl Planner {
             Planning::Learned(Learned { rule, model, part }) => {
                 let actor = Partly { model: Arc::clone(model), part: *part };
                 let actor: Box<dyn Actor> = match model.ablation() {
-                    Some("flat") => Box::new(Flat(actor)),
+                    Some(hirl::FLAT) => Box::new(Flat(actor)),
                     _ => Box::new(actor),
                 };
                 Box::new(Hirl::new(hirl::Settings::default(), rule.clone(), actor))
