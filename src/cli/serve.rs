@@ -243,7 +243,9 @@ fn planner(
         None => Box::new(Rules::new(rule.clone())),
         Some(weights) => {
             let networks = Networks::new(weights.clone(), &settings, Arc::clone(&instruments));
-            Box::new(Hirl::new(hirl::Settings::default(), rule.clone(), Box::new(networks)))
+            let reach =
+                hirl::Settings { time_scale: settings.time_scale, ..hirl::Settings::default() };
+            Box::new(Hirl::new(reach, rule.clone(), Box::new(networks)))
         }
     }
 }

@@ -150,7 +150,8 @@ pub fn episode(
         Some(Ablation::Flat) => Box::new(Flat(sampler)),
         _ => Box::new(sampler),
     };
-    let policy = Box::new(Hirl::new(hirl::Settings::default(), rule.clone(), actor));
+    let reach = hirl::Settings::without(settings.ablation.map(Ablation::as_str));
+    let policy = Box::new(Hirl::new(reach, rule.clone(), actor));
     // Frozen, and never quite right: a policy must bear the drift of a forecaster that is tuned weekly.
     let [low, high] = settings.forecast_noise;
     let spread = low + (high - low) * seed.child("noise").draw(0).uniform();

@@ -24,11 +24,21 @@ pub struct Member {
 /// what to do without.
 const TROUBLED: u64 = 12;
 
+/// Which of them has none, and which wrong ones.
+const UNLED: u64 = 3;
+const MISLED: u64 = 7;
+
 /// Of so many members one is six times as large: sizes from a dozen apps of a team to those of a bank.
 const LARGE: u64 = 3;
 
 /// What the wrong ones are multiplied by.
 const BIAS: f64 = 2.0;
+
+/// Whether a member to learn from with this number has forecasts that are as they should be.
+#[must_use]
+pub const fn is_usual(number: u64) -> bool {
+    !matches!(number % TROUBLED, UNLED | MISLED)
+}
 
 /// Whether the member with this number is one of the large ones.
 #[must_use]
@@ -57,8 +67,8 @@ pub fn in_world(
     let scenario = Arc::new(scenario);
     let whole = Foresight::whole(&scenario, seed)?;
     let foresight = match number % TROUBLED {
-        3 if space == Space::Training => Arc::new(Foresight::none()),
-        7 if space == Space::Training => Arc::new(whole.biased(BIAS)),
+        UNLED if space == Space::Training => Arc::new(Foresight::none()),
+        MISLED if space == Space::Training => Arc::new(whole.biased(BIAS)),
         _ => whole,
     };
     Ok(Member { level, number, scenario, seed, foresight })

@@ -23,7 +23,7 @@ mod watch;
 
 pub use episode::{Episode, Totals, Twin, as_it_is, episode, twin};
 pub use gates::{Gates, Limits, Reached};
-pub use members::{Member, in_world, is_large, member};
+pub use members::{Member, in_world, is_large, is_usual, member};
 pub use sampler::Explore;
 pub use settings::{Ablation, Pay, Settings};
 pub use statistics::Statistics;

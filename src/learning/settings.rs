@@ -72,6 +72,8 @@ pub struct Settings {
 pub enum Ablation {
     /// Attention looks at all alike.
     MeanPool,
+    /// What a group gains is not taken from the other groups of its domain.
+    NoProjection,
     /// There are no domains: one Soldier for all apps, and no Commander.
     Flat,
 }
@@ -82,6 +84,7 @@ impl Ablation {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::MeanPool => "meanPool",
+            Self::NoProjection => hirl::UNPROJECTED,
             Self::Flat => hirl::FLAT,
         }
     }

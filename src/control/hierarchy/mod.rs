@@ -29,22 +29,33 @@ pub struct Settings {
     pub reload_seconds: f64,
     /// How long the networks may take over one question, in seconds; then the rule answers it.
     pub limit_seconds: f64,
+    /// How many times faster than life the cluster runs: 1, but in demonstrations and tests that are compressed in time.
+    /// The networks know by heart how long pods, nodes and HPAs take.
+    pub time_scale: f64,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { enabled: true, weights_file: None, reload_seconds: 10.0, limit_seconds: 0.5 }
+        Self {
+            enabled: true,
+            weights_file: None,
+            reload_seconds: 10.0,
+            limit_seconds: 0.5,
+            time_scale: 1.0,
+        }
     }
 }
 
 impl Settings {
     /// One sentence that says what is wrong, if anything is.
     pub fn validate(&self) -> Result<(), String> {
-        for (name, value) in
-            [("reloadSeconds", self.reload_seconds), ("limitSeconds", self.limit_seconds)]
-        {
-            if !(0.01..=3600.0).contains(&value) {
-                return Err(format!("hierarchy.{name} must be 0.01 to 3600, not {value}"));
+        for (name, value, low, high) in [
+            ("reloadSeconds", self.reload_seconds, 0.01, 3600.0),
+            ("limitSeconds", self.limit_seconds, 0.01, 3600.0),
+            ("timeScale", self.time_scale, 1.0, 100.0),
+        ] {
+            if !(low..=high).contains(&value) {
+                return Err(format!("hierarchy.{name} must be {low} to {high}, not {value}"));
             }
         }
         Ok(())

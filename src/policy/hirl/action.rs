@@ -71,6 +71,9 @@ pub(super) fn group_factors(
 ) -> [f64; GROUPS] {
     let moved: [f64; GROUPS] =
         std::array::from_fn(|group| (splits[group].clamp(-1.0, 1.0) * settings.split).exp());
+    if !settings.zero_sum {
+        return moved;
+    }
     let whole: f64 = cores.iter().sum();
     let sum: f64 = cores.iter().zip(moved).map(|(cores, moved)| cores * moved).sum();
     if whole > 0.0 && sum > 0.0 { moved.map(|moved| moved * whole / sum) } else { [1.0; GROUPS] }

@@ -32,7 +32,7 @@ use crate::observation::Observation;
 pub use action::{Command, Orders, chance};
 pub use flat::{FLAT, Flat};
 pub use model::{Model, ModelError};
-pub use settings::Settings;
+pub use settings::{Settings, UNPROJECTED};
 pub use view::{CommanderView, SoldierView};
 
 /// Apps per domain that get a step of their own (`system.md` 2.2).
@@ -141,8 +141,14 @@ impl Hirl {
         }
     }
 
+    /// The instant on the networks' clock.
+    fn own(&self, now: Timestamp) -> Timestamp {
+        Timestamp::from_seconds(now.as_seconds() * self.settings.time_scale)
+    }
+
     /// Brings the memory up to `now`; domains keep theirs by name.
     fn remember(&mut self, snapshot: &Snapshot, observation: &Observation, now: Timestamp) -> f64 {
+        let now = self.own(now);
         let catalog = &snapshot.catalog;
         let memory = self.apps.align(catalog);
         for ((memory, state), seen) in memory.iter_mut().zip(&snapshot.apps).zip(&observation.apps)
@@ -190,11 +196,14 @@ impl Hirl {
             shares: self.division.as_ref().map_or(&[][..], |division| &division.shares),
             node_churn,
             now,
+            own: self.own(now),
+            time_scale: self.settings.time_scale,
         }
     }
 
     /// Whether the Commander is to be asked again.
     fn is_due(&self, now: Timestamp) -> bool {
+        let now = self.own(now);
         self.division.as_ref().is_none_or(|division| {
             !(0.0..self.settings.command_seconds).contains(&now.seconds_since(division.at))
         })
@@ -220,7 +229,7 @@ impl Hirl {
         let (shares, reserve) =
             before.map(|division| (division.shares, division.reserve)).unwrap_or_default();
         let said = commands.iter().map(|command| command.share).collect();
-        self.division = Some(Division { at: now, said, is_new: true, shares, reserve });
+        self.division = Some(Division { at: self.own(now), said, is_new: true, shares, reserve });
     }
 
     /// Forgets in this decision what the Commander said of domains that were given to somebody else.

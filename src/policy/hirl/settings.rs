@@ -16,6 +16,8 @@ pub struct Settings {
     pub headroom: f64,
     /// How far a group's part of its domain may go up or down, as a natural logarithm.
     pub split: f64,
+    /// Whether what a group gains comes from the other groups of its domain. Off in an ablation alone.
+    pub zero_sum: bool,
     /// How far the logarithm of a share may be moved.
     pub share: f64,
     /// A share that would change by less than this part of itself stays as it is (`system.md` 2.1).
@@ -24,6 +26,9 @@ pub struct Settings {
     pub slew: f64,
     /// How often the Commander divides, in seconds.
     pub command_seconds: f64,
+    /// Seconds of the networks in a second of the clock. 1; more where a whole cluster runs faster than life, for the
+    /// networks know by heart how long pods, nodes and HPAs take.
+    pub time_scale: f64,
 }
 
 impl Default for Settings {
@@ -33,10 +38,24 @@ impl Default for Settings {
             smoothing: 0.25,
             headroom: 0.6,
             split: 0.6,
+            zero_sum: true,
             share: 0.7,
             dead_zone: 0.02,
             slew: 0.1,
             command_seconds: 60.0,
+            time_scale: 1.0,
         }
+    }
+}
+
+/// What weights are marked with whose splits are not projected onto the whole of their domain, see
+/// [`Model::ablation`](super::Model::ablation).
+pub const UNPROJECTED: &str = "noProjection";
+
+impl Settings {
+    /// Those that weights were trained with of which this was left out.
+    #[must_use]
+    pub fn without(ablation: Option<&str>) -> Self {
+        Self { zero_sum: ablation != Some(UNPROJECTED), ..Self::default() }
     }
 }

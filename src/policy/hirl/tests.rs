@@ -4,9 +4,10 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use super::*;
 use crate::cluster::{
     App, AppId, AppState, Call, Catalog, Class, Domain, Forecast, ForecastSource, Freshness, Mode,
-    Outlook, PolicyChoice, Pool, Signal, SignalKind, Slo,
+    Outlook, PolicyChoice, Pool, Reading, Signal, SignalKind, Slo,
 };
 use crate::observation::{self, Observer};
+use crate::policy::hirl::features::{APP, DOMAIN};
 use crate::seed::Seed;
 
 fn now(step: u32) -> Timestamp {
@@ -332,6 +333,61 @@ fn a_slow_callee_and_a_growing_caller_are_seen_where_the_calls_are_declared() {
     assert!((exposure[0] - 0.5).abs() < 1e-6 && exposure[1..] == [0.0, 0.0], "{exposure:?}");
     let callers = seen("traffic change of its callers");
     assert!(callers[0] == 0.0 && callers[1] > 0.5 && callers[2] == 0.0, "{callers:?}");
+}
+
+/// A snapshot of a cluster that runs so many times faster than life.
+fn faster(mut snapshot: Snapshot, times: f64) -> Snapshot {
+    let begin = now(0);
+    let sooner = |at: Timestamp| begin.seconds_before(-at.seconds_since(begin) / times);
+    for app in &mut snapshot.apps {
+        for kind in SignalKind::ALL {
+            let signal = &mut app.signals[kind];
+            signal.reading = signal.reading.map(|it| Reading { at: sooner(it.at), ..it });
+        }
+    }
+    snapshot.at = sooner(snapshot.at);
+    snapshot.forecasts = vec![outlook(snapshot.at); snapshot.catalog.domains.len()];
+    snapshot
+}
+
+#[test]
+fn what_runs_faster_than_life_is_seen_as_in_life() {
+    let catalog = catalog(&[3, 2]);
+    let seen = |times: f64| {
+        let (actor, shown) = Always::watched(None, Some((1.0, -0.5)));
+        let reach = Settings { time_scale: times, ..Settings::default() };
+        let life = rules::Settings::default();
+        let rule = rules::Settings {
+            stabilization_seconds: life.stabilization_seconds / times,
+            budget_seconds: life.budget_seconds / times,
+            ..life
+        };
+        let life = observation::Settings::default();
+        let observation = observation::Settings {
+            lead_seconds: life.lead_seconds / times,
+            trend_seconds: life.trend_seconds / times,
+            cost_half_life_seconds: life.cost_half_life_seconds / times,
+            ..life
+        };
+        let mut observer = Observer::new(observation, Freshness::default());
+        let mut hirl = Hirl::new(reach, rule, Box::new(actor));
+        for step in 0..40 {
+            let mut snapshot = faster(snapshot(&catalog, step, false), times);
+            snapshot.apps[0].ready += step / 10;
+            hirl.propose(&snapshot, &observer.observe(&snapshot, snapshot.at), snapshot.at);
+        }
+        shown.try_iter().last().unwrap()
+    };
+    for (own, fast) in seen(1.0).iter().zip(&seen(20.0)) {
+        for (own, fast) in own.apps.iter().zip(&fast.apps) {
+            for (feature, (own, fast)) in APP.iter().zip(own.iter().zip(fast)) {
+                assert!((own - fast).abs() < 1e-3, "{}: {own}, not {fast}", feature.name);
+            }
+        }
+        for (feature, (own, fast)) in DOMAIN.iter().zip(own.features.iter().zip(&fast.features)) {
+            assert!((own - fast).abs() < 1e-3, "{}: {own}, not {fast}", feature.name);
+        }
+    }
 }
 
 #[test]

@@ -50,6 +50,10 @@ pub(super) struct Scene<'a> {
     pub shares: &'a [f64],
     pub node_churn: f64,
     pub now: Timestamp,
+    /// The same on the networks' clock, which is the memory's.
+    pub own: Timestamp,
+    /// Seconds of that clock in one of `now`.
+    pub time_scale: f64,
 }
 
 /// What all views of an instant have in common.
@@ -97,6 +101,11 @@ fn minutes_since(then: Option<Timestamp>, now: Timestamp) -> f64 {
 }
 
 impl Scene<'_> {
+    /// What the networks take an age for.
+    fn minutes(&self, seconds: f64) -> f64 {
+        seconds * self.time_scale / 60.0
+    }
+
     /// Every domain as its Soldier sees it, in the order of the catalog.
     pub(super) fn soldiers(&self) -> Vec<SoldierView> {
         let common = self.common();
@@ -292,14 +301,14 @@ impl Scene<'_> {
                 ahead(2),
                 doubt,
                 flag(forecast.is_none()),
-                forecast.map_or(5.0, |it| self.now.seconds_since(it.at) / 60.0),
+                forecast.map_or(5.0, |it| self.minutes(self.now.seconds_since(it.at))),
                 memory.p95().map_or(0.0, |p95| ratio(p95, sum.rps)),
                 percentile(used, 0.75).unwrap_or(0.0),
                 high.zip(middle).map_or(0.0, |(high, middle)| high - middle),
                 memory_used.unwrap_or(0.0),
                 if sum.rps > 0.0 { ratio(sum.latency, sum.rps) } else { 0.0 },
                 if floor > 0.0 { ratio(sum.standing, floor) } else { 5.0 },
-                sum.oldest / 60.0,
+                self.minutes(sum.oldest),
                 nodes.ln_1p(),
                 self.node_churn / nodes.max(1.0)
                     * if pending > 0.0 { sum.pending / pending } else { 0.0 },
@@ -354,9 +363,9 @@ impl Scene<'_> {
                 ratio(f64::from(app.max_replicas), replicas),
                 ratio(replicas, f64::from(app.min_replicas.max(1))),
                 memory.step,
-                minutes_since(memory.grew, self.now),
-                minutes_since(memory.shrank, self.now),
-                seen.age_seconds.map_or(5.0, |seconds| seconds / 60.0),
+                minutes_since(memory.grew, self.own),
+                minutes_since(memory.shrank, self.own),
+                seen.age_seconds.map_or(5.0, |seconds| self.minutes(seconds)),
             ],
         )
     }

@@ -206,7 +206,8 @@ impl Planner {
                     Some(hirl::FLAT) => Box::new(Flat(actor)),
                     _ => Box::new(actor),
                 };
-                Box::new(Hirl::new(hirl::Settings::default(), rule.clone(), actor))
+                let reach = hirl::Settings::without(model.ablation());
+                Box::new(Hirl::new(reach, rule.clone(), actor))
             }
         };
         self.pilot_with(simulation, policy)

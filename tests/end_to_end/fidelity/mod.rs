@@ -7,8 +7,6 @@
 //!
 //! [`Simulation`]: hirl_scale::simulation::Simulation
 
-mod cluster;
-mod provisioner;
 mod report;
 mod simulated;
 
@@ -19,23 +17,10 @@ use anyhow::{Context as _, Result, ensure};
 use hirl_scale::simulation::Seed;
 use hirl_scale::simulation::scenario::read;
 
+use crate::scenarios::{Dress, Played, Row, plane, twin_options};
+use crate::testbed::control_plane::ControlPlane;
 use crate::testbed::run;
-
-/// Scenario seconds in a second of the testbed.
-const COMPRESSION: f64 = 15.0;
-
-/// What stands at the end of a step, on either side.
-#[derive(Debug, Clone, Default, PartialEq)]
-struct Row {
-    /// Per app: `spec.replicas`.
-    spec: Vec<u32>,
-    /// Per app: ready pods.
-    ready: Vec<u32>,
-    /// Pods that wait for a node, over all apps.
-    waiting: u32,
-    /// Ready nodes.
-    nodes: u32,
-}
+use crate::testbed::twin::Twin;
 
 #[test]
 fn the_simulator_moves_as_the_real_controllers_do() -> Result<()> {
@@ -48,7 +33,12 @@ fn the_simulator_moves_as_the_real_controllers_do() -> Result<()> {
         let seed = Seed::root(1);
         let scenario = Arc::new(read(&text, "fidelity.yaml", seed)?);
         let simulated = simulated::play(&scenario, seed)?;
-        let real = Box::pin(cluster::play(&scenario, seed)).await?;
+        let plane = Box::pin(ControlPlane::start(plane(&scenario))).await?;
+        let twin = Box::pin(Twin::start(&plane, twin_options(&scenario))).await?;
+        let played = (&scenario, seed);
+        let played = Played::begin(plane.client(), &twin, played, Dress::default()).await?;
+        played.stock_hpas().await?;
+        let real = Box::pin(played.play(|_, _| Ok(()))).await?;
         let comparison = report::Comparison::new(&scenario, &simulated, &real);
         let report = comparison.report();
         println!("{report}");

@@ -566,15 +566,18 @@ fn against(run: &Run<'_>, episodes: &[(usize, Episode)]) -> anyhow::Result<Ratio
 }
 
 /// Cost of the policy as it is, as a multiple of the rule's, in some members that are trained on: the mean over them, or
-/// the largest alone would count.
+/// the largest alone would count. Without those whose forecasts are none or wrong: what is saved there is not what
+/// usual ones may cost more.
 fn tried_nothing(run: &Run<'_>, model: &Arc<Model>, seed: Seed) -> anyhow::Result<f64> {
     let members = &run.members;
-    let count = run.args.episodes.div_ceil(4).min(members.len()).max(1);
-    let first = (seed.child("price").draw(0).uniform() * members.len() as f64) as usize;
-    // One after the other, so that all levels are there as often.
-    let step = (members.len() / count).max(1);
-    let places: Vec<usize> =
-        (0..count).map(|place| (first + place * step) % members.len()).collect();
+    let usual = members.usual();
+    let count = run.args.episodes.div_ceil(4).min(usual.len()).max(1);
+    let first = (seed.child("price").draw(0).uniform() * usual.len() as f64) as usize;
+    // All levels as often, and each time another number: the same one would be of the same size everywhere.
+    let step = usual.len() / count + 1;
+    let places: Vec<usize> = (0..count)
+        .filter_map(|place| usual.iter().copied().cycle().nth(first + place * step))
+        .collect();
     let arm = arms::on_top_of(&run.args.rule, Arc::clone(model), Part::Whole)
         .context("there is no rule")?;
     let mut all = jobs::quietly(&places, run.args.jobs, |at| {

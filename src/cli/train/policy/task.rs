@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Stage;
 use crate::cli::jobs;
-use crate::learning::{Episode, Member, Settings, Twin, episode, member, twin};
+use crate::learning::{Episode, Member, Settings, Twin, episode, is_usual, member, twin};
 use crate::policy::hirl::Model;
 use crate::seed::{Seed, Space};
 use crate::simulation::arms::{self, Arm, Planning};
@@ -93,6 +93,13 @@ impl Roster {
 
     pub(super) const fn len(&self) -> usize {
         self.numbers.len()
+    }
+
+    /// The places of those whose forecasts are as they should be; of all where none are.
+    pub(super) fn usual(&self) -> Vec<usize> {
+        let is_usual = |at: &usize| is_usual(self.numbers[*at].1);
+        let usual: Vec<usize> = (0..self.len()).filter(is_usual).collect();
+        if usual.is_empty() { (0..self.len()).collect() } else { usual }
     }
 
     /// The member at a place, and what the rule is paid in it.

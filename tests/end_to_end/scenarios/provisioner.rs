@@ -3,8 +3,8 @@
 
 use anyhow::{Context as _, Result};
 use hirl_scale::simulation::Seed;
-use hirl_scale::simulation::provisioner::{Batch, Cloud};
-use hirl_scale::simulation::scenario::{PoolSpec, Scenario};
+use hirl_scale::simulation::provisioner::{Batch, Cloud, PoolState};
+use hirl_scale::simulation::scenario::{FaultKind, FaultSpec, PoolSpec, Scenario};
 use kube::Client;
 
 use crate::testbed::objects;
@@ -14,6 +14,7 @@ pub(super) struct Provisioner {
     pool: PoolSpec,
     batch: Batch,
     cloud: Cloud,
+    faults: Vec<FaultSpec>,
     /// Pods that waited when it last looked.
     waited: u32,
     /// Nodes that are there.
@@ -28,6 +29,7 @@ impl Provisioner {
         let cloud = Cloud::new(&scenario.constants, &[pool.provisioner], seed.child("nodes"));
         Ok(Self {
             batch: Batch::new(&scenario.constants),
+            faults: scenario.faults.clone(),
             cloud: cloud.context("the constants describe no cloud")?,
             waited: 0,
             nodes: 0,
@@ -62,17 +64,34 @@ impl Provisioner {
             self.cloud.ask(0, wanted.saturating_sub(coming).min(quota), at);
         }
         let mut arrivals = Vec::new();
-        self.cloud.advance(now, &[], &mut arrivals);
+        let state = self.state(now);
+        self.cloud.advance(now, &[state], &mut arrivals);
         for _ in arrivals.iter().filter(|arrival| arrival.ready) {
             self.add(client).await?;
         }
         Ok(())
     }
 
+    /// What the scenario's faults do to the pool at `now`; those of other kinds are not played here.
+    fn state(&self, now: f64) -> PoolState {
+        let mut state = PoolState::default();
+        let is_on = |fault: &&FaultSpec| {
+            (fault.start_seconds..fault.start_seconds + fault.duration_seconds).contains(&now)
+        };
+        for fault in self.faults.iter().filter(is_on) {
+            match &fault.fault {
+                FaultKind::ProvisionerStall { .. } => state.stalled = true,
+                FaultKind::SlowNodes { factor, .. } => state.slowness *= factor,
+                _ => {}
+            }
+        }
+        state
+    }
+
     async fn add(&mut self, client: &Client) -> Result<()> {
         let PoolSpec { name, node_cpu, node_memory_gib, .. } = &self.pool;
         let memory = format!("{node_memory_gib}Gi");
-        let node = format!("fidelity-{}", self.nodes);
+        let node = format!("general-{}", self.nodes);
         self.nodes += 1;
         objects::apply(client, &objects::node(&node, name, *node_cpu as u32, &memory)?).await
     }
