@@ -11,6 +11,7 @@ pub use super::pay::Totals;
 use super::pay::{Paid, Paymaster};
 use super::sampler::{CommanderStep, Explore, Record, Sampler, SoldierStep, draws};
 use super::settings::{Ablation, Settings};
+use super::teacher::Needed;
 use crate::pilot::Pilot;
 use crate::policy::hirl::network::VALUES;
 use crate::policy::hirl::{self, Actor, Flat, Hirl, Model};
@@ -27,6 +28,8 @@ pub struct Twin {
     pub totals: Totals,
     /// Cores that an app requested, mean over apps and time.
     cores: f64,
+    /// What the teacher knows of it, where there is one.
+    needed: Option<Needed>,
 }
 
 /// Cores that an app requests in a usual member. The price of a core-hour is for such apps: where all are larger
@@ -58,6 +61,8 @@ pub(super) struct SoldierSample {
     /// Of each member.
     pub advantages: Vec<f32>,
     pub returns: Vec<[f32; VALUES]>,
+    /// The step of each member that the teacher would have taken; none after its time.
+    pub taught: Vec<u32>,
 }
 
 /// A decision of the Commander, and what came of it.
@@ -98,7 +103,9 @@ pub fn twin(member: &Member, arm: &Arm, settings: &Settings) -> Result<Twin, Str
     let sums = paid.iter().flatten().map(|paid| f64::from(paid.core_hours)).sum::<f64>();
     let app_steps = paid.iter().map(Vec::len).sum::<usize>().max(1) as f64;
     let cores = sums / app_steps * 3600.0 / member.scenario.step_seconds;
-    Ok(Twin { paid, totals, cores })
+    let is_taught = settings.teacher.iterations > 0;
+    let needed = is_taught.then(|| Needed::of(member, &settings.teacher));
+    Ok(Twin { paid, totals, cores, needed })
 }
 
 /// What becomes of a member under an arm as it is, with nobody trying anything. `Err` is one sentence.
@@ -130,15 +137,25 @@ impl Trace {
     }
 }
 
-/// One episode. `price` is what a core-hour costs where an app requests 12 cores, in minutes of breach; where
-/// apps are larger it is lower. `Err` is one sentence.
+/// What differs from one episode to another of the same member.
+#[derive(Debug, Clone, Copy)]
+pub struct Circumstances {
+    /// What a core-hour costs where an app requests 12 cores, in minutes of breach; where apps are larger it is lower.
+    pub price: f64,
+    /// Whether the teacher is there.
+    pub is_taught: bool,
+    /// Of all that is drawn.
+    pub seed: Seed,
+}
+
+/// One episode. `Err` is one sentence.
 pub fn episode(
     (member, twin): (&Member, &Twin),
     arm: &Arm,
     model: &Arc<Model>,
     explore: Explore,
     settings: &Settings,
-    (price, seed): (f64, Seed),
+    Circumstances { price, is_taught, seed }: Circumstances,
 ) -> Result<Episode, String> {
     let (sender, records) = mpsc::channel();
     let sampler = Sampler::new(Arc::clone(model), explore, settings.hold, seed, sender);
@@ -179,7 +196,13 @@ pub fn episode(
             &domain_of,
             settings,
         ),
-        soldiers: ordered(trace.soldiers, &rewards, settings, member.scenario.step_seconds),
+        soldiers: ordered(
+            trace.soldiers,
+            &rewards,
+            settings,
+            member.scenario.step_seconds,
+            twin.needed.as_ref().filter(|_| is_taught),
+        ),
         totals,
         decisions,
         faults,
@@ -218,6 +241,7 @@ fn ordered(
     rewards: &[Vec<Terms>],
     settings: &Settings,
     step_seconds: f64,
+    teacher: Option<&Needed>,
 ) -> Vec<SoldierSample> {
     let discount = (-step_seconds / settings.soldier_horizon_seconds).exp();
     let times = trace.len().min(rewards.len());
@@ -255,7 +279,8 @@ fn ordered(
             let own = || step.view.members.iter().map(|app| &advantage[*app][time]);
             let returns = own().zip(&step.values).map(|(own, value)| returns(own, value)).collect();
             let advantages = own().map(|own| own.iter().sum()).collect();
-            samples.push(SoldierSample { step, advantages, returns });
+            let taught = teacher.map(|it| it.steps(&step.view, time)).unwrap_or_default();
+            samples.push(SoldierSample { step, advantages, returns, taught });
         }
     }
     samples

@@ -16,16 +16,19 @@ mod gates;
 mod members;
 mod pay;
 pub mod ppo;
+mod price;
 mod sampler;
 mod settings;
 mod statistics;
+mod teacher;
 mod watch;
 
-pub use episode::{Episode, Totals, Twin, as_it_is, episode, twin};
+pub use episode::{Circumstances, Episode, Totals, Twin, as_it_is, episode, twin};
 pub use gates::{Gates, Limits, Reached};
 pub use members::{Member, in_world, is_large, is_usual, member};
+pub use price::Price;
 pub use sampler::Explore;
-pub use settings::{Ablation, Pay, Settings};
+pub use settings::{Ablation, Pay, Settings, Teacher};
 pub use statistics::Statistics;
 pub use watch::{Watched, gaps, watch};
 

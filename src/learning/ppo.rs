@@ -5,7 +5,7 @@ use candle_core::{D, Device, Result, Tensor, Var};
 use super::episode::{CommanderSample, Episode, SoldierSample};
 use super::settings::Settings;
 use crate::nn::Gradients;
-use crate::policy::hirl::network::{CommanderBatch, STEPS, SoldierBatch, VALUES};
+use crate::policy::hirl::network::{CommanderBatch, SoldierBatch, VALUES};
 use crate::policy::hirl::{GROUPS, Model};
 use crate::seed::Seed;
 
@@ -22,13 +22,14 @@ pub enum Level {
 }
 
 impl Level {
-    /// Length of the optimiser's steps.
+    /// Length of the optimiser's steps in an iteration.
     #[must_use]
-    pub const fn rate(self, settings: &Settings) -> f64 {
-        match self {
+    pub fn rate(self, settings: &Settings, iteration: u64) -> f64 {
+        let first = match self {
             Self::Soldier => settings.soldier_rate,
             Self::Commander => settings.commander_rate,
-        }
+        };
+        first * (1.0 - 0.9 * (iteration as f64 / settings.settle.max(1) as f64).min(1.0))
     }
 
     /// What the names of its parameters begin with.
@@ -302,6 +303,22 @@ fn scaled(values: &[f32], scale: f32) -> Vec<f32> {
     values.iter().map(|value| (value / scale).clamp(-5.0, 5.0)).collect()
 }
 
+/// From the log-probabilities `[B, N, STEPS]` of all steps those of one step of each member, `[B, N]`.
+fn likely(
+    log: &Tensor,
+    samples: &[&SoldierSample],
+    of: impl Fn(&SoldierSample) -> &[u32],
+) -> Result<Tensor> {
+    let (_, length, count) = log.dims3()?;
+    let mut all = vec![0.0_f32; samples.len() * length * count];
+    for (row, sample) in samples.iter().enumerate() {
+        for (place, step) in of(sample).iter().enumerate() {
+            all[(row * length + place) * count + *step as usize] = 1.0;
+        }
+    }
+    (log * Tensor::from_vec(all, log.shape(), &Device::Cpu)?)?.sum(D::Minus1)
+}
+
 fn soldier_loss(
     model: &Model,
     samples: &[&SoldierSample],
@@ -322,16 +339,7 @@ fn soldier_loss(
         each(&|it| it.step.view.at_risk.iter().map(|it| f32::from(u8::from(*it))).collect())?;
 
     let log = log_softmax(&output.steps)?;
-    let one_hot = {
-        let mut all = vec![0.0_f32; samples.len() * length * STEPS.len()];
-        for (row, sample) in samples.iter().enumerate() {
-            for (place, step) in sample.step.steps.iter().enumerate() {
-                all[(row * length + place) * STEPS.len() + *step as usize] = 1.0;
-            }
-        }
-        Tensor::from_vec(all, (samples.len(), length, STEPS.len()), &Device::Cpu)?
-    };
-    let chosen = (&log * one_hot)?.sum(D::Minus1)?;
+    let chosen = likely(&log, samples, |it| &it.step.steps)?;
     let advantages = each(&|it| scaled(&it.advantages, scales.app))?;
     let steps = surrogate(
         &chosen,
@@ -376,6 +384,18 @@ fn soldier_loss(
     )?;
     let returns = samples.iter().map(|sample| sample.returns.as_slice());
     let critic = critic_error(&values, returns, &scales.app_returns, &present)?;
+    if samples.iter().any(|sample| !sample.taught.is_empty()) {
+        // What the teacher would have said, and nothing else: what is drawn meanwhile is not judged.
+        let right = (likely(&log, samples, |it| &it.taught)? * &at_risk)?;
+        let policy = (right.sum_all()? * (-1.0 / risky))?;
+        let said = Said {
+            policy: f64::from(policy.to_scalar::<f32>()?),
+            critic: f64::from(critic.to_scalar::<f32>()?),
+            entropy: f64::from(entropy.to_scalar::<f32>()?),
+            ..Said::default()
+        };
+        return Ok(((policy + (critic * settings.critic)?)?, said));
+    }
     let said = Said {
         policy: f64::from((&steps.loss + &splits.loss)?.to_scalar::<f32>()?),
         critic: f64::from(critic.to_scalar::<f32>()?),

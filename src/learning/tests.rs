@@ -61,7 +61,8 @@ fn explored(member: &Member, explore: Explore, price: f64) -> Episode {
     let settings = Settings::default();
     let twin = twin(member, &arm(), &settings).unwrap();
     let seed = Seed::root(9);
-    episode((member, &twin), &arm(), &untrained(), explore, &settings, (price, seed)).unwrap()
+    let circumstances = Circumstances { price, is_taught: false, seed };
+    episode((member, &twin), &arm(), &untrained(), explore, &settings, circumstances).unwrap()
 }
 
 #[test]
@@ -185,4 +186,39 @@ fn statistics_are_those_of_what_was_seen_and_move_no_decision_of_an_untrained_mo
     assert!(read("commander.statistics.deviation").iter().all(|it| *it >= 0.05));
     let twin = twin(&member, &arm(), &Settings::default()).unwrap();
     assert_eq!(as_it_is(&member, &learned(model)).unwrap(), twin.totals);
+}
+
+#[test]
+fn who_is_taught_says_what_the_teacher_would_have_said() {
+    let member = short(3, 10.0);
+    // It wants far more than the rule, so that its answer is two steps up.
+    let teacher = Teacher { iterations: 1, seconds: 60.0, margin: 3.0 };
+    let settings = Settings { teacher, ..Settings::default() };
+    let twin = twin(&member, &arm(), &settings).unwrap();
+    let taught = |is_taught: bool| {
+        let circumstances = Circumstances { price: 0.5, is_taught, seed: Seed::root(9) };
+        let explore = Explore::Soldiers { random_budgets: false };
+        episode((&member, &twin), &arm(), &untrained(), explore, &settings, circumstances).unwrap()
+    };
+    let alone = taught(false);
+    assert!(alone.soldiers.iter().all(|it| it.taught.is_empty()));
+    let episodes = [taught(true)];
+    assert_eq!(episodes[0].totals, alone.totals, "a teacher changes no step");
+    let said: Vec<u32> = episodes[0].soldiers.iter().flat_map(|it| it.taught.clone()).collect();
+    assert!(said.iter().filter(|step| **step == 4).count() * 10 > said.len() * 9, "{said:?}");
+    let model = untrained();
+    let before = chance_of_most(&model, &episodes[0]);
+    let mut adam = Adam::new(model.parameters(), AdamSettings::default());
+    for epoch in 0..6 {
+        let count = ppo::count(&episodes, Level::Soldier);
+        for batch in ppo::shuffled(count, 32, Seed::root(epoch)) {
+            let scales = Scales::of(&episodes);
+            let (gradients, said) =
+                gradients(&model, Level::Soldier, &episodes, &batch, &scales).unwrap();
+            assert_eq!(said.kl, [0.0; 3], "nothing stops who imitates");
+            adam.step(model.parameters(), gradients, 3e-3).unwrap();
+        }
+    }
+    let after = chance_of_most(&model, &episodes[0]);
+    assert!(after > 5.0 * before, "{before} {after}");
 }

@@ -3,8 +3,8 @@
 //! Numbers are fed through the real Prometheus: the twin pins an app's CPU so that the rule
 //! computes exactly the count that a test wants. Stabilisation and velocity are opened wide,
 //! because these tests are about the path, not about the rule; `fixed_footprint` and `replay` run
-//! the rule as it ships. The learned policy plans in `learned` alone: what it says is not known in
-//! advance, and the networks know the seconds that they were trained with, not compressed ones.
+//! the rule as it ships. The learned policy plans in `learned` and `post_mortem` alone: what it says is
+//! not known in advance.
 
 use std::time::Duration;
 

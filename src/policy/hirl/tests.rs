@@ -324,7 +324,7 @@ fn a_slow_callee_and_a_growing_caller_are_seen_where_the_calls_are_declared() {
     let (actor, shown) = Always::watched(None, None);
     proposals(&mut hirl(Box::new(actor)), &course);
     let views = shown.try_iter().last().unwrap();
-    let place = |name: &str| features::DOMAIN.iter().position(|it| it.name == name).unwrap();
+    let place = |name: &str| DOMAIN.iter().position(|it| it.name == name).unwrap();
     let seen = |name: &str| {
         let of = |view: &SoldierView| view.features[place(name)];
         views.iter().map(of).collect::<Vec<_>>()

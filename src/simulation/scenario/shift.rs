@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{FaultKind, FaultSpec, Scenario};
+use super::{AppSpec, FaultKind, FaultSpec, Scenario};
 use crate::seed::Seed;
 
 /// One such difference (`learning.md` 1.4).
@@ -18,6 +18,8 @@ pub enum Shift {
     /// Six times the traffic with six times the pools, quotas and bounds: apps as large as those of 1,550 that have
     /// 100,000 pods.
     Size,
+    /// Every app as often as makes 1,550 of them, the pools and quotas as much larger: as many as the system has to lead.
+    Count,
     /// A tenth of the nodes of every shared pool is lost halfway.
     Nodes,
     /// A fifth of the apps is replaced by others, of which nothing was known.
@@ -50,13 +52,17 @@ const REPLACED: f64 = 0.2;
 /// How much larger everything is in [`Shift::Size`].
 const SIZE: u32 = 6;
 
+/// Apps that [`Shift::Count`] comes to, about.
+const COUNT: f64 = 1550.0;
+
 impl Shift {
     /// Every one.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Boot,
         Self::Lag,
         Self::Load,
         Self::Size,
+        Self::Count,
         Self::Nodes,
         Self::Apps,
         Self::ForecastOff,
@@ -72,6 +78,7 @@ impl Shift {
             Self::Lag => "lag-60s",
             Self::Load => "load-x1.5",
             Self::Size => "size-x6",
+            Self::Count => "apps-1550",
             Self::Nodes => "nodes-lost",
             Self::Apps => "apps-replaced",
             Self::ForecastOff => "forecast-off",
@@ -104,6 +111,7 @@ impl Shift {
             }
             Self::Load => scenario.apps.iter_mut().for_each(|app| app.rps *= 1.5),
             Self::Size => enlarge(scenario, SIZE),
+            Self::Count => multiply(scenario),
             Self::Nodes => {
                 let counted = scenario.duration_seconds - scenario.warm_up_seconds;
                 let lost = |pool: &super::PoolSpec| FaultSpec {
@@ -126,10 +134,34 @@ fn enlarge(scenario: &mut Scenario, factor: u32) {
         app.rps *= f64::from(factor);
         app.hpa.max_replicas = app.hpa.max_replicas.saturating_mul(factor);
     }
+    enlarge_pools(scenario, factor);
+}
+
+fn enlarge_pools(scenario: &mut Scenario, factor: u32) {
     for pool in &mut scenario.pools {
         for nodes in [&mut pool.nodes, &mut pool.min_nodes, &mut pool.max_nodes] {
             *nodes = nodes.saturating_mul(factor);
         }
+    }
+}
+
+/// Copies stand beside each other, so that the first apps of a reach are copies of the same ones.
+fn multiply(scenario: &mut Scenario) {
+    let factor = (COUNT / scenario.apps.len().max(1) as f64).round().max(1.0) as u32;
+    let copies = |app: &AppSpec| {
+        let app = app.clone();
+        (0..factor)
+            .map(move |copy| AppSpec { name: format!("{}-{copy:03}", app.name), ..app.clone() })
+    };
+    scenario.apps = scenario.apps.iter().flat_map(copies).collect();
+    enlarge_pools(scenario, factor);
+    let dependencies = scenario.faults.iter_mut().filter_map(|fault| match &mut fault.fault {
+        FaultKind::Dependency { reach, .. } | FaultKind::Crash { reach, .. } => Some(reach),
+        _ => None,
+    });
+    let reaches = scenario.events.iter_mut().map(|event| &mut event.reach).chain(dependencies);
+    for limit in reaches.filter_map(|reach| reach.limit.as_mut()) {
+        *limit = limit.saturating_mul(factor);
     }
 }
 
@@ -190,6 +222,24 @@ mod tests {
     }
 
     #[test]
+    fn as_many_apps_as_a_bank_has_need_as_much_of_everything() {
+        let plain = families::generate(6, Seed::root(1)).unwrap();
+        let mut shifted = plain.clone();
+        Shift::Count.apply(&mut shifted, Seed::root(1));
+        let factor = shifted.apps.len() as f64 / plain.apps.len() as f64;
+        assert!((1400..1700).contains(&shifted.apps.len()), "{}", shifted.apps.len());
+        let rps = |scenario: &Scenario| scenario.apps.iter().map(|app| app.rps).sum::<f64>();
+        assert!((rps(&shifted) / rps(&plain) - factor).abs() < 1e-9);
+        let nodes = |scenario: &Scenario| f64::from(scenario.pools[0].max_nodes);
+        assert_eq!(nodes(&shifted) / nodes(&plain), factor);
+        let mut names: Vec<_> =
+            shifted.apps.iter().map(|app| (&app.namespace, &app.name)).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), shifted.apps.len());
+    }
+
+    #[test]
     fn about_a_fifth_of_the_apps_is_replaced_by_others_of_the_same_load() {
         let plain = families::generate(6, Seed::root(1)).unwrap();
         let mut shifted = plain.clone();
@@ -199,7 +249,7 @@ mod tests {
         let share = replaced / plain.apps.len() as f64;
         assert!((0.05..0.4).contains(&share), "{share}");
         for (one, other) in apps() {
-            let load = |app: &crate::simulation::scenario::AppSpec| app.rps * app.cpu_seconds;
+            let load = |app: &AppSpec| app.rps * app.cpu_seconds;
             assert!((load(one) - load(other)).abs() < 1e-9 * load(one).max(1.0));
         }
     }

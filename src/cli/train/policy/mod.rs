@@ -24,8 +24,8 @@ use crate::cli::provenance::{self, Fingerprint};
 use crate::cli::scenarios;
 use crate::learning::ppo::{self, Heads, Level, Said, Scales};
 use crate::learning::{
-    Ablation, Episode, Explore, Member, Settings, Statistics, Totals, Watched, as_it_is, gaps,
-    is_large, member, watch,
+    Ablation, Episode, Explore, Member, Price, Settings, Statistics, Totals, Watched, as_it_is,
+    gaps, is_large, member, watch,
 };
 use crate::nn::{Adam, AdamSettings, Gradients, Weights};
 use crate::policy::hirl::Model;
@@ -56,7 +56,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
     /// Iterations: episodes, then steps of the optimiser
-    #[arg(long, default_value_t = 300)]
+    #[arg(long, default_value_t = 48)]
     iterations: u64,
     /// Episodes of an iteration
     #[arg(long, default_value_t = 32)]
@@ -68,7 +68,7 @@ pub(super) struct Args {
     #[arg(long, value_delimiter = ',', default_value = "1,2,3,4,5,6,7,8")]
     levels: Vec<u8>,
     /// Iterations between two looks at members that are not trained on
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 8)]
     look: u64,
     /// Members of each level for such a look
     #[arg(long, default_value_t = 12)]
@@ -177,7 +177,7 @@ struct Standing {
     iteration: u64,
     seconds: f64,
     decisions: u64,
-    price: f64,
+    price: Price,
     best: f64,
 }
 
@@ -193,6 +193,11 @@ struct Run<'a> {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let mut settings = read_settings(args)?;
+    if args.weights.is_some() {
+        // Who knows something already would unlearn it.
+        settings.teacher.iterations = 0;
+    }
     let task = Task {
         seed: args.seed,
         rule: args.rule.clone(),
@@ -200,7 +205,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         levels: args.levels.clone(),
         members: args.members,
         episodes: args.episodes as u64,
-        settings: read_settings(args)?,
+        settings,
     };
     task.arm()?;
     let model = match &args.weights {
@@ -292,7 +297,7 @@ impl Kept {
         model: &Model,
         constants: AdamSettings,
     ) -> anyhow::Result<(Standing, Adam)> {
-        let price = run.task.settings.pay.cost;
+        let price = Price::start(&run.task.settings);
         let start =
             Standing { iteration: 0, seconds: 0.0, decisions: 0, price, best: f64::INFINITY };
         let Some(weights) = self.folder.kept(&self.described)? else {
@@ -305,7 +310,10 @@ impl Kept {
             iteration: number("iteration").unwrap_or(0.0) as u64,
             seconds: number("seconds").unwrap_or(0.0),
             decisions: number("decisions").unwrap_or(0.0) as u64,
-            price: number("price").unwrap_or(start.price),
+            price: Price {
+                base: number("price").unwrap_or(price.base),
+                excess: number("excess").unwrap_or(price.excess),
+            },
             best: number("best").unwrap_or(start.best),
         };
         self.log.cut(standing.iteration)?;
@@ -319,7 +327,8 @@ impl Kept {
             ("iteration", standing.iteration as f64),
             ("seconds", standing.seconds),
             ("decisions", standing.decisions as f64),
-            ("price", standing.price),
+            ("price", standing.price.base),
+            ("excess", standing.price.excess),
             ("best", standing.best),
         ] {
             origin.insert(key.to_owned(), value.to_string());
@@ -356,14 +365,14 @@ fn train(run: &Run<'_>, model: &Arc<Model>) -> anyhow::Result<()> {
         let episodes: Vec<Episode> = episodes.into_iter().map(|(_, episode)| episode).collect();
         let rollout_seconds = clock.elapsed().as_secs_f64();
         let clock = Instant::now();
-        let (said, epochs) = learn(run, model, &mut adam, &episodes, seed)?;
+        let (said, epochs) = learn(run, model, &mut adam, &episodes, standing.iteration)?;
         let optimiser_seconds = clock.elapsed().as_secs_f64();
         follow(&average, model, settings.average_decay, standing.iteration)?;
         // By what is done without trying: what is tried costs pods that nobody will pay for later.
-        let excess = tried_nothing(run, &average, seed)? / settings.cost_target - 1.0;
+        let cost = tried_nothing(run, model, seed)?;
         standing.iteration += 1;
         standing.decisions += episodes.iter().map(|it| it.decisions as u64).sum::<u64>();
-        standing.price *= (settings.price_gain * excess.clamp(-0.1, 0.1)).exp();
+        standing.price.follow(cost, settings);
         standing.seconds = before + begun.elapsed().as_secs_f64();
         if standing.iteration.is_multiple_of(args.look) || standing.iteration == args.iterations {
             let own = look(run, &average)?;
@@ -382,7 +391,7 @@ fn train(run: &Run<'_>, model: &Arc<Model>) -> anyhow::Result<()> {
             rollout_seconds,
             optimiser_seconds,
             decisions: standing.decisions,
-            price: standing.price,
+            price: standing.price.now(settings),
             breach: tried.breach,
             cost: tried.cost,
             policy_loss: said.policy,
@@ -411,7 +420,8 @@ fn train(run: &Run<'_>, model: &Arc<Model>) -> anyhow::Result<()> {
 /// Writes what the gap detector found in the last look, and stops a run that is paid for what nobody wants.
 fn stop_at_gaps(run: &Run<'_>, own: &[Watched], standing: Standing) -> anyhow::Result<()> {
     let settings = &run.task.settings.gap;
-    let report = gaps(own, &run.ruled, standing.price, settings).map_err(anyhow::Error::msg)?;
+    let report = gaps(own, &run.ruled, standing.price.now(&run.task.settings), settings)
+        .map_err(anyhow::Error::msg)?;
     let path = run.args.out.join("gaps.txt");
     crate::cli::files::write(&path, report.to_string().as_bytes())?;
     if let Some(flag) = report.flags.first() {
@@ -546,7 +556,8 @@ fn episodes(
     model: &Arc<Model>,
     standing: Standing,
 ) -> anyhow::Result<Vec<(usize, Episode)>> {
-    let iteration = Iteration { number: standing.iteration, price: standing.price };
+    let iteration =
+        Iteration { number: standing.iteration, price: standing.price.now(&run.task.settings) };
     let task = (&run.task, &run.members);
     let mut all = if let Some(orders) = &run.orders {
         orders.episodes(task, model, iteration, run.args.jobs)?
@@ -667,8 +678,9 @@ fn learn(
     model: &Model,
     adam: &mut Adam,
     episodes: &[Episode],
-    seed: Seed,
+    iteration: u64,
 ) -> anyhow::Result<(Said, u64)> {
+    let seed = run.task.seed(iteration);
     let settings = &run.task.settings;
     let scales = Scales::of(episodes);
     let copies =
@@ -688,7 +700,7 @@ fn learn(
                     last.kl = part.kl;
                     break 'epochs;
                 }
-                adam.step(model.parameters(), gradients, level.rate(settings))?;
+                adam.step(model.parameters(), gradients, level.rate(settings, iteration))?;
                 said.add(&part, 1.0 / batches.len() as f64);
             }
             (last, done) = (said, epoch + 1);

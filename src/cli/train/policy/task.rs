@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Stage;
 use crate::cli::jobs;
-use crate::learning::{Episode, Member, Settings, Twin, episode, is_usual, member, twin};
+use crate::learning::{
+    Circumstances, Episode, Member, Settings, Twin, episode, is_usual, member, twin,
+};
 use crate::policy::hirl::Model;
 use crate::seed::{Seed, Space};
 use crate::simulation::arms::{self, Arm, Planning};
@@ -148,8 +150,13 @@ pub(super) fn made(
         let (member, twin) = roster.get(at)?;
         let explore = task.stage.explore(*number);
         let own = seed.child("episode").nth(*number);
-        let paid = (iteration.price, own);
-        let episode = episode((member, twin), &roster.arm, model, explore, &task.settings, paid);
+        let circumstances = Circumstances {
+            price: iteration.price,
+            is_taught: iteration.number < task.settings.teacher.iterations,
+            seed: own,
+        };
+        let episode =
+            episode((member, twin), &roster.arm, model, explore, &task.settings, circumstances);
         let episode = episode.map_err(anyhow::Error::msg)?;
         Ok(Numbered { number: *number, at: at as u64, episode })
     })
