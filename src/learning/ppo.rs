@@ -22,14 +22,13 @@ pub enum Level {
 }
 
 impl Level {
-    /// Length of the optimiser's steps in an iteration.
+    /// Length of the optimiser's steps.
     #[must_use]
-    pub fn rate(self, settings: &Settings, iteration: u64) -> f64 {
-        let first = match self {
+    pub const fn rate(self, settings: &Settings) -> f64 {
+        match self {
             Self::Soldier => settings.soldier_rate,
             Self::Commander => settings.commander_rate,
-        };
-        first * (1.0 - 0.9 * (iteration as f64 / settings.settle.max(1) as f64).min(1.0))
+        }
     }
 
     /// What the names of its parameters begin with.

@@ -48,9 +48,6 @@ pub struct Settings {
     pub soldier_rate: f64,
     /// ... and of the Commander: its few decisions make few steps, of which its divergence limit ends most.
     pub commander_rate: f64,
-    /// Iterations over which these lengths fall, evenly, to a tenth: what was learned with the long ones is walked about
-    /// with otherwise.
-    pub settle: u64,
     /// What is judged, kept and served is a mean of the weights over iterations (Polyak and Juditsky 1992), which
     /// forgets by this much per iteration: 0.95 is about twenty. Single iterations walk at random around it.
     pub average_decay: f64,
@@ -111,8 +108,8 @@ impl Ablation {
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Teacher {
     /// For so many iterations Soldiers that know nothing imitate it; 0: never. 8: what it teaches is worse than the rule
-    /// (breach 1.07 to 1.18 of it), and where it is right is learned by itself afterwards, three times sooner than
-    /// without.
+    /// (breach 1.07 to 1.18 of it, for nobody knows what comes), and what it is right about makes what follows
+    /// sooner and better: `weights/MODEL_CARD.md`.
     pub iterations: u64,
     /// How far ahead it looks, in seconds. 180: what pods take to start, and nodes to come.
     pub seconds: f64,
@@ -180,7 +177,6 @@ impl Default for Settings {
             every: 2,
             soldier_rate: 3e-3,
             commander_rate: 3e-3,
-            settle: 48,
             average_decay: 0.95,
             forecast_noise: [0.05, 0.15],
             price_gain: 20.0,
@@ -219,7 +215,6 @@ impl Settings {
             ("every", self.every as f64, 1.0, 1000.0),
             ("soldierRate", self.soldier_rate, 0.0, 1.0),
             ("commanderRate", self.commander_rate, 0.0, 1.0),
-            ("settle", self.settle as f64, 1.0, 1e6),
             ("averageDecay", self.average_decay, 0.0, 0.999),
             ("forecastNoise", self.forecast_noise[0], 0.0, self.forecast_noise[1]),
             ("forecastNoise", self.forecast_noise[1], 0.0, 1.0),

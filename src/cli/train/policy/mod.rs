@@ -56,7 +56,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
     /// Iterations: episodes, then steps of the optimiser
-    #[arg(long, default_value_t = 48)]
+    #[arg(long, default_value_t = 40)]
     iterations: u64,
     /// Episodes of an iteration
     #[arg(long, default_value_t = 32)]
@@ -365,7 +365,7 @@ fn train(run: &Run<'_>, model: &Arc<Model>) -> anyhow::Result<()> {
         let episodes: Vec<Episode> = episodes.into_iter().map(|(_, episode)| episode).collect();
         let rollout_seconds = clock.elapsed().as_secs_f64();
         let clock = Instant::now();
-        let (said, epochs) = learn(run, model, &mut adam, &episodes, standing.iteration)?;
+        let (said, epochs) = learn(run, model, &mut adam, &episodes, seed)?;
         let optimiser_seconds = clock.elapsed().as_secs_f64();
         follow(&average, model, settings.average_decay, standing.iteration)?;
         // By what is done without trying: what is tried costs pods that nobody will pay for later.
@@ -678,9 +678,8 @@ fn learn(
     model: &Model,
     adam: &mut Adam,
     episodes: &[Episode],
-    iteration: u64,
+    seed: Seed,
 ) -> anyhow::Result<(Said, u64)> {
-    let seed = run.task.seed(iteration);
     let settings = &run.task.settings;
     let scales = Scales::of(episodes);
     let copies =
@@ -700,7 +699,7 @@ fn learn(
                     last.kl = part.kl;
                     break 'epochs;
                 }
-                adam.step(model.parameters(), gradients, level.rate(settings, iteration))?;
+                adam.step(model.parameters(), gradients, level.rate(settings))?;
                 said.add(&part, 1.0 / batches.len() as f64);
             }
             (last, done) = (said, epoch + 1);
