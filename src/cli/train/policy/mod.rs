@@ -586,9 +586,8 @@ fn tried_nothing(run: &Run<'_>, model: &Arc<Model>, seed: Seed) -> anyhow::Resul
     let first = (seed.child("price").draw(0).uniform() * usual.len() as f64) as usize;
     // All levels as often, and each time another number: the same one would be of the same size everywhere.
     let step = usual.len() / count + 1;
-    let places: Vec<usize> = (0..count)
-        .filter_map(|place| usual.iter().copied().cycle().nth(first + place * step))
-        .collect();
+    let places: Vec<usize> =
+        (0..count).map(|place| usual[(first + place * step) % usual.len()]).collect();
     let arm = arms::on_top_of(&run.args.rule, Arc::clone(model), Part::Whole)
         .context("there is no rule")?;
     let mut all = jobs::quietly(&places, run.args.jobs, |at| {
@@ -852,6 +851,7 @@ mod tests {
         };
         assert!(refused(&["--rule", "hpa"]).contains("no rule"), "{}", refused(&["--rule", "hpa"]));
         assert!(refused(&["--levels", "9"]).contains("levels 1 to 8"));
+        assert!(refused(&["--members", "0"]).contains("at least one"));
         let weights = folder.path().join("weights");
         fs::write(&weights, b"not weights").unwrap();
         assert!(

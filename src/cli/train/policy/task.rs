@@ -43,6 +43,9 @@ impl Task {
         if let Some(level) = self.levels.iter().find(|level| !families::LEVELS.contains(level)) {
             bail!("there are levels 1 to 8, and {level} is none");
         }
+        if self.levels.is_empty() || self.members == 0 || self.episodes == 0 {
+            bail!("there must be at least one level, one member of each and one episode");
+        }
         let rules = |arm: &Arm| {
             let planner = arm.planner.as_ref();
             planner.is_some_and(|planner| matches!(planner.policy, Planning::Rules(_)))
