@@ -8,7 +8,8 @@
 //!
 //! An app is an agent: all share one network, each is paid by its own promise and its own cores, and what the
 //! rule is paid in the same second of the same member is taken off (a control variate: the twin's reward
-//! depends on no action of the learner). Groups and domains are paid the sum over their apps.
+//! depends on no action of the learner). Groups and domains are paid the sum over their apps. A teacher that knows the
+//! traffic to come says what to imitate first ([`Teacher`]), and a price of a core-hour holds the cost ([`Price`]).
 
 mod advantage;
 mod episode;

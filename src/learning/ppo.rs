@@ -338,6 +338,24 @@ fn soldier_loss(
         each(&|it| it.step.view.at_risk.iter().map(|it| f32::from(u8::from(*it))).collect())?;
 
     let log = log_softmax(&output.steps)?;
+    let all_entropy = ((log.exp()? * &log)?.sum(D::Minus1)? * &at_risk)?;
+    let risky = f64::from(at_risk.sum_all()?.to_scalar::<f32>()?).max(1.0);
+    let entropy = (all_entropy.sum_all()? * (-1.0 / risky))?;
+    let returns = samples.iter().map(|sample| sample.returns.as_slice());
+    let critic = critic_error(&values, returns, &scales.app_returns, &present)?;
+    if samples.iter().any(|sample| !sample.taught.is_empty()) {
+        // What the teacher would have said, and nothing else: what is drawn meanwhile is not judged.
+        let right = (likely(&log, samples, |it| &it.taught)? * &at_risk)?;
+        let policy = (right.sum_all()? * (-1.0 / risky))?;
+        let said = Said {
+            policy: f64::from(policy.to_scalar::<f32>()?),
+            critic: f64::from(critic.to_scalar::<f32>()?),
+            entropy: f64::from(entropy.to_scalar::<f32>()?),
+            ..Said::default()
+        };
+        return Ok(((policy + (critic * settings.critic)?)?, said));
+    }
+
     let chosen = likely(&log, samples, |it| &it.step.steps)?;
     let advantages = each(&|it| scaled(&it.advantages, scales.app))?;
     let steps = surrogate(
@@ -347,9 +365,6 @@ fn soldier_loss(
         &at_risk,
         settings.clip,
     )?;
-    let all_entropy = ((log.exp()? * &log)?.sum(D::Minus1)? * &at_risk)?;
-    let risky = f64::from(at_risk.sum_all()?.to_scalar::<f32>()?).max(1.0);
-    let entropy = (all_entropy.sum_all()? * (-1.0 / risky))?;
 
     let [split_deviation, velocity_deviation] = model.soldier.log_deviations();
     let rows = |of: &dyn Fn(&SoldierSample) -> Vec<f32>, width: usize| {
@@ -381,20 +396,6 @@ fn soldier_loss(
         &drawn.ones_like()?,
         settings.clip,
     )?;
-    let returns = samples.iter().map(|sample| sample.returns.as_slice());
-    let critic = critic_error(&values, returns, &scales.app_returns, &present)?;
-    if samples.iter().any(|sample| !sample.taught.is_empty()) {
-        // What the teacher would have said, and nothing else: what is drawn meanwhile is not judged.
-        let right = (likely(&log, samples, |it| &it.taught)? * &at_risk)?;
-        let policy = (right.sum_all()? * (-1.0 / risky))?;
-        let said = Said {
-            policy: f64::from(policy.to_scalar::<f32>()?),
-            critic: f64::from(critic.to_scalar::<f32>()?),
-            entropy: f64::from(entropy.to_scalar::<f32>()?),
-            ..Said::default()
-        };
-        return Ok(((policy + (critic * settings.critic)?)?, said));
-    }
     let said = Said {
         policy: f64::from((&steps.loss + &splits.loss)?.to_scalar::<f32>()?),
         critic: f64::from(critic.to_scalar::<f32>()?),

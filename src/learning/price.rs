@@ -28,7 +28,7 @@ impl Price {
     /// What a core-hour costs now, in minutes of breach.
     #[must_use]
     pub fn now(&self, settings: &Settings) -> f64 {
-        self.base * (settings.price_gain * self.excess.clamp(-0.1, 0.1)).exp()
+        self.base * (settings.price_gain * self.excess).exp()
     }
 
     /// Takes in an iteration whose policy costs so many times what the rule does.

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::ppo::{self, Heads, Level, Scales};
 use super::*;
-use crate::nn::{Adam, AdamSettings, Gradients};
+use crate::nn::{Adam, AdamSettings};
 use crate::policy::hirl::Model;
 use crate::seed::{Seed, Space};
 use crate::simulation::Foresight;
@@ -32,16 +32,27 @@ fn learned(model: Arc<Model>) -> Arm {
     arms::on_top_of("rules+forecast", model, Part::Whole).unwrap()
 }
 
-/// With every head of the level, and the numbers that ship.
-fn gradients(
+/// So many epochs of steps of this length over episodes, with every head of the level and the numbers that ship;
+/// `check` hears what each step said.
+fn learn(
     model: &Model,
     level: Level,
     episodes: &[Episode],
-    batch: &[usize],
-    scales: &Scales,
-) -> candle_core::Result<(Gradients, ppo::Said)> {
+    (epochs, batch, rate): (u64, usize, f64),
+    check: impl Fn(&ppo::Said),
+) {
     let settings = Settings::default();
-    ppo::gradients(model, level, episodes, batch, Heads::all(level), (scales, &settings))
+    let scales = Scales::of(episodes);
+    let mut adam = Adam::new(model.parameters(), AdamSettings::default());
+    for epoch in 0..epochs {
+        for batch in ppo::shuffled(ppo::count(episodes, level), batch, Seed::root(epoch)) {
+            let (heads, with) = (Heads::all(level), (&scales, &settings));
+            let (gradients, said) =
+                ppo::gradients(model, level, episodes, &batch, heads, with).unwrap();
+            check(&said);
+            adam.step(model.parameters(), gradients, rate).unwrap();
+        }
+    }
 }
 
 fn untrained() -> Arc<Model> {
@@ -125,17 +136,9 @@ fn what_paid_off_gets_likelier_and_the_other_level_stays_as_it_is() {
             .collect::<Vec<_>>()
     };
     let untouched = commander(&model);
-    let mut adam = Adam::new(model.parameters(), AdamSettings::default());
-    let count = ppo::count(&episodes, Level::Soldier);
-    for epoch in 0..6 {
-        for batch in ppo::shuffled(count, 32, Seed::root(epoch)) {
-            let scales = Scales::of(&episodes);
-            let (gradients, said) =
-                gradients(&model, Level::Soldier, &episodes, &batch, &scales).unwrap();
-            assert!(said.kl.iter().all(|kl| *kl >= -1e-6) && said.policy.is_finite());
-            adam.step(model.parameters(), gradients, 3e-3).unwrap();
-        }
-    }
+    learn(&model, Level::Soldier, &episodes, (6, 32, 3e-3), |said| {
+        assert!(said.kl.iter().all(|kl| *kl >= -1e-6) && said.policy.is_finite());
+    });
     let after = chance_of_most(&model, &episodes[0]);
     assert!(after > 1.2 * before, "{before} {after}");
     assert_eq!(commander(&model), untouched);
@@ -150,7 +153,6 @@ fn a_commander_learns_from_what_its_domains_were_paid() {
     }
     let episodes = [episode];
     let model = untrained();
-    let mut adam = Adam::new(model.parameters(), AdamSettings::default());
     let mean = |model: &Model| {
         let views: Vec<_> = episodes[0].commander.iter().map(|it| &it.step.view).collect();
         let batch = crate::policy::hirl::network::CommanderBatch::new(&views).unwrap();
@@ -158,15 +160,7 @@ fn a_commander_learns_from_what_its_domains_were_paid() {
         said.mean_all().unwrap().to_scalar::<f32>().unwrap()
     };
     assert_eq!(mean(&model), 0.0);
-    for epoch in 0..8 {
-        let count = ppo::count(&episodes, Level::Commander);
-        for batch in ppo::shuffled(count, 8, Seed::root(epoch)) {
-            let scales = Scales::of(&episodes);
-            let (gradients, _) =
-                gradients(&model, Level::Commander, &episodes, &batch, &scales).unwrap();
-            adam.step(model.parameters(), gradients, 1e-3).unwrap();
-        }
-    }
+    learn(&model, Level::Commander, &episodes, (8, 8, 1e-3), |_| {});
     assert!(mean(&model) > 0.01, "{}", mean(&model));
 }
 
@@ -208,17 +202,9 @@ fn who_is_taught_says_what_the_teacher_would_have_said() {
     assert!(said.iter().filter(|step| **step == 4).count() * 10 > said.len() * 9, "{said:?}");
     let model = untrained();
     let before = chance_of_most(&model, &episodes[0]);
-    let mut adam = Adam::new(model.parameters(), AdamSettings::default());
-    for epoch in 0..6 {
-        let count = ppo::count(&episodes, Level::Soldier);
-        for batch in ppo::shuffled(count, 32, Seed::root(epoch)) {
-            let scales = Scales::of(&episodes);
-            let (gradients, said) =
-                gradients(&model, Level::Soldier, &episodes, &batch, &scales).unwrap();
-            assert_eq!(said.kl, [0.0; 3], "nothing stops who imitates");
-            adam.step(model.parameters(), gradients, 3e-3).unwrap();
-        }
-    }
+    learn(&model, Level::Soldier, &episodes, (6, 32, 3e-3), |said| {
+        assert_eq!(said.kl, [0.0; 3], "nothing stops who imitates");
+    });
     let after = chance_of_most(&model, &episodes[0]);
     assert!(after > 2.0 * before, "{before} {after}");
 }

@@ -73,9 +73,7 @@ async fn apply(plane: &ControlPlane, components: &[&str]) -> Result<Vec<Value>> 
             !group.starts_with("cert-manager.io/") && item["kind"] != "APIService"
         })
         .collect();
-    let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
-    let path = plane.scratch().write("overlay.json", &list.to_string())?;
-    plane.kubectl(&["apply", "--server-side", "-f", &path.display().to_string()]).await?;
+    plane.apply_list(&items).await?;
     Ok(items)
 }
 

@@ -64,10 +64,7 @@ async fn apply(plane: &ControlPlane) -> Result<()> {
             item["spec"]["parallelism"] = json!(2);
         }
     }
-    let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
-    let path = plane.scratch().write("training.json", &list.to_string())?;
-    plane.kubectl(&["apply", "--server-side", "-f", &path.display().to_string()]).await?;
-    Ok(())
+    plane.apply_list(&items).await
 }
 
 /// The pods of a Job that have neither succeeded nor failed.

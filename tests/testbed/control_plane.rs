@@ -246,6 +246,14 @@ impl ControlPlane {
         self.requests(Some(&self.pki.cluster.issue(&Leaf::client("admin", &["system:masters"]))?))
     }
 
+    /// Creates objects of any kind, or brings them to this state, in their order.
+    pub async fn apply_list(&self, items: &[serde_json::Value]) -> Result<()> {
+        let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": items});
+        let path = self.scratch.write("list.json", &list.to_string())?;
+        self.kubectl(&["apply", "--server-side", "-f", &path.display().to_string()]).await?;
+        Ok(())
+    }
+
     /// Runs kubectl as the administrator; its output if it succeeds.
     pub async fn kubectl(&self, arguments: &[&str]) -> Result<String> {
         let mut command = Command::new(&self.binaries.kubectl);

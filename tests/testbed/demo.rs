@@ -293,9 +293,7 @@ async fn populate(testbed: &Testbed, apps: &[BankApp], trace: Option<&Arc<Trace>
         objects::apply(&client, &objects::namespace(namespace, &labels)?).await?;
         objects::apply(&client, &objects::namespace(&format!("{namespace}{PLAIN}"), &[])?).await?;
     }
-    let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": bank::domains()});
-    let path = plane.scratch().write("domains.json", &list.to_string())?;
-    plane.kubectl(&["apply", "-f", path.to_str().context("an odd scratch folder")?]).await?;
+    plane.apply_list(&bank::domains()).await?;
 
     let mut deployments = Vec::new();
     let mut autoscalers = Vec::new();

@@ -69,10 +69,7 @@ pub async fn install(plane: &ControlPlane) -> Result<()> {
         .filter(|item| item["kind"].as_str().is_some_and(|kind| wanted.contains(&kind)))
         .collect();
     ensure!(!items.is_empty(), "{base} holds nothing to install");
-    let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": items});
-    let path = plane.scratch().write("install.json", &list.to_string())?;
-    let path = path.to_str().context("a scratch folder with an odd name")?;
-    plane.kubectl(&["apply", "--server-side", "-f", path]).await?;
+    plane.apply_list(&items).await?;
     let crd = "crd/domains.hirl-scale.io";
     plane.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", crd]).await?;
     Ok(())

@@ -21,6 +21,9 @@ const START: Duration = Duration::from_mins(1);
 /// The user that every scheduler here is: to the API server, and to an extender by certificate.
 pub const USER: &str = "system:kube-scheduler";
 
+/// The name that the shipped policy gives pods as their scheduler.
+pub const SHIPPED: &str = "hirl-scheduler";
+
 /// What the configuration of one scheduler needs to know.
 #[derive(Debug, Clone)]
 pub struct Place {

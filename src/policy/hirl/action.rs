@@ -169,6 +169,15 @@ mod tests {
     }
 
     #[test]
+    fn what_a_group_gains_the_others_lose_unless_the_projection_is_left_out() {
+        let (splits, cores) = ([1.0, 0.0, 0.0, 0.0, 0.0, 0.0], [10.0; GROUPS]);
+        let bound = group_factors(&Settings::default(), &splits, &cores);
+        assert!(bound[0] > 1.0 && bound[1] < 1.0, "{bound:?}");
+        let free = group_factors(&Settings::without(Some("noProjection")), &splits, &cores);
+        assert!((free[0] - 0.6_f64.exp()).abs() < 1e-9 && free[1] == 1.0, "{free:?}");
+    }
+
+    #[test]
     fn a_share_moves_within_dead_zone_and_slew_and_the_reserve_takes_the_rest() {
         let settings = Settings::default();
         let (moved, reserve) =

@@ -10,14 +10,10 @@
 mod report;
 mod simulated;
 
-use std::path::Path;
-use std::sync::Arc;
-
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use hirl_scale::simulation::Seed;
-use hirl_scale::simulation::scenario::read;
 
-use crate::scenarios::{Dress, Played, Row, plane, twin_options};
+use crate::scenarios::{self, Dress, Played, Row, plane, twin_options};
 use crate::testbed::control_plane::ControlPlane;
 use crate::testbed::run;
 use crate::testbed::twin::Twin;
@@ -28,10 +24,8 @@ fn the_simulator_moves_as_the_real_controllers_do() -> Result<()> {
         return Ok(());
     }
     run(async {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
-        let text = std::fs::read_to_string(folder.join("fidelity.yaml"))?;
         let seed = Seed::root(1);
-        let scenario = Arc::new(read(&text, "fidelity.yaml", seed)?);
+        let scenario = scenarios::read("fidelity.yaml", seed)?;
         let simulated = simulated::play(&scenario, seed)?;
         let plane = Box::pin(ControlPlane::start(plane(&scenario))).await?;
         let twin = Box::pin(Twin::start(&plane, twin_options(&scenario))).await?;
@@ -42,9 +36,7 @@ fn the_simulator_moves_as_the_real_controllers_do() -> Result<()> {
         let comparison = report::Comparison::new(&scenario, &simulated, &real);
         let report = comparison.report();
         println!("{report}");
-        if std::env::var_os("HIRL_RECORD").is_some() {
-            std::fs::write(folder.join("fidelity.md"), &report).context("writing the report")?;
-        }
+        scenarios::keep("fidelity.md", &report)?;
         // Less than an idle machine gives: see the report for what was seen.
         let agreement = comparison.agreement();
         ensure!(agreement >= 0.8, "only {agreement:.3} of all syncs agree");

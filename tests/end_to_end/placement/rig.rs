@@ -21,7 +21,7 @@ pub(crate) const DOMAIN: &str = "domain";
 /// Patience with what takes a few seconds.
 pub(crate) const SOON: Duration = Duration::from_secs(40);
 /// The scheduler that pods ask for unless a test says otherwise.
-pub(crate) const SCHEDULER: &str = "hirl-scheduler";
+pub(crate) const SCHEDULER: &str = crate::testbed::scheduler::SHIPPED;
 
 /// A size cut to fit `make test`, or the full one with `HIRL_SCALE=1` (`make e2e-scale`).
 pub(crate) fn sized(small: usize, full: usize) -> usize {

@@ -7,28 +7,24 @@
 
 mod report;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use hirl_scale::policy::hirl::Model;
 use hirl_scale::policy::rules;
 use hirl_scale::simulation::Seed;
-use hirl_scale::simulation::scenario::{CallSpec, DomainSpec, Scenario, read};
+use hirl_scale::simulation::scenario::{CallSpec, DomainSpec, Scenario};
 use serde_json::{Value, json};
 
 use self::report::{Course, Report};
-use crate::scenarios::{COMPRESSION, Dress, Played, plane, twin_options};
+use crate::scenarios::{self, COMPRESSION, Dress, Played, plane, twin_options};
 use crate::stage;
 use crate::testbed::hirl::{self, Hirl, Place};
-use crate::testbed::scheduler::{Scheduler, Setup};
+use crate::testbed::scheduler::{self, Scheduler, Setup};
 use crate::testbed::{Options, Testbed, placing, run};
 
 /// The label by which Domains take their namespaces.
 const DOMAIN: &str = "hirl-scale.io/domain";
-
-/// The name that the shipped policy gives pods as their scheduler.
-const SCHEDULER: &str = "hirl-scheduler";
 
 /// Who scales.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,10 +52,8 @@ fn the_learned_policy_leads_real_hpas_and_the_real_scheduler_through_the_flash_s
         return Ok(());
     }
     run(async {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
-        let text = std::fs::read_to_string(folder.join("post-mortem.yaml"))?;
         let seed = Seed::root(1);
-        let scenario = Arc::new(read(&text, "post-mortem.yaml", seed)?);
+        let scenario = scenarios::read("post-mortem.yaml", seed)?;
         let mut courses = Vec::new();
         for arm in [Arm::Plain, Arm::Hirl { learned: false }, Arm::Hirl { learned: true }] {
             let course = Box::pin(played(arm, &scenario, seed)).await;
@@ -67,10 +61,7 @@ fn the_learned_policy_leads_real_hpas_and_the_real_scheduler_through_the_flash_s
         }
         let report = Report::new(&scenario, &courses);
         println!("{report}");
-        if std::env::var_os("HIRL_RECORD").is_some() {
-            std::fs::write(folder.join("post-mortem.md"), report.to_string())
-                .context("writing the report")?;
-        }
+        scenarios::keep("post-mortem.md", &report.to_string())?;
         let [plain, _, learned] = [0, 1, 2].map(|arm| courses[arm].1.weighted_breach(&scenario));
         ensure!(learned < plain, "breach minutes: {learned:.1} learned, {plain:.1} plain");
         Ok(())
@@ -101,9 +92,7 @@ async fn played(arm: Arm, scenario: &Arc<Scenario>, seed: Seed) -> Result<Course
         return Ok(course);
     };
     let domains: Vec<Value> = scenario.domains.iter().map(|it| object(scenario, it)).collect();
-    let list = json!({"apiVersion": "v1", "kind": "List", "items": domains});
-    let path = plane.scratch().write("domains.json", &list.to_string())?;
-    plane.kubectl(&["apply", "-f", path.to_str().context("an odd scratch folder")?]).await?;
+    plane.apply_list(&domains).await?;
     cluster.following_hpas().await?;
     let url = testbed.prometheus.url();
     let own = Model::builtin()?;
@@ -112,8 +101,8 @@ async fn played(arm: Arm, scenario: &Arc<Scenario>, seed: Seed) -> Result<Course
     let mut server = Hirl::start(plane, "hirl", text)?;
     server.ready().await?;
     server.register(plane).await?;
-    let setup = Setup::new(SCHEDULER, Some(placing::extender(&server, "strict")));
-    let _scheduler = Scheduler::start(plane, "hirl-scheduler", &setup).await?;
+    let setup = Setup::new(scheduler::SHIPPED, Some(placing::extender(&server, "strict")));
+    let _scheduler = Scheduler::start(plane, scheduler::SHIPPED, &setup).await?;
     // Every pod from here on is placed by the scheduler that asks us.
     placing::apply_shipped(plane, &["policy.yaml"]).await?;
     cluster.play(|row, twin| course.add(scenario, row, twin)).await?;

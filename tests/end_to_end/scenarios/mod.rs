@@ -5,12 +5,13 @@
 mod provisioner;
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Error, Result};
+use anyhow::{Context as _, Error, Result};
 use hirl_scale::cluster::Class;
-use hirl_scale::simulation::scenario::{AppSpec, Scenario};
+use hirl_scale::simulation::scenario::{self, AppSpec, Scenario};
 use hirl_scale::simulation::{Actuation, Seed, Simulation, Traffic as Offered};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::ListParams;
@@ -63,6 +64,24 @@ pub(crate) struct Played<'a> {
     twin: &'a Twin,
     scenario: &'a Arc<Scenario>,
     provisioner: Provisioner,
+}
+
+/// A scenario of `tests/data`.
+pub(crate) fn read(file: &str, seed: Seed) -> Result<Arc<Scenario>> {
+    let text = std::fs::read_to_string(data(file))?;
+    Ok(Arc::new(scenario::read(&text, file, seed)?))
+}
+
+/// Keeps a report in `tests/data` where `HIRL_RECORD=1` asks for it.
+pub(crate) fn keep(file: &str, report: &str) -> Result<()> {
+    if std::env::var_os("HIRL_RECORD").is_some() {
+        std::fs::write(data(file), report).context("writing the report")?;
+    }
+    Ok(())
+}
+
+fn data(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(file)
 }
 
 /// A control plane whose controllers have the scenario's flags, compressed.
