@@ -235,6 +235,9 @@ fn returns(advantages: &Terms, values: &Terms) -> Terms {
     std::array::from_fn(|term| advantages[term] + values[term])
 }
 
+/// Apps of a usual member.
+const APPS: f64 = 64.0;
+
 /// Samples of the Soldiers: advantages over all decisions, of which every so many are kept.
 fn ordered(
     trace: Vec<Vec<SoldierStep>>,
@@ -269,10 +272,12 @@ fn ordered(
             advantages(&own, values, last, discount, settings.lambda)
         })
         .collect();
+    // As many decisions of an app from every episode, however many apps it has.
+    let every = settings.every.max(1) * (apps as f64 / APPS).round().max(1.0) as usize;
     let mut samples = Vec::new();
     for (time, views) in trace.into_iter().enumerate().take(times) {
         for (place, step) in views.into_iter().enumerate() {
-            let learned = settings.hold.max(1) * settings.every.max(1);
+            let learned = settings.hold.max(1) * every;
             if !draws(time, place, learned) {
                 continue;
             }

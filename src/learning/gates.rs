@@ -15,13 +15,23 @@ pub struct Gates {
     pub members: [u64; 2],
     /// The levels.
     pub levels: Vec<u8>,
-    /// Worlds in which the limits must be kept as well, each by itself: names of [`Shift`]s.
+    /// Worlds in which the limits must be kept as well, each by itself.
     #[serde(default)]
-    pub shifts: Vec<String>,
+    pub worlds: Vec<World>,
     /// By the name of the stage: limits as multiples of the rule's.
     pub stages: BTreeMap<String, Limits>,
     /// Goals of the whole, by what it is compared with: written down here, compared by whoever evaluates.
     pub goals: BTreeMap<String, BTreeMap<String, f64>>,
+}
+
+/// A world that differs from that of the levels.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct World {
+    /// The name of a [`Shift`].
+    pub shift: String,
+    /// The first and the last number of its members of each level.
+    pub members: [u64; 2],
 }
 
 /// The most that a stage may have, as multiples of the rule's on the same members.
@@ -51,22 +61,24 @@ pub struct Reached {
 }
 
 impl Gates {
-    /// The world as it is, and the others. `Err` is one sentence.
-    pub fn worlds(&self) -> Result<Vec<Option<Shift>>, String> {
-        let others = self.shifts.iter().map(|shift| shift.parse().map(Some));
-        std::iter::once(Ok(None)).chain(others).collect()
+    /// The world as it is, and the others, each with its members. `Err` is one sentence.
+    pub fn worlds(&self) -> Result<Vec<(Option<Shift>, [u64; 2])>, String> {
+        let others = self.worlds.iter().map(|it| Ok((Some(it.shift.parse()?), it.members)));
+        std::iter::once(Ok((None, self.members))).chain(others).collect()
     }
 
     /// One sentence that says what is wrong, if anything is.
     pub fn validate(&self) -> Result<(), String> {
-        let [first, last] = self.members;
-        if first > last {
-            return Err(format!("members go from {first} to {last}: the first must come first"));
+        for (_, [first, last]) in self.worlds()? {
+            if first > last {
+                return Err(format!(
+                    "members go from {first} to {last}: the first must come first"
+                ));
+            }
         }
         if self.levels.is_empty() {
             return Err("the gates name no level".to_owned());
         }
-        self.worlds()?;
         let all = self.stages.iter().flat_map(|(stage, limits)| {
             let Limits { weighted_breach, cost, inversions } = *limits;
             [weighted_breach, cost, inversions].map(|limit| (stage, limit))

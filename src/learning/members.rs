@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::simulation::scenario::{Scenario, Shift, families};
+use crate::simulation::scenario::{Scenario, Shift, families, multiply};
 use crate::simulation::{Foresight, Seed, Space};
 
 /// A scenario, the seed of its run, and what is forecast in it.
@@ -28,11 +28,45 @@ const TROUBLED: u64 = 12;
 const UNLED: u64 = 3;
 const MISLED: u64 = 7;
 
-/// Of so many members one is six times as large: sizes from a dozen apps of a team to those of a bank.
-const LARGE: u64 = 3;
-
 /// What the wrong ones are multiplied by.
 const BIAS: f64 = 2.0;
+
+/// What a member is like: what is learned from a dozen apps of a team must hold for those of a bank.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum World {
+    /// As its family has it.
+    Usual,
+    /// Six times as large apps.
+    Large,
+    /// More apps: of most domains only a part has a step of its own.
+    Many,
+}
+
+/// Apps of [`World::Many`], about: a fifth of the 1,550 of the whole system, and of its time.
+const MANY: f64 = 320.0;
+
+impl World {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::Usual, Self::Large, Self::Many];
+
+    /// That of the member with this number: every third is large, every sixth has many apps.
+    #[must_use]
+    pub const fn of(number: u64) -> Self {
+        match number % 6 {
+            1 | 4 => Self::Large,
+            5 => Self::Many,
+            _ => Self::Usual,
+        }
+    }
+
+    fn apply(self, scenario: &mut Scenario, seed: Seed) {
+        match self {
+            Self::Usual => {}
+            Self::Large => Shift::Size.apply(scenario, seed),
+            Self::Many => multiply(scenario, MANY),
+        }
+    }
+}
 
 /// Whether a member to learn from with this number has forecasts that are as they should be.
 #[must_use]
@@ -40,30 +74,35 @@ pub const fn is_usual(number: u64) -> bool {
     !matches!(number % TROUBLED, UNLED | MISLED)
 }
 
-/// Whether the member with this number is one of the large ones.
-#[must_use]
-pub const fn is_large(number: u64) -> bool {
-    number % LARGE == 1
-}
-
-/// The member of a level with this number in a space, of its size; among those to learn from some have no forecasts,
+/// The member of a level with this number in a space, in its world; among those to learn from some have no forecasts,
 /// or wrong ones. `Err` is one sentence.
 pub fn member(space: Space, level: u8, number: u64) -> Result<Member, String> {
-    in_world(space, level, number, is_large(number).then_some(Shift::Size))
+    made(space, level, number, |scenario, seed| World::of(number).apply(scenario, seed))
 }
 
-/// The same in another world. What a shift does to forecasts is left out. `Err` is one sentence.
-pub fn in_world(
+/// The same in a shifted world instead. What a shift does to forecasts is left out. `Err` is one sentence.
+pub fn shifted(
     space: Space,
     level: u8,
     number: u64,
     shift: Option<Shift>,
 ) -> Result<Member, String> {
+    made(space, level, number, |scenario, seed| {
+        if let Some(shift) = shift {
+            shift.apply(scenario, seed);
+        }
+    })
+}
+
+fn made(
+    space: Space,
+    level: u8,
+    number: u64,
+    change: impl FnOnce(&mut Scenario, Seed),
+) -> Result<Member, String> {
     let seed = Seed::of(space, number);
     let mut scenario = families::generate(level, seed).map_err(|error| error.to_string())?;
-    if let Some(shift) = shift {
-        shift.apply(&mut scenario, seed);
-    }
+    change(&mut scenario, seed);
     let scenario = Arc::new(scenario);
     let whole = Foresight::whole(&scenario, seed)?;
     let foresight = match number % TROUBLED {

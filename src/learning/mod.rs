@@ -26,7 +26,7 @@ mod watch;
 
 pub use episode::{Circumstances, Episode, Totals, Twin, as_it_is, episode, twin};
 pub use gates::{Gates, Limits, Reached};
-pub use members::{Member, in_world, is_large, is_usual, member};
+pub use members::{Member, World, is_usual, member, shifted};
 pub use price::Price;
 pub use sampler::Explore;
 pub use settings::{Ablation, Pay, Settings, Teacher};

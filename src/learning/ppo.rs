@@ -1,6 +1,6 @@
 //! The losses of proximal policy optimisation, and which decisions make up a step.
 
-use candle_core::{D, Device, Result, Tensor, Var};
+use candle_core::{D, Device, Error, Result, Tensor, Var};
 
 use super::episode::{CommanderSample, Episode, SoldierSample};
 use super::settings::Settings;
@@ -195,24 +195,60 @@ pub fn gradients(
     heads: Heads,
     (scales, settings): (&Scales, &Settings),
 ) -> Result<(Gradients, Said)> {
-    let (loss, said) = match level {
+    let (mut gradients, said) = match level {
         Level::Soldier => {
             let all: Vec<&SoldierSample> =
                 episodes.iter().flat_map(|episode| &episode.soldiers).collect();
             let samples: Vec<&SoldierSample> = indices.iter().map(|index| all[*index]).collect();
-            soldier_loss(model, &samples, heads, scales, settings)?
+            of_parts(model, &by_width(&samples), |samples| {
+                soldier_loss(model, samples, heads, scales, settings)
+            })?
         }
         Level::Commander => {
             let all: Vec<&CommanderSample> =
                 episodes.iter().flat_map(|episode| &episode.commander).collect();
             let samples: Vec<&CommanderSample> = indices.iter().map(|index| all[*index]).collect();
-            commander_loss(model, &samples, heads, scales, settings)?
+            of_parts(model, &[samples], |samples| {
+                commander_loss(model, samples, heads, scales, settings)
+            })?
         }
     };
-    let mut gradients = Gradients::of(&loss, model.parameters())?;
     let frozen = |name: &str| settings.ablation.is_some_and(|it| it.freezes(name));
     gradients.keep(model.parameters(), |name| name.starts_with(level.prefix()) && !frozen(name));
     Ok((gradients, said))
+}
+
+/// Apps of a domain up to which its decisions are computed together: the longest sets the time of all.
+const NARROW: usize = 32;
+
+/// Decisions on few apps, and those on many.
+fn by_width<'a>(samples: &[&'a SoldierSample]) -> [Vec<&'a SoldierSample>; 2] {
+    let (narrow, wide) =
+        samples.iter().partition(|sample| sample.step.view.members.len() <= NARROW);
+    [narrow, wide]
+}
+
+/// Mean gradients over some parts, each computed at once; every decision counts alike, whatever the number of its apps.
+fn of_parts<T>(
+    model: &Model,
+    parts: &[Vec<T>],
+    loss: impl Fn(&[T]) -> Result<(Tensor, Said)>,
+) -> Result<(Gradients, Said)> {
+    let count = parts.iter().map(Vec::len).sum::<usize>() as f64;
+    let (mut sum, mut said) = (None::<Gradients>, Said::default());
+    for part in parts.iter().filter(|part| !part.is_empty()) {
+        let weight = part.len() as f64 / count;
+        let (loss, own) = loss(part)?;
+        let mut gradients = Gradients::of(&loss, model.parameters())?;
+        gradients.scale(weight);
+        said.add(&own, weight);
+        match &mut sum {
+            Some(sum) => sum.add(&gradients)?,
+            None => sum = Some(gradients),
+        }
+    }
+    let sum = sum.ok_or_else(|| Error::Msg("a step has no decisions".to_owned()))?;
+    Ok((sum, said))
 }
 
 /// Some numbers per sample, padded to the same length with 0, as `[B, N]`.

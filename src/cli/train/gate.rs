@@ -10,7 +10,7 @@ use clap::Parser;
 
 use crate::cli::jobs;
 use crate::cli::scenarios;
-use crate::learning::{Gates, Totals, as_it_is, in_world};
+use crate::learning::{Gates, Totals, as_it_is, shifted};
 use crate::policy::hirl::Model;
 use crate::seed::Space;
 use crate::simulation::arms::{self, Arm, Part};
@@ -62,12 +62,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let rule = model.origin().get(Model::RULE).cloned().unwrap_or_default();
     let own = arms::learned(model, Part::Whole).map_err(anyhow::Error::msg)?;
     let rule = arms::arm(&rule).context("there is no such rule")?;
-    let [first, last] = gates.members;
-    let numbers =
-        (first..=last).flat_map(|number| gates.levels.iter().map(move |it| (*it, number)));
-    let numbers: Vec<(u8, u64)> = numbers.collect();
     let mut all = true;
-    for shift in gates.worlds().map_err(anyhow::Error::msg)? {
+    for (shift, [first, last]) in gates.worlds().map_err(anyhow::Error::msg)? {
+        let each = |number| gates.levels.iter().map(move |level| (*level, number));
+        let numbers: Vec<(u8, u64)> = (first..=last).flat_map(each).collect();
         let (own, rule) = totals(&numbers, shift, [&own, &rule], args.jobs)?;
         let world = shift.map_or_else(String::new, |shift| format!(", {shift}"));
         for one in limits.check(&own, &rule) {
@@ -91,7 +89,7 @@ fn totals(
     threads: Option<NonZeroUsize>,
 ) -> anyhow::Result<(Totals, Totals)> {
     let mut runs = jobs::all(numbers, threads, |(level, number)| {
-        let member = in_world(Space::Gates, *level, *number, shift).map_err(anyhow::Error::msg)?;
+        let member = shifted(Space::Gates, *level, *number, shift).map_err(anyhow::Error::msg)?;
         let [own, rule] = arms.map(|arm| as_it_is(&member, arm).map_err(anyhow::Error::msg));
         Ok(jobs::Done { what: ((*level, *number), own?, rule?), reused: false })
     })?;

@@ -28,7 +28,7 @@ pub use domain::{BatchWindow, CallSpec, DomainSpec, Pattern};
 pub use event::{EventKind, EventSpec, FaultKind, FaultSpec, Reach};
 pub use paths::Path;
 pub use pool::{PoolSpec, Provisioner};
-pub use shift::{Forecasting, Shift};
+pub use shift::{Forecasting, Shift, multiply};
 pub use text::{AppText, Document, Drawn, Error, HpaText, Located, Spread, StartText, read};
 pub use world::{ControllerSpec, TelemetrySpec};
 

@@ -111,7 +111,7 @@ impl Shift {
             }
             Self::Load => scenario.apps.iter_mut().for_each(|app| app.rps *= 1.5),
             Self::Size => enlarge(scenario, SIZE),
-            Self::Count => multiply(scenario),
+            Self::Count => multiply(scenario, COUNT),
             Self::Nodes => {
                 let counted = scenario.duration_seconds - scenario.warm_up_seconds;
                 let lost = |pool: &super::PoolSpec| FaultSpec {
@@ -145,9 +145,11 @@ fn enlarge_pools(scenario: &mut Scenario, factor: u32) {
     }
 }
 
+/// Every app as often as comes closest to so many of them, the pools and quotas as much larger.
+///
 /// Copies stand beside each other, so that the first apps of a reach are copies of the same ones.
-fn multiply(scenario: &mut Scenario) {
-    let factor = (COUNT / scenario.apps.len().max(1) as f64).round().max(1.0) as u32;
+pub fn multiply(scenario: &mut Scenario, apps: f64) {
+    let factor = (apps / scenario.apps.len().max(1) as f64).round().max(1.0) as u32;
     let copies = |app: &AppSpec| {
         let app = app.clone();
         (0..factor)

@@ -24,8 +24,8 @@ use crate::cli::provenance::{self, Fingerprint};
 use crate::cli::scenarios;
 use crate::learning::ppo::{self, Heads, Level, Said, Scales};
 use crate::learning::{
-    Ablation, Episode, Explore, Member, Price, Settings, Statistics, Totals, Watched, as_it_is,
-    gaps, is_large, member, watch,
+    Ablation, Episode, Explore, Member, Price, Settings, Statistics, Totals, Watched, World,
+    as_it_is, gaps, member, watch,
 };
 use crate::nn::{Adam, AdamSettings, Gradients, Weights};
 use crate::policy::hirl::Model;
@@ -150,12 +150,15 @@ pub(super) struct Line {
     kl_third: f64,
     clipped: f64,
     epochs: u64,
-    /// Of the last look, as multiples of the rule's: in members of the usual size, ...
+    /// Of the last look, as multiples of the rule's: in usual members, ...
     look_breach: f64,
     look_cost: f64,
-    /// ... and in large ones.
+    /// ... in those with large apps, ...
     look_large_breach: f64,
     look_large_cost: f64,
+    /// ... and in those with many.
+    look_many_breach: f64,
+    look_many_cost: f64,
     /// What an app was paid beyond the rule for an hour, in minutes of breach, by term.
     paid_breach: f64,
     paid_degradation: f64,
@@ -347,7 +350,7 @@ fn train(run: &Run<'_>, model: &Arc<Model>) -> anyhow::Result<()> {
     let (mut standing, mut adam) = kept.resume(run, model, constants)?;
     let (begun, before) = (Instant::now(), standing.seconds);
     let average = average(&kept, model, standing.iteration > 0, settings.ablation)?;
-    let mut looked = [Ratios { breach: f64::NAN, cost: f64::NAN }; 2];
+    let mut looked = World::ALL.map(|_| Ratios { breach: f64::NAN, cost: f64::NAN });
     while standing.iteration < args.iterations {
         let mut judged = None;
         let seed = task.seed(standing.iteration);
@@ -376,7 +379,7 @@ fn train(run: &Run<'_>, model: &Arc<Model>) -> anyhow::Result<()> {
         standing.seconds = before + begun.elapsed().as_secs_f64();
         if standing.iteration.is_multiple_of(args.look) || standing.iteration == args.iterations {
             let own = look(run, &average)?;
-            looked = [false, true].map(|large| by_size(run, &own, large));
+            looked = World::ALL.map(|world| in_world(run, &own, world));
             judged = Some(own);
             let score = score(&looked, settings.cost_target);
             if score < standing.best {
@@ -465,13 +468,15 @@ fn follow(average: &Model, model: &Model, decay: f64, iteration: u64) -> anyhow:
 
 impl Line {
     /// What the last look and the episodes said; the rest is 0.
-    fn seen([usual, large]: [Ratios; 2], gained: [f64; VALUES]) -> Self {
+    fn seen([usual, large, many]: Looked, gained: [f64; VALUES]) -> Self {
         let [breach, degradation, adherence, oscillation, cold, cost] = gained;
         Self {
             look_breach: usual.breach,
             look_cost: usual.cost,
             look_large_breach: large.breach,
             look_large_cost: large.cost,
+            look_many_breach: many.breach,
+            look_many_cost: many.cost,
             paid_breach: breach,
             paid_degradation: degradation,
             paid_adherence: adherence,
@@ -485,7 +490,7 @@ impl Line {
     fn progress(&self, iterations: u64) -> String {
         let left = self.seconds / self.iteration as f64 * (iterations - self.iteration) as f64;
         format!(
-            "{}/{iterations}, about {left:.0} s left: breach {:.3} and cost {:.3} of the rule's while trying, {:.3} and {:.3} at the last look ({:.3} and {:.3} in large ones); price {:.2}, KL {:.4} {:.4} {:.4} after {} epochs, critic {:.3}",
+            "{}/{iterations}, about {left:.0} s left: breach {:.3} and cost {:.3} of the rule's while trying, {:.3} and {:.3} at the last look (large apps {:.3} and {:.3}, many {:.3} and {:.3}); price {:.2}, KL {:.4} {:.4} {:.4} after {} epochs, critic {:.3}",
             self.iteration,
             self.breach,
             self.cost,
@@ -493,6 +498,8 @@ impl Line {
             self.look_cost,
             self.look_large_breach,
             self.look_large_cost,
+            self.look_many_breach,
+            self.look_many_cost,
             self.price,
             self.kl_first,
             self.kl_second,
@@ -530,7 +537,7 @@ fn bytes(
     run: &Run<'_>,
     model: &Model,
     standing: Standing,
-    looked: [Ratios; 2],
+    looked: Looked,
 ) -> anyhow::Result<Vec<u8>> {
     let out = format!(" --out {}", run.args.out.display());
     let mut origin = BTreeMap::from([
@@ -541,7 +548,7 @@ fn bytes(
         ("iteration".to_owned(), standing.iteration.to_string()),
         (
             "at the look, of the rule's".to_owned(),
-            looked.map(|it| it.to_string()).join("; large: "),
+            format!("{}; large apps: {}; many: {}", looked[0], looked[1], looked[2]),
         ),
     ]);
     if let Some(ablation) = run.task.settings.ablation {
@@ -647,7 +654,7 @@ fn ratios<'a>(
     }
 }
 
-/// What a look is worth, less is better: the mean over the sizes that there are. Beyond the rule's cost a breach less is
+/// What a look is worth, less is better: the mean over the worlds that there are. Beyond the rule's cost a breach less is
 /// none: the search for constants would have bought it too.
 fn score(looked: &[Ratios], cost_target: f64) -> f64 {
     let each = looked.iter().map(|it| it.breach + 3.0 * (it.cost / cost_target - 1.0).max(0.0));
@@ -655,11 +662,14 @@ fn score(looked: &[Ratios], cost_target: f64) -> f64 {
     known.iter().sum::<f64>() / known.len() as f64
 }
 
-/// Those of a look, in the members of one size: what is good for one may be paid for by the other.
-fn by_size(run: &Run<'_>, own: &[Watched], large: bool) -> Ratios {
+/// Those of a look, by [`World::ALL`]: what is good for one may be paid for by the other.
+type Looked = [Ratios; World::ALL.len()];
+
+/// Those of a look in the members of one world.
+fn in_world(run: &Run<'_>, own: &[Watched], world: World) -> Ratios {
     let these = |runs: &'_ [Watched]| -> Vec<Totals> {
         let members = run.judges.iter().zip(runs);
-        let these = members.filter(|(member, _)| is_large(member.number) == large);
+        let these = members.filter(|(member, _)| World::of(member.number) == world);
         these.map(|(_, run)| run.totals).collect()
     };
     ratios(these(own).iter(), these(&run.ruled).iter())

@@ -23,8 +23,10 @@ pub(super) fn page(lines: &[Line], title: &str) -> String {
             &[
                 course("weighted breach", 0, &|line| line.look_breach),
                 course("cost", 1, &|line| line.look_cost),
-                course("weighted breach, large", 2, &|line| line.look_large_breach),
-                course("cost, large", 3, &|line| line.look_large_cost),
+                course("weighted breach, large apps", 2, &|line| line.look_large_breach),
+                course("cost, large apps", 3, &|line| line.look_large_cost),
+                course("weighted breach, many apps", 4, &|line| line.look_many_breach),
+                course("cost, many apps", 5, &|line| line.look_many_cost),
             ],
         ),
         drawn(

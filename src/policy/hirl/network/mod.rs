@@ -23,6 +23,9 @@ pub const VALUES: usize = 6;
 /// Values per token.
 const WIDTH: usize = 32;
 
+/// Deviations from the mean beyond which an input is not followed.
+const FAR: f32 = 4.0;
+
 /// Added to the score of a token that is not there.
 const HIDDEN: f32 = -1e9;
 
@@ -47,9 +50,12 @@ impl Statistics {
         })
     }
 
-    /// `[.., C]` -> `[.., C]`: mean 0, deviation 1.
+    /// `[.., C]` -> `[.., C]`: mean 0, deviation 1, at most [`FAR`] away: what lies far outside of everything that was
+    /// learned from is not followed further and further out.
     fn apply(&self, x: &Tensor) -> Result<Tensor> {
-        x.broadcast_sub(&self.mean.detach())?.broadcast_div(&self.deviation.detach())
+        x.broadcast_sub(&self.mean.detach())?
+            .broadcast_div(&self.deviation.detach())?
+            .clamp(-FAR, FAR)
     }
 
     /// Takes over what was measured. A deviation below this says nothing of what will be seen.
