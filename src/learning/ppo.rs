@@ -1,6 +1,6 @@
 //! The losses of proximal policy optimisation, and which decisions make up a step.
 
-use candle_core::{D, Device, Error, Result, Tensor, Var};
+use candle_core::{D, Device, Result, Tensor, Var};
 
 use super::episode::{CommanderSample, Episode, SoldierSample};
 use super::settings::Settings;
@@ -235,20 +235,14 @@ fn of_parts<T>(
     loss: impl Fn(&[T]) -> Result<(Tensor, Said)>,
 ) -> Result<(Gradients, Said)> {
     let count = parts.iter().map(Vec::len).sum::<usize>() as f64;
-    let (mut sum, mut said) = (None::<Gradients>, Said::default());
+    let (mut gradients, mut said) = (Vec::new(), Said::default());
     for part in parts.iter().filter(|part| !part.is_empty()) {
         let weight = part.len() as f64 / count;
         let (loss, own) = loss(part)?;
-        let mut gradients = Gradients::of(&loss, model.parameters())?;
-        gradients.scale(weight);
+        gradients.push((weight, Gradients::of(&loss, model.parameters())?));
         said.add(&own, weight);
-        match &mut sum {
-            Some(sum) => sum.add(&gradients)?,
-            None => sum = Some(gradients),
-        }
     }
-    let sum = sum.ok_or_else(|| Error::Msg("a step has no decisions".to_owned()))?;
-    Ok((sum, said))
+    Ok((Gradients::weighted(gradients)?, said))
 }
 
 /// Some numbers per sample, padded to the same length with 0, as `[B, N]`.

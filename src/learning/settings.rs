@@ -78,6 +78,8 @@ pub enum Ablation {
     MeanPool,
     /// What a group gains is not taken from the other groups of its domain.
     NoProjection,
+    /// Every app has a step of its own, and not only those most at risk.
+    EveryApp,
     /// There are no domains: one Soldier for all apps, and no Commander.
     Flat,
 }
@@ -89,6 +91,7 @@ impl Ablation {
         match self {
             Self::MeanPool => "meanPool",
             Self::NoProjection => hirl::UNPROJECTED,
+            Self::EveryApp => hirl::EVERY_APP,
             Self::Flat => hirl::FLAT,
         }
     }

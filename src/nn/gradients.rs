@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Error, Result, Tensor, bail};
 
 use crate::nn::Parameters;
 
@@ -68,6 +68,22 @@ impl Gradients {
         self.missing.retain(|name| other.missing.contains(name));
         self.loss += other.loss;
         Ok(())
+    }
+
+    /// The sum over the parts of a batch, each times its weight.
+    ///
+    /// # Errors
+    /// When there are no parts, or they belong to several networks.
+    pub fn weighted(parts: impl IntoIterator<Item = (f64, Self)>) -> Result<Self> {
+        let mut sum = None::<Self>;
+        for (weight, mut part) in parts {
+            part.scale(weight);
+            match &mut sum {
+                Some(sum) => sum.add(&part)?,
+                None => sum = Some(part),
+            }
+        }
+        sum.ok_or_else(|| Error::Msg("a batch has no parts".to_owned()))
     }
 
     /// Multiplies gradients and loss.

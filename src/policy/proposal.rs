@@ -165,6 +165,8 @@ pub struct AppProposal {
     pub replicas: Option<f64>,
     /// What asked for them.
     pub reasons: Reasons,
+    /// Those of them that nothing but the forecast asks for.
+    pub ahead: f64,
 }
 
 /// What a policy asks for, in the order of the snapshot's catalog.

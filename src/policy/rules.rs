@@ -318,7 +318,9 @@ fn ask(
         }
     }
     let by_forecast = ceil_replicas(by_cpu * growth);
+    let mut ahead = 0.0;
     if by_forecast > wanted {
+        ahead = by_forecast - wanted;
         wanted = by_forecast;
         reasons.add(Reason::Forecast);
     }
@@ -330,7 +332,7 @@ fn ask(
     if kept > wanted {
         reasons.add(Reason::Stabilised);
     }
-    AppProposal { replicas: Some(kept), reasons }
+    AppProposal { replicas: Some(kept), reasons, ahead }
 }
 
 /// Keeps what stands of an app that breaks its promise, where there is room for it.
@@ -416,7 +418,7 @@ mod tests {
             AppState { spec_replicas: 10, ready: 10, cpu_request: 1.0, ..AppState::default() };
         let held = |latency: f64, room, wanted: f64| {
             let seen = AppObservation { latency_ratio: Some(latency), ..at(2.0) };
-            let mut asked = AppProposal { replicas: Some(wanted), reasons: Reasons::default() };
+            let mut asked = AppProposal { replicas: Some(wanted), ..AppProposal::default() };
             hold_in_breach(&state, &seen, room, &mut asked);
             asked.replicas
         };

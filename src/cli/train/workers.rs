@@ -44,19 +44,14 @@ impl<'a> Workers<'a> {
                 .collect();
             running.into_iter().map(std::thread::ScopedJoinHandle::join).collect()
         });
-        let (mut loss, mut sum) = (0.0, None::<Gradients>);
+        let (mut loss, mut gradients) = (0.0, Vec::new());
+        let weight = 1.0 / SHARDS as f64;
         for part in parts {
-            let (its, gradients) =
-                part.map_err(|_| anyhow::anyhow!("a training thread panicked"))??;
-            loss += its / SHARDS as f64;
-            match &mut sum {
-                Some(sum) => sum.add(&gradients)?,
-                None => sum = Some(gradients),
-            }
+            let (its, own) = part.map_err(|_| anyhow::anyhow!("a training thread panicked"))??;
+            loss += weight * its;
+            gradients.push((weight, own));
         }
-        let mut sum = sum.ok_or_else(|| anyhow::anyhow!("a step has no parts"))?;
-        sum.scale(1.0 / SHARDS as f64);
-        Ok((loss, sum))
+        Ok((loss, Gradients::weighted(gradients)?))
     }
 
     fn part(

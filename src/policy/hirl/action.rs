@@ -127,10 +127,13 @@ pub(super) fn shares(
 /// Replicas after a Soldier: the rule's number times what was said, to the nearest whole one; below what
 /// stands only `velocity` of the way. A factor of 1 and no step leave the rule's number untouched.
 ///
+/// A way down leaves what nothing but the forecast asks for (`ahead` of `asked`) as it is: a Soldier does not see the
+/// forecast, and pods that wait for a sale look to it like pods that nobody needs.
+///
 /// A step up also keeps what stands, two steps all of it: with a slow callee the workers of an app wait, its
 /// CPU falls, and a rule that follows CPU takes its pods away in the middle of the trouble.
 pub(super) fn replicas(
-    asked: f64,
+    (asked, ahead): (f64, f64),
     (factor, step): (f64, f64),
     standing: f64,
     velocity: f64,
@@ -143,8 +146,13 @@ pub(super) fn replicas(
         wanted
     };
     let part = velocity.min(0.0).exp();
-    if wanted < standing && part < 1.0 {
+    let wanted = if wanted < standing && part < 1.0 {
         (standing - (standing - wanted) * part).ceil()
+    } else {
+        wanted
+    };
+    if ahead > 0.0 && factor < 1.0 {
+        wanted.max(((asked - ahead) * factor + ahead).round())
     } else {
         wanted
     }
@@ -162,7 +170,7 @@ mod tests {
         let rule = [0.41, 0.2, 0.3];
         let said = shares(&settings, (&rule, 0.09), &[0.0; 3], &[0.1; 3], &[0.5, 0.1, 0.3]);
         assert_eq!(said, (rule.to_vec(), 0.09));
-        assert_eq!(replicas(7.0, (1.0, 0.0), 9.0, 0.0), 7.0);
+        assert_eq!(replicas((7.0, 0.0), (1.0, 0.0), 9.0, 0.0), 7.0);
         assert_eq!(headroom(&settings, 0.0), 0.0);
         let factors = group_factors(&settings, &[0.0; GROUPS], &[1.0; GROUPS]);
         assert_eq!(factors, [1.0; GROUPS]);
@@ -191,19 +199,30 @@ mod tests {
 
     #[test]
     fn a_way_down_may_be_slow_and_a_way_up_is_not() {
-        assert_eq!(replicas(4.0, (1.0, 0.0), 10.0, 0.5_f64.ln()), 7.0);
-        assert_eq!(replicas(14.0, (1.0, 0.0), 10.0, -3.0), 14.0);
-        assert_eq!(replicas(10.0, (1.3, 2.0), 10.0, 0.0), 13.0);
-        assert_eq!(replicas(1.0, (0.3, -2.0), 1.0, 0.0), 1.0);
+        assert_eq!(replicas((4.0, 0.0), (1.0, 0.0), 10.0, 0.5_f64.ln()), 7.0);
+        assert_eq!(replicas((14.0, 0.0), (1.0, 0.0), 10.0, -3.0), 14.0);
+        assert_eq!(replicas((10.0, 0.0), (1.3, 2.0), 10.0, 0.0), 13.0);
+        assert_eq!(replicas((1.0, 0.0), (0.3, -2.0), 1.0, 0.0), 1.0);
+    }
+
+    #[test]
+    fn what_the_forecast_asks_for_is_not_lowered() {
+        assert_eq!(replicas((20.0, 10.0), (0.7, -2.0), 20.0, 0.0), 17.0);
+        assert_eq!(replicas((20.0, 0.0), (0.7, -2.0), 20.0, 0.0), 14.0);
+        assert_eq!(replicas((20.0, 10.0), (1.3, 2.0), 20.0, 0.0), 26.0);
     }
 
     #[test]
     fn a_step_up_keeps_what_stands_and_a_step_down_does_not() {
-        assert_eq!(replicas(4.0, (1.3, 2.0), 10.0, 0.0), 10.0);
-        assert_eq!(replicas(9.0, (1.3, 2.0), 10.0, 0.0), 12.0);
-        assert_eq!(replicas(4.0, (1.0, 1.0), 10.0, 0.0), 7.0);
-        assert_eq!(replicas(4.0, (0.7, -2.0), 10.0, 0.0), 3.0, "nothing is kept on a step down");
-        assert_eq!(replicas(14.0, (1.15, 1.0), 10.0, 0.0), 16.0);
+        assert_eq!(replicas((4.0, 0.0), (1.3, 2.0), 10.0, 0.0), 10.0);
+        assert_eq!(replicas((9.0, 0.0), (1.3, 2.0), 10.0, 0.0), 12.0);
+        assert_eq!(replicas((4.0, 0.0), (1.0, 1.0), 10.0, 0.0), 7.0);
+        assert_eq!(
+            replicas((4.0, 0.0), (0.7, -2.0), 10.0, 0.0),
+            3.0,
+            "nothing is kept on a step down"
+        );
+        assert_eq!(replicas((14.0, 0.0), (1.15, 1.0), 10.0, 0.0), 16.0);
     }
 
     proptest! {

@@ -32,11 +32,8 @@ use crate::observation::Observation;
 pub use action::{Command, Orders, chance};
 pub use flat::{FLAT, Flat};
 pub use model::{Model, ModelError};
-pub use settings::{Settings, UNPROJECTED};
+pub use settings::{EVERY_APP, Settings, UNPROJECTED};
 pub use view::{CommanderView, SoldierView};
-
-/// Apps per domain that get a step of their own (`system.md` 2.2).
-pub const AT_RISK: usize = 20;
 
 /// Service tiers by size (pods that the rule asks for) and by how long pods take to start. What more pods bring
 /// and cost depends on how many there are, and what being late costs on how soon others come, whatever the
@@ -198,6 +195,7 @@ impl Hirl {
             now,
             own: self.own(now),
             time_scale: self.settings.time_scale,
+            at_risk: self.settings.at_risk,
         }
     }
 
@@ -288,7 +286,8 @@ impl Hirl {
             let asked = &mut asked[*index];
             let Some(rule) = asked.replicas else { continue };
             let standing = f64::from(snapshot.apps[*index].spec_replicas);
-            let moved = action::replicas(rule, (factor, app.step), standing, orders.velocity);
+            let ask = (rule, asked.ahead);
+            let moved = action::replicas(ask, (factor, app.step), standing, orders.velocity);
             if moved != rule {
                 asked.replicas = Some(moved);
                 asked.reasons.add(Reason::Learned);

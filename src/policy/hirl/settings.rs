@@ -16,6 +16,8 @@ pub struct Settings {
     pub headroom: f64,
     /// How far a group's part of its domain may go up or down, as a natural logarithm.
     pub split: f64,
+    /// Apps per domain that get a step of their own, those most at risk. 20: `system.md` 2.2.
+    pub at_risk: usize,
     /// Whether what a group gains comes from the other groups of its domain. Off in an ablation alone.
     pub zero_sum: bool,
     /// How far the logarithm of a share may be moved.
@@ -38,6 +40,7 @@ impl Default for Settings {
             smoothing: 0.25,
             headroom: 0.6,
             split: 0.6,
+            at_risk: 20,
             zero_sum: true,
             share: 0.7,
             dead_zone: 0.02,
@@ -52,10 +55,18 @@ impl Default for Settings {
 /// [`Model::ablation`](super::Model::ablation).
 pub const UNPROJECTED: &str = "noProjection";
 
+/// What weights are marked with whose Soldiers step for every app.
+pub const EVERY_APP: &str = "everyApp";
+
 impl Settings {
     /// Those that weights were trained with of which this was left out.
     #[must_use]
     pub fn without(ablation: Option<&str>) -> Self {
-        Self { zero_sum: ablation != Some(UNPROJECTED), ..Self::default() }
+        let usual = Self::default();
+        Self {
+            at_risk: if ablation == Some(EVERY_APP) { usize::MAX } else { usual.at_risk },
+            zero_sum: ablation != Some(UNPROJECTED),
+            ..usual
+        }
     }
 }

@@ -399,7 +399,7 @@ fn twenty_apps_are_at_risk_and_stale_ones_are_left_to_the_shield() {
     let views: Vec<_> = shown.try_iter().collect();
     let at_risk: Vec<usize> =
         views[0].iter().map(|view| view.at_risk.iter().filter(|it| **it).count()).collect();
-    assert_eq!(at_risk, [AT_RISK, AT_RISK, 3]);
+    assert_eq!(at_risk, [20, 20, 3]);
     assert!(views[1].is_empty(), "nobody is asked about apps without fresh evidence");
     assert!(proposed[1].apps.iter().all(|app| app.replicas.is_none()));
 }

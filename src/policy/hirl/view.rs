@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::features::{APP, COMMAND, DOMAIN, clamped};
+use super::group_of;
 use super::memory::{AppMemory, DomainMemory, LONG, percentile};
-use super::{AT_RISK, group_of};
 use crate::cluster::{App, AppState, Class, Domain, Forecast, SignalKind, Snapshot, Timestamp};
 use crate::observation::{AppObservation, DomainObservation, Observation};
 use crate::policy::AppProposal;
@@ -54,6 +54,8 @@ pub(super) struct Scene<'a> {
     pub own: Timestamp,
     /// Seconds of that clock in one of `now`.
     pub time_scale: f64,
+    /// Apps per domain that get a step of their own.
+    pub at_risk: usize,
 }
 
 /// What all views of an instant have in common.
@@ -163,14 +165,14 @@ impl Scene<'_> {
         };
         let mut order: Vec<(f64, usize)> =
             members.iter().enumerate().map(|(place, index)| (risk(*index), place)).collect();
-        let mut at_risk = vec![members.len() <= AT_RISK; members.len()];
-        if members.len() > AT_RISK {
+        let mut at_risk = vec![members.len() <= self.at_risk; members.len()];
+        if members.len() > self.at_risk {
             // Ties go to the first by name, so that the same state has the same apps at risk.
             let worst = |one: &(f64, usize), other: &(f64, usize)| {
                 other.0.total_cmp(&one.0).then(one.1.cmp(&other.1))
             };
-            order.select_nth_unstable_by(AT_RISK - 1, worst);
-            for (_, place) in &order[..AT_RISK] {
+            order.select_nth_unstable_by(self.at_risk.saturating_sub(1), worst);
+            for (_, place) in &order[..self.at_risk] {
                 at_risk[*place] = true;
             }
         }

@@ -104,7 +104,7 @@ impl World {
             }],
         };
         let proposal = Proposal {
-            apps: vec![AppProposal { replicas: self.asked, reasons: Reasons::default() }],
+            apps: vec![AppProposal { replicas: self.asked, ..AppProposal::default() }],
             shares: vec![self.share],
             reserve: 0.05,
             warm_cores: self.warm_cores,

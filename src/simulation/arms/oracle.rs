@@ -26,7 +26,7 @@ const SURPLUS: f64 = 0.1;
 pub(super) const PACKING: f64 = 1.04;
 
 /// Room above the demand when budgets are divided.
-pub(super) const HEADROOM: f64 = 0.2;
+const HEADROOM: f64 = 0.2;
 
 /// Standard normal 95th percentile.
 const Z95: f64 = 1.645;
@@ -133,35 +133,45 @@ impl Policy for Oracle {
         self.look(step, last);
         let Some((pods, _)) = self.asked.front() else { return Proposal::default() };
         let Some(offered) = self.coming.front() else { return Proposal::default() };
+        let each = seen.apps.iter().zip(offered).zip(pods);
+        let pods = each.map(|((seen, offered), pods)| f64::from(*pods) * again(seen, *offered));
         let capacity = snapshot.shared_cpu().max(1e-9);
-        let mut claims: Vec<Claim> = snapshot.catalog.domains.iter().map(Claim::of).collect();
-        let mut standing = 0.0;
-        let apps = snapshot.catalog.apps.iter().zip(&snapshot.apps).zip(pods);
-        let apps = apps
-            .zip(seen.apps.iter().zip(offered))
-            .map(|(((app, state), pods), (seen, offered))| {
-                let pods = f64::from(*pods) * again(seen, *offered);
-                let pods = pods.max(f64::from(app.min_replicas));
-                claims[app.domain].demand += pods * state.cpu_request / capacity;
-                standing += f64::from(state.spec_replicas) * state.cpu_request;
-                let reasons: Reasons = [Reason::Traffic].into_iter().collect();
-                AppProposal { replicas: Some(pods), reasons }
-            })
-            .collect();
-        for claim in &mut claims {
-            claim.headroom = claim.demand * HEADROOM;
-        }
         let peak = self.asked.iter().map(|(_, cores)| *cores).fold(0.0, f64::max) * PACKING;
         let kept =
             if peak < capacity && peak > capacity * (1.0 - SURPLUS) { capacity } else { peak };
-        Proposal {
-            apps,
-            shares: budget::divide(&claims, 0.0),
-            reserve: 0.0,
-            warm_cores: (kept - standing).max(0.0),
-            weights: None,
-        }
+        let (proposal, cores) = asking(snapshot, pods);
+        Proposal { warm_cores: (kept - cores.standing).max(0.0), ..proposal }
     }
+}
+
+/// Cores of all pods.
+pub(super) struct Cores {
+    /// Of those that stand.
+    pub standing: f64,
+    /// Of those that are asked for.
+    pub asked: f64,
+}
+
+/// A proposal of so many pods of each app, at least its lower bound, with budgets by what they take.
+pub(super) fn asking(snapshot: &Snapshot, pods: impl Iterator<Item = f64>) -> (Proposal, Cores) {
+    let capacity = snapshot.shared_cpu().max(1e-9);
+    let mut claims: Vec<Claim> = snapshot.catalog.domains.iter().map(Claim::of).collect();
+    let mut cores = Cores { standing: 0.0, asked: 0.0 };
+    let each = snapshot.catalog.apps.iter().zip(&snapshot.apps).zip(pods);
+    let apps = each.map(|((app, state), pods)| {
+        let pods = pods.max(f64::from(app.min_replicas));
+        claims[app.domain].demand += pods * state.cpu_request / capacity;
+        cores.standing += f64::from(state.spec_replicas) * state.cpu_request;
+        cores.asked += pods * state.cpu_request;
+        let reasons: Reasons = [Reason::Traffic].into_iter().collect();
+        AppProposal { replicas: Some(pods), reasons, ..AppProposal::default() }
+    });
+    let apps = apps.collect();
+    for claim in &mut claims {
+        claim.headroom = claim.demand * HEADROOM;
+    }
+    let shares = budget::divide(&claims, 0.0);
+    (Proposal { apps, shares, ..Proposal::default() }, cores)
 }
 
 /// What callers who try again add to what is offered, as a factor, once a promise is broken: an

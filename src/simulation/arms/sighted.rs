@@ -6,11 +6,10 @@
 
 use std::collections::VecDeque;
 
-use super::oracle::{HEADROOM, PACKING, again};
+use super::oracle::{PACKING, again, asking};
 use crate::cluster::{Snapshot, Timestamp};
 use crate::observation::Observation;
-use crate::policy::budget::{self, Claim};
-use crate::policy::{AppProposal, Policy, Proposal, Reason, Reasons};
+use crate::policy::{Policy, Proposal};
 use crate::simulation::scenario::{AppSpec, Scenario};
 use crate::simulation::{Seed, Traffic};
 
@@ -95,31 +94,15 @@ impl Policy for Sighted {
         let step = (now.seconds_since(self.start) / self.step_seconds).round().max(0.0) as usize;
         self.look(step);
         let present = &self.offered[step - self.first];
-        let capacity = snapshot.shared_cpu().max(1e-9);
-        let mut claims: Vec<Claim> = snapshot.catalog.domains.iter().map(Claim::of).collect();
-        let (mut standing, mut wanted) = (0.0, 0.0);
-        let mut apps = Vec::with_capacity(self.apps.len());
-        let each = snapshot.catalog.apps.iter().zip(&snapshot.apps).zip(&seen.apps);
-        for (index, ((app, state), seen)) in each.enumerate() {
+        let pods = seen.apps.iter().enumerate().map(|(index, seen)| {
             let most = self.offered.iter().map(|rps| rps[index]).fold(0.0, f64::max);
             let pods = self.apps[index].replicas_for(most * self.sight.margin);
-            let pods = (pods * again(seen, present[index])).ceil().max(f64::from(app.min_replicas));
-            claims[app.domain].demand += pods * state.cpu_request / capacity;
-            standing += f64::from(state.spec_replicas) * state.cpu_request;
-            wanted += pods * state.cpu_request;
-            let reasons: Reasons = [Reason::Traffic].into_iter().collect();
-            apps.push(AppProposal { replicas: Some(pods), reasons });
-        }
-        for claim in &mut claims {
-            claim.headroom = claim.demand * HEADROOM;
-        }
-        Proposal {
-            apps,
-            shares: budget::divide(&claims, 0.0),
-            reserve: 0.0,
-            warm_cores: (wanted * PACKING - standing).max(0.0) + WARM * capacity,
-            weights: None,
-        }
+            (pods * again(seen, present[index])).ceil()
+        });
+        let (proposal, cores) = asking(snapshot, pods);
+        let soon = (cores.asked * PACKING - cores.standing).max(0.0);
+        let warm_cores = soon + WARM * snapshot.shared_cpu().max(1e-9);
+        Proposal { warm_cores, ..proposal }
     }
 }
 

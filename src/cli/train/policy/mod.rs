@@ -743,19 +743,14 @@ fn shards(
             .collect();
         running.into_iter().map(std::thread::ScopedJoinHandle::join).collect()
     });
-    let (mut sum, mut said) = (None::<Gradients>, Said::default());
+    let (mut gradients, mut said) = (Vec::new(), Said::default());
     for (answer, part) in answers.into_iter().zip(&parts) {
         let weight = part.len() as f64 / batch.len() as f64;
-        let (mut gradients, own) =
-            answer.map_err(|_| anyhow::anyhow!("a training thread panicked"))??;
-        gradients.scale(weight);
+        let (its, own) = answer.map_err(|_| anyhow::anyhow!("a training thread panicked"))??;
+        gradients.push((weight, its));
         said.add(&own, weight);
-        match &mut sum {
-            Some(sum) => sum.add(&gradients)?,
-            None => sum = Some(gradients),
-        }
     }
-    Ok((sum.context("a step has no parts")?, said))
+    Ok((Gradients::weighted(gradients)?, said))
 }
 
 #[cfg(test)]
