@@ -34,6 +34,9 @@ pub struct World {
     pub members: [u64; 2],
 }
 
+/// A world, unshifted or shifted, and the first and the last number of its members of each level.
+pub type Place = (Option<Shift>, [u64; 2]);
+
 /// The most that a stage may have, as multiples of the rule's on the same members.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -62,7 +65,7 @@ pub struct Reached {
 
 impl Gates {
     /// The world as it is, and the others, each with its members. `Err` is one sentence.
-    pub fn worlds(&self) -> Result<Vec<(Option<Shift>, [u64; 2])>, String> {
+    pub fn worlds(&self) -> Result<Vec<Place>, String> {
         let others = self.worlds.iter().map(|it| Ok((Some(it.shift.parse()?), it.members)));
         std::iter::once(Ok((None, self.members))).chain(others).collect()
     }
