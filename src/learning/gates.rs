@@ -17,7 +17,7 @@ pub struct Gates {
     pub levels: Vec<u8>,
     /// Worlds in which the limits must be kept as well, each by itself.
     #[serde(default)]
-    pub worlds: Vec<World>,
+    pub worlds: Vec<ShiftedWorld>,
     /// By the name of the stage: limits as multiples of the rule's.
     pub stages: BTreeMap<String, Limits>,
     /// Goals of the whole, by what it is compared with: written down here, compared by whoever evaluates.
@@ -27,7 +27,7 @@ pub struct Gates {
 /// A world that differs from that of the levels.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct World {
+pub struct ShiftedWorld {
     /// The name of a [`Shift`].
     pub shift: String,
     /// The first and the last number of its members of each level.

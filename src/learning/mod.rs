@@ -25,7 +25,7 @@ mod teacher;
 mod watch;
 
 pub use episode::{Circumstances, Episode, Totals, Twin, as_it_is, episode, twin};
-pub use gates::{Gates, Limits, Reached};
+pub use gates::{Gates, Limits, Place, Reached, ShiftedWorld};
 pub use members::{Member, World, is_usual, member, shifted};
 pub use price::Price;
 pub use sampler::Explore;
