@@ -60,6 +60,16 @@ fn untrained() -> Arc<Model> {
 }
 
 #[test]
+fn of_six_members_two_have_large_apps_and_one_has_many() {
+    let worlds: Vec<World> = (0..6).map(World::of).collect();
+    let count = |world| worlds.iter().filter(|it| **it == world).count();
+    assert_eq!(World::ALL.map(count), [3, 2, 1]);
+    let many = worlds.iter().position(|it| *it == World::Many).unwrap() as u64;
+    let apps = member(Space::Gates, 6, many).unwrap().scenario.apps.len();
+    assert!((240..400).contains(&apps), "{apps}");
+}
+
+#[test]
 fn an_untrained_model_lives_the_rules_life_to_the_last_pod() {
     for level in [2, 6] {
         let member = short(level, 30.0);

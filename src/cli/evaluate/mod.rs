@@ -61,7 +61,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME", value_parser = space)]
     space: Option<Space>,
     /// Put every scenario into a world that differs in one thing from what policies were tuned and trained on:
-    /// boot-x3, lag-60s, load-x1.5, nodes-lost, apps-replaced, forecast-off, forecast-x2 or forecast-known
+    /// boot-x3, lag-60s, load-x1.5, size-x6, apps-1550, nodes-lost, apps-replaced, forecast-off, forecast-x2 or forecast-known
     #[arg(long, value_name = "NAME")]
     shift: Option<Shift>,
     /// Folder for everything that is written
