@@ -8,8 +8,9 @@
 //!
 //! An app is an agent: all share one network, each is paid by its own promise and its own cores, and what the
 //! rule is paid in the same second of the same member is taken off (a control variate: the twin's reward
-//! depends on no action of the learner). Groups and domains are paid the sum over their apps. A teacher that knows the
-//! traffic to come says what to imitate first ([`Teacher`]), and a price of a core-hour holds the cost ([`Price`]).
+//! depends on no action of the learner). Groups and domains are paid the sum over their apps. What traffic looks
+//! like is learned before all of it ([`Windows`]), a teacher that knows the traffic to come says what to imitate first
+//! ([`Teacher`]), and a price of a core-hour holds the cost ([`Price`]).
 
 mod advantage;
 mod episode;
@@ -20,6 +21,7 @@ pub mod ppo;
 mod price;
 mod sampler;
 mod settings;
+mod shapes;
 mod statistics;
 mod teacher;
 mod watch;
@@ -29,7 +31,8 @@ pub use gates::{Gates, Limits, Place, Reached, ShiftedWorld};
 pub use members::{Member, World, is_usual, member, shifted};
 pub use price::Price;
 pub use sampler::Explore;
-pub use settings::{Ablation, Pay, Settings, Teacher};
+pub use settings::{Ablation, Pay, Settings, Shapes, Teacher};
+pub use shapes::{Contrast, Windows};
 pub use statistics::Statistics;
 pub use watch::{Watched, gaps, watch};
 

@@ -49,6 +49,7 @@ fn alone(report: &mut Report) -> Result<()> {
         features: part(domain),
         members: (0..apps).collect(),
         apps: (0..apps).map(|app| part(domain * apps + app)).collect(),
+        shapes: (0..apps).map(|app| part(domain * apps + app)).collect(),
         groups: (0..apps).map(|app| app % GROUPS).collect(),
         at_risk: vec![true; apps],
         cores: vec![1.0; apps],

@@ -25,6 +25,8 @@ FIRST = np.float32(0.05)
 PRIOR = np.log(np.array([0.03, 0.11, 0.72, 0.11, 0.03], dtype=np.float32))
 SPLIT, VELOCITY, REACH = np.float32(0.25), np.float32(0.05), np.float32(0.1)
 WIDTH, GROUPS = 32, 6
+# Deviations beyond which an input is not followed, the minutes of a shape, and one over its unit.
+FAR, MINUTES, PER_UNIT = np.float32(4), 30, np.float32(4)
 
 
 def weights(path):
@@ -94,7 +96,8 @@ class Graph:
 
     def measured(self, x, name):
         centred = self.op("Sub", x, self.weight(name + ".mean"))
-        return self.op("Div", centred, self.weight(name + ".deviation"))
+        units = self.op("Div", centred, self.weight(name + ".deviation"))
+        return self.op("Clip", units, self.constant("near", -FAR), self.constant("far", FAR))
 
     def attention(self, queries, keys, mask):
         query, key = self.linear(queries, "attention.query"), self.plain(keys, "attention.key")
@@ -110,7 +113,10 @@ class Graph:
         self.nodes.append(helper.make_node("Identity", [x], [name]))
 
     def soldier(self):
-        apps = self.active(self.active(self.measured("apps", "app_statistics"), "embed_in"), "embed_out")
+        shapes = self.op("Mul", "shapes", self.constant("per_unit", PER_UNIT))
+        shape = self.plain(self.linear(self.active(shapes, "shape.inner"), "shape.outer"), "embed_shape")
+        apps = self.op("Add", self.linear(self.measured("apps", "app_statistics"), "embed_in"), shape)
+        apps = self.active(self.silu(apps), "embed_out")
         query = self.active(self.measured("domains", "domain_statistics"), "query")
         seen = self.attention(query, apps, "mask")
         around = self.op("Add", self.plain(seen, "seen"), self.plain(query, "domain"))
@@ -190,6 +196,7 @@ def policy(values, domains, apps):
     parts = (group == np.arange(GROUPS)[:, None]) / counts[:, None]
     below = {
         "apps": wave(domains, apps, wide("soldier.app_statistics.mean")),
+        "shapes": wave(domains, apps, MINUTES),
         "domains": wave(domains, 1, wide("soldier.domain_statistics.mean")),
         "mask": np.zeros((domains, 1, apps), dtype=np.float32),
         "groups": np.tile(parts.astype(np.float32), (domains, 1, 1)),

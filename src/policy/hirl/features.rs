@@ -26,7 +26,7 @@ const fn feature(name: &'static str, unit: &'static str, low: f32, high: f32) ->
 
 /// What a Soldier sees of each app.
 #[rustfmt::skip]
-pub const APP: [Feature; 28] = [
+pub const APP: [Feature; 29] = [
     feature("load", "ln(utilisation / target)", -3.0, 1.5),
     feature("utilisation", "share of the request", 0.0, 2.0),
     feature("target", "share of the request", 0.0, 1.0),
@@ -49,6 +49,7 @@ pub const APP: [Feature; 28] = [
     feature("pending", "share of the replicas", 0.0, 1.0),
     feature("not ready", "share of the replicas", 0.0, 1.0),
     feature("rule", "ln(replicas that the rule asks for / replicas)", -1.5, 1.5),
+    feature("rule ahead", "ln(replicas that the rule asks for / those that it asks for without the forecast)", 0.0, 2.0),
     feature("below its upper bound", "ln(upper bound / replicas)", 0.0, 4.0),
     feature("above its lower bound", "ln(replicas / lower bound)", 0.0, 4.0),
     feature("own step", "steps, smoothed", -2.0, 2.0),
@@ -109,6 +110,10 @@ pub const COMMAND: [Feature; 19] = [
     feature("special event", "flag: some forecast more than doubles its level", 0.0, 1.0),
 ];
 
+/// What a Soldier sees of each minute of an app's last half hour of traffic, see [`Shape`](super::Shape).
+pub const SHAPE: Feature =
+    feature("traffic shape", "ln(mean of a minute / mean of half an hour)", -2.0, 2.0);
+
 /// The hash of the lists: another feature, order, unit or range gives another one.
 #[must_use]
 pub fn features_hash() -> String {
@@ -116,7 +121,8 @@ pub fn features_hash() -> String {
         let Feature { name, unit, range: [low, high] } = feature;
         format!("{name}|{unit}|{low}|{high}\n")
     };
-    let text: String = APP.iter().chain(&DOMAIN).chain(&COMMAND).map(line).collect();
+    let all = APP.iter().chain(&DOMAIN).chain(&COMMAND).chain([&SHAPE]);
+    let text: String = all.map(line).collect();
     sha256(text.as_bytes())
 }
 

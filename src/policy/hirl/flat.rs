@@ -46,6 +46,7 @@ fn joined(views: &[SoldierView]) -> SoldierView {
         features: std::array::from_fn::<f32, { DOMAIN.len() }, _>(mean),
         members: views.iter().flat_map(|view| view.members.clone()).collect(),
         apps: views.iter().flat_map(|view| view.apps.clone()).collect(),
+        shapes: views.iter().flat_map(|view| view.shapes.clone()).collect(),
         groups: views.iter().flat_map(|view| view.groups.clone()).collect(),
         at_risk: views.iter().flat_map(|view| view.at_risk.clone()).collect(),
         cores: views.iter().flat_map(|view| view.cores.clone()).collect(),

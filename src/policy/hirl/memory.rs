@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use super::GROUPS;
+use super::shape::Minutes;
 use crate::cluster::{AppState, Timestamp};
 use crate::observation::AppObservation;
 
@@ -60,6 +61,8 @@ pub(super) struct AppMemory {
     pub peak: Option<f64>,
     /// How far traffic moves from one look to the next, as a logarithm.
     pub roughness: Mean,
+    /// The shape of its traffic.
+    pub minutes: Minutes,
     rps: Option<f64>,
     replicas: u32,
     ready: u32,
@@ -85,6 +88,7 @@ impl AppMemory {
         }
         self.breach.add(f64::from(u8::from(seen.breaks_slo())), elapsed, FIVE_MINUTES);
         if let Some(rps) = seen.rps {
+            self.minutes.look(rps, now);
             self.traffic.add(rps, elapsed, TEN_MINUTES);
             let forgotten = self.peak.map_or(0.0, |peak| peak * (-PEAK_FALL * elapsed).exp());
             self.peak = Some(rps.max(forgotten));

@@ -17,6 +17,7 @@ mod memory;
 mod model;
 pub mod network;
 mod settings;
+mod shape;
 mod view;
 
 use std::fmt;
@@ -33,6 +34,7 @@ pub use action::{Command, Orders, chance};
 pub use flat::{FLAT, Flat};
 pub use model::{Model, ModelError};
 pub use settings::{EVERY_APP, Settings, UNPROJECTED};
+pub use shape::{MINUTES, Shape, shape};
 pub use view::{CommanderView, SoldierView};
 
 /// Service tiers by size (pods that the rule asks for) and by how long pods take to start. What more pods bring

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::features::{APP, COMMAND, DOMAIN, clamped};
 use super::group_of;
 use super::memory::{AppMemory, DomainMemory, LONG, percentile};
+use super::shape::Shape;
 use crate::cluster::{App, AppState, Class, Domain, Forecast, SignalKind, Snapshot, Timestamp};
 use crate::observation::{AppObservation, DomainObservation, Observation};
 use crate::policy::AppProposal;
@@ -20,6 +21,8 @@ pub struct SoldierView {
     pub members: Vec<usize>,
     /// [`APP`] of each member.
     pub apps: Vec<[f32; APP.len()]>,
+    /// The shape of each member's traffic.
+    pub shapes: Vec<Shape>,
     /// The group of each member.
     pub groups: Vec<usize>,
     /// Whether each member is among those at most risk, which get a step of their own.
@@ -123,11 +126,13 @@ impl Scene<'_> {
             })
             .collect();
         for (index, (app, state)) in catalog.apps.iter().zip(&self.snapshot.apps).enumerate() {
-            let (seen, asked) = (&self.observation.apps[index], self.asked[index].replicas);
-            let Some(asked) = asked.filter(|_| app.refusal.is_none()) else { continue };
+            let (seen, ahead) = (&self.observation.apps[index], self.asked[index].ahead);
+            let asked = self.asked[index].replicas.filter(|_| app.refusal.is_none());
+            let Some(asked) = asked else { continue };
             let view = &mut views[app.domain];
             view.members.push(index);
-            view.apps.push(self.app(app, state, seen, asked, &self.apps[index]));
+            view.apps.push(self.app(app, state, seen, (asked, ahead), &self.apps[index]));
+            view.shapes.push(self.apps[index].minutes.shape());
             view.groups.push(group_of(asked, self.apps[index].start_seconds()));
             view.cores.push(asked * state.cpu_request);
         }
@@ -327,7 +332,7 @@ impl Scene<'_> {
         app: &App,
         state: &AppState,
         seen: &AppObservation,
-        asked: f64,
+        (asked, ahead): (f64, f64),
         memory: &AppMemory,
     ) -> [f32; APP.len()] {
         let replicas = f64::from(state.spec_replicas.max(1));
@@ -362,6 +367,7 @@ impl Scene<'_> {
                 f64::from(state.pending) / replicas,
                 (replicas - f64::from(state.ready)) / replicas,
                 ratio(asked, replicas),
+                ratio(asked, asked - ahead),
                 ratio(f64::from(app.max_replicas), replicas),
                 ratio(replicas, f64::from(app.min_replicas.max(1))),
                 memory.step,

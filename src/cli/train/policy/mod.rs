@@ -24,8 +24,8 @@ use crate::cli::provenance::{self, Fingerprint};
 use crate::cli::scenarios;
 use crate::learning::ppo::{self, Heads, Level, Said, Scales};
 use crate::learning::{
-    Ablation, Episode, Explore, Member, Price, Settings, Statistics, Totals, Watched, World,
-    as_it_is, gaps, member, watch,
+    Ablation, Episode, Explore, Member, Price, Settings, Statistics, Totals, Watched, Windows,
+    World, as_it_is, gaps, member, watch,
 };
 use crate::nn::{Adam, AdamSettings, Gradients, Weights};
 use crate::policy::hirl::Model;
@@ -56,7 +56,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
     /// Iterations: episodes, then steps of the optimiser
-    #[arg(long, default_value_t = 40)]
+    #[arg(long, default_value_t = 24)]
     iterations: u64,
     /// Episodes of an iteration
     #[arg(long, default_value_t = 32)]
@@ -349,6 +349,9 @@ fn train(run: &Run<'_>, model: &Arc<Model>) -> anyhow::Result<()> {
     let constants = AdamSettings { epsilon: 1e-5, max_norm: 0.5, ..AdamSettings::default() };
     let (mut standing, mut adam) = kept.resume(run, model, constants)?;
     let (begun, before) = (Instant::now(), standing.seconds);
+    if standing.iteration == 0 && args.weights.is_none() {
+        learn_shapes(run, model)?;
+    }
     let average = average(&kept, model, standing.iteration > 0, settings.ablation)?;
     let mut looked = World::ALL.map(|_| Ratios { breach: f64::NAN, cost: f64::NAN });
     while standing.iteration < args.iterations {
@@ -416,6 +419,34 @@ fn train(run: &Run<'_>, model: &Arc<Model>) -> anyhow::Result<()> {
         if let Some(own) = judged {
             stop_at_gaps(run, &own, standing)?;
         }
+    }
+    Ok(())
+}
+
+/// What traffic looks like, from the members that are trained on; says how well apps are known again in those of the looks.
+fn learn_shapes(run: &Run<'_>, model: &Model) -> anyhow::Result<()> {
+    let settings = &run.task.settings.shapes;
+    let is_seen = run.task.settings.ablation != Some(Ablation::NoShapes);
+    if !is_seen || !run.args.stage.levels().contains(&Level::Soldier) {
+        return Ok(());
+    }
+    let (mut windows, mut others) = (Windows::default(), Windows::default());
+    for at in 0..run.members.len() {
+        windows.add(&run.members.get(at)?.0, settings);
+    }
+    run.judges.iter().for_each(|judge| others.add(judge, settings));
+    let seed = Seed::of(Space::Training, run.args.seed).child("shapes");
+    windows.learn(model, settings, seed.child("learn"))?;
+    if !others.is_empty() {
+        let [own, raw] = others.find(model, settings, seed.child("find"))?;
+        crate::cli::note(&format!(
+            "traffic shapes: of {} windows {:.0} % find their app again (as they are {:.0} %), loss {:.2} (as they are {:.2})",
+            2 * settings.batch,
+            100.0 * own.found,
+            100.0 * raw.found,
+            own.loss,
+            raw.loss,
+        ));
     }
     Ok(())
 }

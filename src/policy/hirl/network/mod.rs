@@ -5,6 +5,7 @@
 //! the others comes in by attention.
 
 mod commander;
+mod shape;
 mod soldier;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use super::features::Feature;
 use crate::nn::{Initial, Linear, Start, softmax};
 
 pub use commander::{CommanderBatch, CommanderNetwork, CommanderOutput};
+pub use shape::{EMBEDDING, ShapeNetwork};
 pub use soldier::{STEPS, SoldierBatch, SoldierNetwork, SoldierSaid};
 
 /// What is paid for, of which the critic has a value each: the terms of the pay, and the cost.

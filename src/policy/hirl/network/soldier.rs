@@ -2,10 +2,12 @@
 
 use candle_core::{Device, Result, Tensor, Var};
 
+use super::shape::{EMBEDDING, ShapeNetwork};
 use super::{Attention, HIDDEN, Statistics, VALUES, WIDTH, difference, log_deviation};
 use crate::nn::{Activation, Initial, Linear};
 use crate::policy::hirl::GROUPS;
 use crate::policy::hirl::features::{APP, DOMAIN};
+use crate::policy::hirl::shape::MINUTES;
 use crate::policy::hirl::view::SoldierView;
 
 /// The steps that an app at risk may take beside the rule.
@@ -25,6 +27,8 @@ const VELOCITY: f64 = 0.05;
 pub struct SoldierBatch {
     /// `[B, N, APP]`.
     apps: Tensor,
+    /// `[B, N, MINUTES]`.
+    shapes: Tensor,
     /// `[B, 1, DOMAIN]`.
     domains: Tensor,
     /// `[B, 1, N]`: 0, or hidden.
@@ -39,11 +43,14 @@ impl SoldierBatch {
         let batch = views.len();
         let longest = views.iter().map(|view| view.apps.len()).max().unwrap_or(0).max(1);
         let mut apps = vec![0.0_f32; batch * longest * APP.len()];
+        let mut shapes = vec![0.0_f32; batch * longest * MINUTES];
         let mut mask = vec![HIDDEN; batch * longest];
         let mut groups = vec![0.0_f32; batch * GROUPS * longest];
         let mut domains = Vec::with_capacity(batch * DOMAIN.len());
         for (row, view) in views.iter().enumerate() {
             domains.extend(view.features);
+            let own = &view.shapes.as_flattened()[..view.shapes.len().min(longest) * MINUTES];
+            shapes[row * longest * MINUTES..][..own.len()].copy_from_slice(own);
             let mut counts = [0.0_f32; GROUPS];
             view.groups.iter().for_each(|group| counts[*group] += 1.0);
             for (place, (app, group)) in view.apps.iter().zip(&view.groups).enumerate() {
@@ -56,6 +63,7 @@ impl SoldierBatch {
         let device = &Device::Cpu;
         Ok(Self {
             apps: Tensor::from_vec(apps, (batch, longest, APP.len()), device)?,
+            shapes: Tensor::from_vec(shapes, (batch, longest, MINUTES), device)?,
             domains: Tensor::from_vec(domains, (batch, 1, DOMAIN.len()), device)?,
             mask: Tensor::from_vec(mask, (batch, 1, longest), device)?,
             groups: Tensor::from_vec(groups, (batch, GROUPS, longest), device)?,
@@ -100,6 +108,9 @@ pub struct SoldierNetwork {
     app_statistics: Statistics,
     domain_statistics: Statistics,
     embed: [Linear; 2],
+    /// What traffic looks like, and how that enters beside the features.
+    shape: ShapeNetwork,
+    embed_shape: Linear,
     query: Linear,
     attention: Attention,
     own: Linear,
@@ -126,6 +137,8 @@ impl SoldierNetwork {
                 Linear::new(&mut scope.child("embed_in"), APP.len(), WIDTH)?,
                 line(scope, "embed_out")?,
             ],
+            shape: ShapeNetwork::new(&mut scope.child(ShapeNetwork::NAME))?,
+            embed_shape: Linear::without_bias(&mut scope.child("embed_shape"), EMBEDDING, WIDTH)?,
             query: Linear::new(&mut scope.child("query"), DOMAIN.len(), WIDTH)?,
             attention: Attention::new(&mut scope.child("attention"))?,
             own: line(scope, "own")?,
@@ -154,6 +167,12 @@ impl SoldierNetwork {
         self.domain_statistics.set(domains.0, domains.1)
     }
 
+    /// The encoder of traffic, which nothing here moves.
+    #[must_use]
+    pub const fn shape(&self) -> &ShapeNetwork {
+        &self.shape
+    }
+
     /// Logarithms of the deviations of splits and of the velocity while training draws them.
     #[must_use]
     pub const fn log_deviations(&self) -> &[Var; 2] {
@@ -176,7 +195,9 @@ impl SoldierNetwork {
         let silu = Activation::Silu;
         let features = self.app_statistics.apply(&batch.apps)?;
         let [first, second] = &self.embed;
-        let apps = second.activated(&first.activated(&features, silu)?, silu)?;
+        let shape = self.embed_shape.forward(&self.shape.forward(&batch.shapes)?.detach())?;
+        let first = crate::nn::silu(&(first.forward(&features)? + shape)?)?;
+        let apps = second.activated(&first, silu)?;
         let domains = self.domain_statistics.apply(&batch.domains)?;
         let query = self.query.activated(&domains, silu)?;
         let found = self.attention.forward(&query, &apps, &batch.mask)?;

@@ -6,6 +6,7 @@ use super::*;
 use crate::nn::check::{gradients_of_some_are_slopes, loss_of, shaken};
 use crate::nn::{Gradients, Parameters};
 use crate::policy::hirl::features::{APP, COMMAND, DOMAIN};
+use crate::policy::hirl::shape::MINUTES;
 use crate::policy::hirl::view::{CommanderView, SoldierView};
 use crate::seed::Seed;
 
@@ -32,6 +33,9 @@ fn soldier_view(apps: usize, seed: u64) -> SoldierView {
         features: std::array::from_fn(|index| number(seed + 100, index)),
         members: (0..apps).collect(),
         apps: (0..apps).map(app).collect(),
+        shapes: (0..apps)
+            .map(|place| std::array::from_fn(|index| number(seed + 7, place * MINUTES + index)))
+            .collect(),
         groups: (0..apps).map(|place| place % 4).collect(),
         at_risk: vec![true; apps],
         cores: vec![1.0; apps],
@@ -77,19 +81,21 @@ fn both([said, expected]: &[Tensor; 2]) -> Tensor {
     (said + expected).unwrap()
 }
 
-/// Every parameter but the statistics learns.
+/// Whether a parameter is measured or learned before the policy is, and stays as it is from then on.
+fn is_fixed(name: &str) -> bool {
+    name.contains("statistics") || name.starts_with("shape.")
+}
+
+/// Every parameter that is not fixed learns.
 fn learns(parameters: &Parameters, loss: &Tensor) {
     let gradients = Gradients::of(loss, parameters).unwrap();
-    let statistics: BTreeSet<String> = parameters
-        .iter()
-        .map(|(name, _)| name.to_owned())
-        .filter(|name| name.contains("statistics"))
-        .collect();
-    assert_eq!(*gradients.missing(), statistics);
+    let fixed: BTreeSet<String> =
+        parameters.iter().map(|(name, _)| name.to_owned()).filter(|name| is_fixed(name)).collect();
+    assert_eq!(*gradients.missing(), fixed);
     let mut rest = gradients.values();
     for (name, variable) in parameters.iter() {
         let (own, after) = rest.split_at(variable.elem_count());
-        assert!(statistics.contains(name) || own.iter().any(|it| *it != 0.0), "{name}");
+        assert!(fixed.contains(name) || own.iter().any(|it| *it != 0.0), "{name}");
         rest = after;
     }
 }
@@ -126,7 +132,7 @@ fn the_critic_moves_nothing_that_is_said() {
 #[test]
 fn gradients_are_slopes() {
     let expects = |name: &str| name.contains("value_") || name.contains("urgency");
-    let says = |name: &str| !name.contains("statistics") && !expects(name);
+    let says = |name: &str| !is_fixed(name) && !expects(name);
     let (parameters, network) = soldier();
     shaken(&parameters, 2);
     let views = [soldier_view(4, 3), soldier_view(2, 5)];
@@ -182,6 +188,7 @@ fn the_order_of_apps_does_not_matter() {
     let view = soldier_view(6, 3);
     let mut turned = view.clone();
     turned.apps.reverse();
+    turned.shapes.reverse();
     turned.groups.reverse();
     let ask = |view: &SoldierView| {
         let (said, values) = network.forward(&SoldierBatch::new(&[view]).unwrap()).unwrap();
