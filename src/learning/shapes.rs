@@ -64,9 +64,9 @@ impl Windows {
                 let jitter = |(at, rps): (usize, &f32)| {
                     rps * (settings.jitter * noise.draw(at as u64).gauss()).exp() as f32
                 };
-                let seen: Vec<f32> =
+                let noisy: Vec<f32> =
                     minutes[from..from + MINUTES].iter().enumerate().map(jitter).collect();
-                shape(&seen)
+                shape(&noisy)
             };
             one.push(window(from, seed.child("one")));
             other.push(window(from + apart, seed.child("other")));
