@@ -98,6 +98,12 @@ impl Draw {
         (self.0 >> 11) as f64 / (1_u64 << 53) as f64
     }
 
+    /// A whole number from 0 to below `end`, each as often; 0 where there is none.
+    #[must_use]
+    pub fn below(self, end: usize) -> usize {
+        (self.uniform() * end as f64) as usize
+    }
+
     /// Mean 0, deviation 1, and close to normal within three deviations: the sum of four uniform
     /// numbers of 16 bits. It never exceeds 3.47, which suits noise and not tails.
     #[must_use]

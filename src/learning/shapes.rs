@@ -30,8 +30,7 @@ impl Windows {
         if scenario.apps.is_empty() || minutes <= MINUTES + settings.minutes {
             return;
         }
-        // As the simulator seeds its own.
-        let mut traffic = Traffic::new(scenario, member.seed.child("traffic"));
+        let mut traffic = Traffic::of_run(scenario, member.seed);
         let mut apps = vec![vec![0.0_f32; minutes]; scenario.apps.len()];
         let mut offered = vec![0.0; scenario.apps.len()];
         let looks = (60.0 / STEP) as usize;
@@ -51,9 +50,7 @@ impl Windows {
     /// before apps, or those with many apps would be all that there is.
     fn pairs(&self, settings: &Shapes, seed: Seed) -> Vec<Shape> {
         let (mut one, mut other) = (Vec::new(), Vec::new());
-        let below = |seed: Seed, end: usize| {
-            ((seed.draw(0).uniform() * end as f64) as usize).min(end.saturating_sub(1))
-        };
+        let below = |seed: Seed, end: usize| seed.draw(0).below(end);
         for pair in 0..settings.batch as u64 {
             let seed = seed.nth(pair);
             let member = &self.members[below(seed.child("member"), self.members.len())];

@@ -26,8 +26,7 @@ impl Needed {
     pub(super) fn of(member: &Member, teacher: &Teacher) -> Self {
         let scenario = &member.scenario;
         let length = scenario.step_seconds;
-        // As the simulator seeds its own.
-        let mut traffic = Traffic::new(scenario, member.seed.child("traffic"));
+        let mut traffic = Traffic::of_run(scenario, member.seed);
         let steps = (scenario.duration_seconds / length).ceil() as usize;
         let ahead = (teacher.seconds / length).round() as usize;
         let mut window: VecDeque<Vec<f64>> = VecDeque::with_capacity(ahead + 1);

@@ -45,9 +45,8 @@ pub(crate) fn gradients_of_some_are_slopes(
     let names = parameters.iter().flat_map(|(name, variable)| vec![name; variable.elem_count()]);
     let some: Vec<usize> =
         names.enumerate().filter(|(_, name)| asked(name)).map(|(index, _)| index).collect();
-    let drawn: Vec<usize> = (0..20)
-        .map(|draw| some[(Seed::root(11).draw(draw).uniform() * some.len() as f64) as usize])
-        .collect();
+    let drawn: Vec<usize> =
+        (0..20).map(|draw| some[Seed::root(11).draw(draw).below(some.len())]).collect();
     let values = gradients.values();
     let largest = drawn.iter().map(|index| values[*index].abs()).fold(0.0, f32::max);
     for index in drawn {

@@ -59,7 +59,7 @@ pub fn gain(before: &[f64], after: &[f64], block: usize, seed: Seed) -> Gain {
     let mut gains: Vec<f64> = (0..RESAMPLES)
         .map(|number| {
             let seed = seed.nth(number);
-            let draw = |index| (seed.draw(index).uniform() * count as f64) as usize;
+            let draw = |index| seed.draw(index).below(count);
             of(&mut (0..count as u64).map(draw))
         })
         .collect();

@@ -73,7 +73,7 @@ pub fn importance(
     let mut rises: Vec<f64> = (0..RESAMPLES)
         .map(|number| {
             let seed = seed.child("bootstrap").nth(number);
-            let draw = |index| (seed.draw(index).uniform() * count as f64) as usize;
+            let draw = |index| seed.draw(index).below(count);
             rise(&mut (0..count as u64).map(draw))
         })
         .collect();
@@ -127,7 +127,7 @@ fn announce(window: &mut Window, announced: [f32; 3]) {
 fn shuffled(count: usize, seed: Seed) -> Vec<usize> {
     let mut order: Vec<usize> = (0..count).collect();
     for index in (1..count).rev() {
-        let other = (seed.draw(index as u64).uniform() * (index + 1) as f64) as usize;
+        let other = seed.draw(index as u64).below(index + 1);
         order.swap(index, other);
     }
     order

@@ -96,7 +96,7 @@ fn drawn(days: &[[f64; 2]], block: usize, seed: Seed) -> Vec<[f64; 2]> {
     let blocks = days.len().div_ceil(block) as u64;
     (0..blocks)
         .flat_map(|number| {
-            let start = (seed.draw(number).uniform() * starts as f64) as usize;
+            let start = seed.draw(number).below(starts);
             &days[start..start + block]
         })
         .take(days.len())

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use super::GROUPS;
-use super::shape::Minutes;
+use super::shape::{self, Shape, shape};
 use crate::cluster::{AppState, Timestamp};
 use crate::observation::AppObservation;
 
@@ -49,6 +49,41 @@ impl Mean {
     }
 }
 
+/// The means of the last minutes, that which is not over included.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Minutes<const COUNT: usize> {
+    /// The newest last.
+    means: [f64; COUNT],
+    /// How many of them there are yet.
+    seen: usize,
+    /// The begin, the sum and the number of values of the newest.
+    newest: (Timestamp, f64, f64),
+}
+
+impl<const COUNT: usize> Default for Minutes<COUNT> {
+    fn default() -> Self {
+        Self { means: [0.0; COUNT], seen: 0, newest: (Timestamp::from_seconds(0.0), 0.0, 0.0) }
+    }
+}
+
+impl<const COUNT: usize> Minutes<COUNT> {
+    fn look(&mut self, value: f64, now: Timestamp) {
+        let (begun, sum, count) = self.newest;
+        let goes_on = self.seen > 0 && (0.0..MINUTE).contains(&now.seconds_since(begun));
+        let (sum, count) = if goes_on { (sum + value, count + 1.0) } else { (value, 1.0) };
+        self.newest = (if goes_on { begun } else { now }, sum, count);
+        if !goes_on {
+            self.means.rotate_left(1);
+            self.seen = (self.seen + 1).min(COUNT);
+        }
+        self.means[COUNT - 1] = sum / count;
+    }
+
+    fn means(&self) -> &[f64] {
+        &self.means[COUNT - self.seen..]
+    }
+}
+
 /// What is remembered of one app.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct AppMemory {
@@ -61,8 +96,7 @@ pub(super) struct AppMemory {
     pub peak: Option<f64>,
     /// How far traffic moves from one look to the next, as a logarithm.
     pub roughness: Mean,
-    /// The shape of its traffic.
-    pub minutes: Minutes,
+    half_hour: Minutes<{ shape::MINUTES }>,
     rps: Option<f64>,
     replicas: u32,
     ready: u32,
@@ -88,7 +122,9 @@ impl AppMemory {
         }
         self.breach.add(f64::from(u8::from(seen.breaks_slo())), elapsed, FIVE_MINUTES);
         if let Some(rps) = seen.rps {
-            self.minutes.look(rps, now);
+            if rps.is_finite() {
+                self.half_hour.look(rps, now);
+            }
             self.traffic.add(rps, elapsed, TEN_MINUTES);
             let forgotten = self.peak.map_or(0.0, |peak| peak * (-PEAK_FALL * elapsed).exp());
             self.peak = Some(rps.max(forgotten));
@@ -111,6 +147,14 @@ impl AppMemory {
         self.ready = state.ready;
     }
 
+    /// The shape of its traffic.
+    pub(super) fn shape(&self) -> Shape {
+        let mut means = [0.0; shape::MINUTES];
+        let seen = self.half_hour.means();
+        means.iter_mut().zip(seen).for_each(|(own, seen)| *own = *seen as f32);
+        shape(&means[..seen.len()])
+    }
+
     /// Seconds that a pod takes from being asked for to ready: by Little's law the mean number of those that are
     /// missing over the rate at which they become ready. [`START`] weighs as much as one pod that was seen.
     pub(super) fn start_seconds(&self) -> f64 {
@@ -125,8 +169,7 @@ pub(super) struct DomainMemory {
     pub breach: Mean,
     pub minute: Mean,
     pub five_minutes: Mean,
-    /// The beginning, the sum and the number of values of each of the last minutes.
-    quarter: VecDeque<(Timestamp, f64, f64)>,
+    quarter: Minutes<QUARTER>,
     /// What the Commander last said.
     pub headroom: f64,
     pub urgency: f64,
@@ -141,21 +184,12 @@ impl DomainMemory {
         self.breach.add(breaching, elapsed, MINUTE);
         self.minute.add(rps, elapsed, MINUTE);
         self.five_minutes.add(rps, elapsed, FIVE_MINUTES);
-        match self.quarter.back_mut() {
-            Some((begun, sum, count)) if (0.0..MINUTE).contains(&now.seconds_since(*begun)) => {
-                *sum += rps;
-                *count += 1.0;
-            }
-            _ => self.quarter.push_back((now, rps, 1.0)),
-        }
-        if self.quarter.len() > QUARTER {
-            self.quarter.pop_front();
-        }
+        self.quarter.look(rps, now);
     }
 
     /// The 95th percentile of the minutes' means.
     pub(super) fn p95(&self) -> Option<f64> {
-        percentile(self.quarter.iter().map(|(_, sum, count)| sum / count).collect(), 0.95)
+        percentile(self.quarter.means().to_vec(), 0.95)
     }
 }
 
@@ -234,6 +268,42 @@ mod tests {
         assert!(look(610.0, 0.0).1.is_finite());
     }
 
+    fn looked(memory: &mut AppMemory, seconds: f64, rps: f64) {
+        let seen = AppObservation { rps: Some(rps), ..AppObservation::default() };
+        memory.look(&AppState::default(), &seen, at(seconds));
+    }
+
+    #[test]
+    fn a_shape_is_of_minutes_whatever_the_size() {
+        let shape_of = |size: f64| {
+            let mut memory = AppMemory::default();
+            for step in 0..60 * 6 {
+                let rps = if step < 50 * 6 { 1.0 } else { 3.0 };
+                looked(&mut memory, f64::from(step) * 10.0, size * rps);
+            }
+            memory.shape()
+        };
+        let shape = shape_of(7.0);
+        // Of thirty minutes the last ten are three times the others.
+        let mean = (20.0 + 10.0 * 3.0) / 30.0;
+        let near = |value: f32, of: f64| (f64::from(value) - of.ln()).abs() < 1e-5;
+        assert!(near(shape[0], 1.0 / mean) && near(shape[19], 1.0 / mean), "{shape:?}");
+        assert!(near(shape[20], 3.0 / mean) && near(shape[29], 3.0 / mean), "{shape:?}");
+        assert!(shape_of(900.0).iter().zip(shape).all(|(one, other)| (one - other).abs() < 1e-5));
+    }
+
+    #[test]
+    fn a_shape_is_as_the_mean_where_nothing_was_seen() {
+        let mut memory = AppMemory::default();
+        assert_eq!(memory.shape(), [0.0; shape::MINUTES]);
+        looked(&mut memory, 0.0, f64::NAN);
+        looked(&mut memory, 0.0, 4.0);
+        looked(&mut memory, 60.0, 1.0);
+        let shape = memory.shape();
+        assert_eq!(shape[..28], [0.0; 28]);
+        assert!(shape[28] > 0.0 && shape[29] < 0.0);
+    }
+
     #[test]
     fn growth_is_known_from_the_second_look_on() {
         let mut memory = AppMemory::default();
@@ -253,7 +323,7 @@ mod tests {
         for step in 0..600 {
             memory.look(f64::from(step), 0.0, at(f64::from(step) * 10.0));
         }
-        assert_eq!(memory.quarter.len(), 15);
+        assert_eq!(memory.quarter.means().len(), 15);
         // The means of the last 15 minutes go up by 6 from 512.5 to 596.5.
         assert!((memory.p95().unwrap() - 590.5).abs() < 1e-9, "{:?}", memory.p95());
     }

@@ -132,7 +132,7 @@ impl Scene<'_> {
             let view = &mut views[app.domain];
             view.members.push(index);
             view.apps.push(self.app(app, state, seen, (asked, ahead), &self.apps[index]));
-            view.shapes.push(self.apps[index].minutes.shape());
+            view.shapes.push(self.apps[index].shape());
             view.groups.push(group_of(asked, self.apps[index].start_seconds()));
             view.cores.push(asked * state.cpu_request);
         }

@@ -25,7 +25,7 @@ impl Bound {
     #[must_use]
     pub fn new(scenario: &Scenario, seed: Seed) -> Self {
         let step = scenario.step_seconds;
-        let mut traffic = Traffic::new(scenario, seed.child("traffic"));
+        let mut traffic = Traffic::of_run(scenario, seed);
         let mut staffing = Staffing::new(scenario);
         let mut offered = vec![0.0; scenario.apps.len()];
         let mut needed = vec![None; scenario.apps.len()];

@@ -67,7 +67,7 @@ impl Oracle {
         Self {
             start: scenario.start,
             step_seconds: step,
-            traffic: Traffic::new(scenario, seed.child("traffic")),
+            traffic: Traffic::of_run(scenario, seed),
             apps: scenario.apps.clone(),
             longest: lead.iter().copied().max().unwrap_or(0),
             lead,

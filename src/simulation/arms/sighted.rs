@@ -65,7 +65,7 @@ impl Sighted {
             sight,
             start: scenario.start,
             step_seconds: scenario.step_seconds,
-            traffic: Traffic::new(scenario, seed.child("traffic")),
+            traffic: Traffic::of_run(scenario, seed),
             apps: scenario.apps.clone(),
             first: 0,
             offered: VecDeque::new(),

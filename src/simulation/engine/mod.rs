@@ -116,7 +116,7 @@ impl Simulation {
         let lag = faults::longest_lag(&scenario);
         let domain_of = scenario.domain_of();
         let mut new = Self {
-            traffic: Traffic::new(&scenario, seed.child("traffic")),
+            traffic: Traffic::of_run(&scenario, seed),
             pods: Pods::default(),
             nodes: Nodes::new(&scenario.pools, apps.len()),
             queue: Queue::default(),

@@ -28,7 +28,7 @@ impl Maker {
     pub(in crate::simulation) fn new(scenario: &Arc<Scenario>, seed: Seed) -> Result<Self, String> {
         let model = Model::builtin(Model::DEFAULT).map_err(|error| error.to_string())?;
         // The traffic of the simulation of this seed.
-        let traffic = Traffic::new(scenario, seed.child("traffic"));
+        let traffic = Traffic::of_run(scenario, seed);
         let domains: Vec<_> =
             scenario.domains.iter().map(|domain| (domain.name.clone(), domain.class)).collect();
         let calendar = calendar(scenario, &traffic);

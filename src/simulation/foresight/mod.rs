@@ -93,7 +93,7 @@ impl Foresight {
     /// What nobody has: what is to come, announced or not, with a doubt of 5 %.
     #[must_use]
     pub fn known(scenario: &Scenario, seed: Seed) -> Arc<Self> {
-        let mut traffic = super::Traffic::new(scenario, seed.child("traffic"));
+        let mut traffic = super::Traffic::of_run(scenario, seed);
         let domain_of = scenario.domain_of();
         let mut rps = vec![0.0; scenario.apps.len()];
         let domains = scenario.domains.len();

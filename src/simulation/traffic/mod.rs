@@ -106,6 +106,12 @@ impl Traffic {
         traffic
     }
 
+    /// That of the run with this seed: the same in the simulator and for whoever knows or foresees it.
+    #[must_use]
+    pub fn of_run(scenario: &Scenario, seed: Seed) -> Self {
+        Self::new(scenario, seed.child("traffic"))
+    }
+
     /// Requests per second that are offered to each app between `from_seconds` after the start and
     /// `step_seconds` later, in the order of the scenario: what arrives is a whole number of
     /// requests. The same instant and length of step give the same numbers; another length gives

@@ -621,7 +621,7 @@ fn tried_nothing(run: &Run<'_>, model: &Arc<Model>, seed: Seed) -> anyhow::Resul
     let members = &run.members;
     let usual = members.usual();
     let count = run.args.episodes.div_ceil(4).min(usual.len()).max(1);
-    let first = (seed.child("price").draw(0).uniform() * usual.len() as f64) as usize;
+    let first = seed.child("price").draw(0).below(usual.len());
     // All levels as often, and each time another number: the same one would be of the same size everywhere.
     let step = usual.len() / count + 1;
     let places: Vec<usize> =

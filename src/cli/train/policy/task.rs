@@ -149,7 +149,7 @@ pub(super) fn made(
     let seed = task.seed(iteration.number);
     let place = seed.child("member");
     jobs::quietly(numbers, threads, |number| {
-        let at = (place.draw(*number).uniform() * roster.len() as f64) as usize;
+        let at = place.draw(*number).below(roster.len());
         let (member, twin) = roster.get(at)?;
         let explore = task.stage.explore(*number);
         let own = seed.child("episode").nth(*number);
