@@ -19,6 +19,7 @@ mod provenance;
 mod scenarios;
 mod serve;
 mod simulate;
+mod threads;
 mod train;
 mod tune;
 mod why;
@@ -72,6 +73,7 @@ enum Verb {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    threads::fix();
     // kube and hyper-rustls ask for the process-wide provider. Only an earlier call can fail this.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let done = match cli.verb {

@@ -9,3 +9,4 @@ mod demo;
 mod histories;
 mod hpa_answers;
 mod simulating;
+mod threads;
