@@ -43,6 +43,15 @@ impl Amount {
         }
     }
 
+    /// The smaller of each part.
+    #[must_use]
+    pub fn min(self, other: Self) -> Self {
+        Self {
+            cpu_milli: self.cpu_milli.min(other.cpu_milli),
+            memory: self.memory.min(other.memory),
+        }
+    }
+
     /// The larger of each part.
     #[must_use]
     pub fn max(self, other: Self) -> Self {

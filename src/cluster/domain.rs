@@ -138,6 +138,27 @@ impl fmt::Display for Mode {
     }
 }
 
+/// How much of the shared pools a domain may borrow beyond its target, or lend of its floor.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum LoanLimit {
+    /// Whatever the rule of placement allows.
+    #[default]
+    Unlimited,
+    /// Nothing.
+    None,
+    /// This share of each shared pool, 0 to 1.
+    Share(f64),
+}
+
+impl LoanLimit {
+    /// Whether it is the default.
+    #[must_use]
+    pub fn is_unlimited(&self) -> bool {
+        *self == Self::Unlimited
+    }
+}
+
 /// What a domain promises its callers.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Slo {
@@ -175,8 +196,14 @@ pub struct Domain {
     pub weight: f64,
     /// The promise.
     pub slo: Slo,
-    /// Share of shared capacity that is never divided away from it, 0 to 1.
+    /// Share of shared capacity that is guaranteed to it, 0 to 1.
     pub floor_share: f64,
+    /// What it may use of the shared pools beyond its target.
+    #[serde(default, skip_serializing_if = "LoanLimit::is_unlimited")]
+    pub borrowing: LoanLimit,
+    /// What others may use of its floor while it does not.
+    #[serde(default, skip_serializing_if = "LoanLimit::is_unlimited")]
+    pub lending: LoanLimit,
     /// Which policy plans.
     #[serde(default)]
     pub policy: PolicyChoice,

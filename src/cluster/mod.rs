@@ -14,8 +14,8 @@ mod time;
 pub use amount::Amount;
 pub use app::{App, AppId, AppState, METRIC, Refusal};
 pub use domain::{
-    BudgetByHand, Call, Class, DEFAULT_DOMAIN, Declaration, Domain, Mode, PolicyChoice, Slo,
-    UnknownName,
+    BudgetByHand, Call, Class, DEFAULT_DOMAIN, Declaration, Domain, LoanLimit, Mode, PolicyChoice,
+    Slo, UnknownName,
 };
 pub use forecast::{Forecast, ForecastSource, Outlook};
 pub use per_app::PerApp;

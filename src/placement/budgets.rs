@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::{Class, Timestamp};
+use super::entitlement::{self, Claim};
+use crate::cluster::{Amount, Class, LoanLimit, Timestamp};
 use crate::safety::Decision;
 
 /// The number of the decision behind a set of budgets; a lower one never replaces a higher.
@@ -31,13 +32,19 @@ pub struct DomainBudget {
     pub name: Arc<str>,
     /// Class of its pods where their `PriorityClass` says nothing.
     pub class: Class,
-    /// Share of the allocatable CPU and memory of every shared pool, 0 to 1, ...
+    /// Its target: a share of the allocatable CPU and memory of every shared pool, 0 to 1, ...
     pub share: f64,
     /// ... but for these pools.
     pub pool_shares: Vec<(Arc<str>, f64)>,
-    /// Until when the domain breaks its SLO: pods of its own class and above may use the band.
+    /// The share of every shared pool that is guaranteed to it, 0 to 1.
+    pub floor: f64,
+    /// What it may use beyond its target.
+    pub borrowing: LoanLimit,
+    /// What others may use of its floor while it does not.
+    pub lending: LoanLimit,
+    /// Until when the domain breaks its SLO, which widens its target by the band.
     pub breach_until: Option<Timestamp>,
-    /// Until when an operator declared an emergency: all its pods may use band and reserve.
+    /// Until when an operator declared an emergency: it has the band, and its pods may use the reserve.
     pub emergency_until: Option<Timestamp>,
 }
 
@@ -48,7 +55,21 @@ impl DomainBudget {
         let own = self.pool_shares.iter().find(|(name, _)| &**name == pool);
         own.map_or(self.share, |(_, share)| *share).clamp(0.0, 1.0)
     }
+
+    /// Whether an operator declared an emergency that holds at `now`.
+    #[must_use]
+    pub fn in_emergency(&self, now: Timestamp) -> bool {
+        self.emergency_until.is_some_and(|until| now < until)
+    }
+
+    /// Whether its target is wider by the band at `now`.
+    fn has_band(&self, now: Timestamp) -> bool {
+        self.in_emergency(now) || self.breach_until.is_some_and(|until| now < until)
+    }
 }
+
+/// What a pool can grow to when nothing limits it: more than any cluster has, and little enough to add up.
+pub const UNLIMITED: Amount = Amount { cpu_milli: 1 << 56, memory: 1 << 56 };
 
 /// The budgets of all domains.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,7 +80,7 @@ pub struct Budgets {
     pub domains: Vec<DomainBudget>,
     /// Share of every shared pool that only `P0` and emergencies may use.
     pub reserve: f64,
-    /// What a domain with the band may use beyond its budget: 0.1 = 10 %.
+    /// By how much a breach or an emergency widens a target: 0.1 = 10 %.
     pub band: f64,
 }
 
@@ -80,6 +101,9 @@ impl Budgets {
                         .iter()
                         .map(|(pool, share)| (Arc::from(pool.as_str()), *share))
                         .collect(),
+                    floor: domain.floor_share,
+                    borrowing: domain.borrowing,
+                    lending: domain.lending,
                     breach_until: decided.in_breach.then_some(breach_until),
                     emergency_until: decided.emergency_until,
                 })
@@ -113,7 +137,15 @@ impl Budgets {
                 .iter()
                 .map(|one| {
                     let band = (one.breach_until.is_some(), one.emergency_until.is_some());
-                    (Arc::clone(&one.name), one.class, one.share, one.pool_shares.clone(), band)
+                    let loans = (one.floor, one.borrowing, one.lending);
+                    (
+                        Arc::clone(&one.name),
+                        one.class,
+                        one.share,
+                        one.pool_shares.clone(),
+                        loans,
+                        band,
+                    )
                 })
                 .collect::<Vec<_>>()
         };
@@ -125,5 +157,63 @@ impl Budgets {
     pub fn reserve_of(&self, pool: &str) -> f64 {
         let given: f64 = self.domains.iter().map(|one| one.share_of(pool)).sum();
         self.reserve.min(1.0 - given).max(0.0)
+    }
+
+    /// What each domain may claim of `pool` at `now`, while nobody uses any of it: in the order of
+    /// [`Self::domains`]. `standing` is what the pool's nodes hold now, `growth` what it can grow to.
+    #[must_use]
+    pub fn claims(
+        &self,
+        pool: &str,
+        standing: Amount,
+        growth: Amount,
+        now: Timestamp,
+    ) -> Vec<Claim> {
+        // A limit is a share of what the pool can become: one of what stands now would keep it from growing.
+        let whole = Amount {
+            cpu_milli: if growth.cpu_milli >= UNLIMITED.cpu_milli {
+                standing.cpu_milli
+            } else {
+                growth.cpu_milli
+            },
+            memory: if growth.memory >= UNLIMITED.memory { standing.memory } else { growth.memory },
+        };
+        let part = |of: Amount, share: f64| of.part(share.clamp(0.0, 1.0));
+        let floors: Vec<(Class, f64)> =
+            self.domains.iter().map(|domain| (domain.class, domain.floor)).collect();
+        let floors = entitlement::floors(&floors, self.reserve);
+        let domains = self.domains.iter().zip(floors);
+        domains
+            .map(|(domain, floor)| {
+                let band = if domain.has_band(now) { 1.0 + self.band } else { 1.0 };
+                let share = domain.share_of(pool).max(floor) * band;
+                let borrowed = match domain.borrowing {
+                    LoanLimit::Unlimited => None,
+                    LoanLimit::None => Some(0.0),
+                    LoanLimit::Share(share) => Some(share),
+                };
+                let lent = match domain.lending {
+                    LoanLimit::Unlimited => 1.0,
+                    LoanLimit::None => 0.0,
+                    LoanLimit::Share(share) => share,
+                };
+                let floor = part(standing, floor);
+                Claim {
+                    class: domain.class,
+                    floor,
+                    target: part(standing, share),
+                    used: Amount::ZERO,
+                    waiting: Amount::ZERO,
+                    most: borrowed.map(|borrowed| part(whole, share + borrowed)),
+                    kept: floor.less(part(standing, lent)),
+                }
+            })
+            .collect()
+    }
+
+    /// Whether the floors were scaled, because together they are more than a pool has beside the reserve.
+    #[must_use]
+    pub fn floors_are_scaled(&self) -> bool {
+        self.domains.iter().map(|domain| domain.floor).sum::<f64>() > 1.0 - self.reserve + 1e-9
     }
 }

@@ -7,15 +7,17 @@
 //! watches say.
 
 mod budgets;
+pub mod entitlement;
 mod ledger;
 mod pod;
 mod settings;
 mod verdict;
 
-pub use budgets::{Budgets, DomainBudget, Epoch};
-pub use ledger::{Counts, HOST_NAME, Ledger, PodName, PoolUse, Standing, Unsettled};
-pub use pod::{Ask, Expression, NodeFacts, Operator, Pod, Taint, Toleration};
-pub use settings::Settings;
+pub use budgets::{Budgets, DomainBudget, Epoch, UNLIMITED};
+pub use ledger::{Counts, HOST_NAME, Ledger, Notice, Path, PodName, PoolUse, Standing, Unsettled};
+pub use pod::{Ask, Expression, Needs, NodeFacts, Operator, Pod, Taint, Toleration};
+pub use settings::{Growth, Settings};
 pub use verdict::{
-    BindVerdict, Bypass, Explanation, FilterVerdict, Grant, Outcome, Refusal, Resource,
+    BindVerdict, Bypass, Explanation, FilterVerdict, Grant, Outcome, PreemptVerdict, Refusal,
+    Resource,
 };

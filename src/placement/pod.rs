@@ -37,8 +37,21 @@ pub struct Pod {
     /// A number that changes when its `PodScheduled` condition says `False` in other words; 0 when
     /// it does not say `False`.
     pub unscheduled: u64,
+    /// Which nodes it may go to, while its `PodScheduled` condition says `Unschedulable`: it waits for
+    /// room, and the scheduler may not ask about it again before there is some.
+    pub unschedulable: Option<Arc<Needs>>,
     /// When it was made.
     pub created: Timestamp,
+}
+
+/// Which nodes a pod may go to.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Needs {
+    /// `nodeSelector` and required node affinity: any one of these conjunctions must hold. Empty:
+    /// any node.
+    pub selects: Vec<Vec<Expression>>,
+    /// What it tolerates.
+    pub tolerations: Vec<Toleration>,
 }
 
 /// One term of a node selector.
@@ -96,11 +109,10 @@ pub struct Ask {
     /// Whether it has topology or affinity terms, so that the scheduler must keep every node of the
     /// pool to choose from.
     pub keeps_choice: bool,
-    /// `nodeSelector` and required node affinity: any one of these conjunctions must hold. Empty:
-    /// any node.
-    pub selects: Vec<Vec<Expression>>,
-    /// What it tolerates.
-    pub tolerations: Vec<Toleration>,
+    /// Whether nothing but CPU, memory and what it [`Needs`] decides where it fits.
+    pub plain: bool,
+    /// Which nodes it may go to.
+    pub needs: Arc<Needs>,
 }
 
 /// A node, as an object of the API server says.

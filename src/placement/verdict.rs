@@ -1,5 +1,6 @@
 //! What the ledger answers.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -37,12 +38,25 @@ pub enum Resource {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Refusal {
-    /// The domain's budget is spent in every shared pool that the pod may use.
+    /// Domains of its class and above, and the floors of the others, use what every shared pool that
+    /// the pod may use has and can grow to.
     Budget {
         /// The domain.
         domain: Arc<str>,
         /// What ran out.
         resource: Resource,
+    },
+    /// Its Domain limits what it may borrow, and uses that in every shared pool that the pod may use.
+    Borrowing {
+        /// The domain.
+        domain: Arc<str>,
+        /// What ran out.
+        resource: Resource,
+    },
+    /// Pods of a higher class wait for the room that is left in every shared pool that the pod may use.
+    Guarded {
+        /// The domain.
+        domain: Arc<str>,
     },
     /// Only the reserve is left in every shared pool that the pod may use.
     Reserve {
@@ -87,10 +101,24 @@ impl Refusal {
     pub fn domain(&self) -> Option<&str> {
         match self {
             Self::Budget { domain, .. }
+            | Self::Borrowing { domain, .. }
             | Self::Reserve { domain, .. }
+            | Self::Guarded { domain }
             | Self::NodesFull { domain } => Some(domain),
             _ => None,
         }
+    }
+
+    /// Whether a budget is why: nobody but a budget can act.
+    #[must_use]
+    pub const fn is_for_budget(&self) -> bool {
+        matches!(
+            self,
+            Self::Budget { .. }
+                | Self::Borrowing { .. }
+                | Self::Reserve { .. }
+                | Self::Guarded { .. }
+        )
     }
 }
 
@@ -100,7 +128,19 @@ impl fmt::Display for Refusal {
             Self::Budget { domain, resource } => {
                 write!(
                     out,
-                    "budget: domain {domain} has used its {resource} budget in the shared node pools"
+                    "budget: domain {domain} finds no {resource} left for its class in the shared node pools"
+                )
+            }
+            Self::Borrowing { domain, resource } => {
+                write!(
+                    out,
+                    "budget: domain {domain} may borrow no more {resource} in the shared node pools"
+                )
+            }
+            Self::Guarded { domain } => {
+                write!(
+                    out,
+                    "budget: domain {domain} waits until pods of a higher class have found room in the shared node pools"
                 )
             }
             Self::Reserve { domain, resource } => {
@@ -112,7 +152,7 @@ impl fmt::Display for Refusal {
             Self::NodesFull { domain } => {
                 write!(
                     out,
-                    "budget: domain {domain} has budget only in node pools whose nodes are full"
+                    "budget: domain {domain} is entitled to room only in node pools whose nodes are full"
                 )
             }
             Self::Warming => out.write_str("budget: the placement ledger is being read"),
@@ -137,6 +177,16 @@ pub enum FilterVerdict {
     Refused(Refusal),
     /// None of these names, although there is budget: preemption and autoscaling may act.
     NodesFull(Refusal),
+}
+
+/// Answer to `preempt`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PreemptVerdict {
+    /// Positions of the candidates that may give up their victims, best first.
+    pub kept: Vec<u32>,
+    /// UIDs of other victims than those offered, for some of them: where one of those offered is protected
+    /// and others on the same node are not.
+    pub instead: BTreeMap<u32, Vec<Arc<str>>>,
 }
 
 /// What allowed a binding.

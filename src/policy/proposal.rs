@@ -42,13 +42,15 @@ pub enum Reason {
     Budget,
     /// Within the band that a domain in breach may use beyond its budget.
     Emergency,
+    /// Held back for the next provisioning batch: the raise needs nodes that others ask for at once.
+    Spread,
     /// Rounded to a count that the HPA's tolerance does not ignore.
     Rounded,
 }
 
 impl Reason {
     /// Every reason, in the order in which they act.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Cpu,
         Self::Traffic,
         Self::Latency,
@@ -65,6 +67,7 @@ impl Reason {
         Self::Maximum,
         Self::Budget,
         Self::Emergency,
+        Self::Spread,
         Self::Rounded,
     ];
 
@@ -88,6 +91,7 @@ impl Reason {
             Self::Maximum => "maximum",
             Self::Budget => "budget",
             Self::Emergency => "emergency",
+            Self::Spread => "spread",
             Self::Rounded => "rounded",
         }
     }

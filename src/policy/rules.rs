@@ -153,24 +153,14 @@ impl Rules {
         shares
     }
 
-    /// CPU to be kept free on real nodes. Pods that a budget refuses make no provisioner act, so
-    /// the nodes for growth, and for the reserve on top, must be asked for; and consolidation
-    /// would take away what nobody uses yet.
-    fn warm_cores(&self, snapshot: &Snapshot, cores: &[Cores], shares: &[f64]) -> f64 {
-        let capacity = snapshot.shared_cpu();
+    /// CPU to be kept free on real nodes: what will be asked for soon and no pod stands for yet, with the
+    /// reserve on top. Pods that stand and wait for room are not in it: they make a provisioner act
+    /// themselves. Without it consolidation would take away what nobody uses yet.
+    fn warm_cores(&self, snapshot: &Snapshot, cores: &[Cores]) -> f64 {
         let sum = |of: &dyn Fn(&Cores) -> f64| cores.iter().map(of).sum::<f64>();
         let needed = sum(&|cores| cores.wanted.max(cores.standing));
-        // What stands and is refused has no place on a node yet.
-        let refused: f64 = cores
-            .iter()
-            .zip(shares)
-            .map(|(cores, share)| {
-                (cores.standing - share * capacity).clamp(0.0, cores.waiting.max(0.0))
-            })
-            .sum();
-        let placed = sum(&|cores| cores.standing) - refused;
-        let free = needed / (1.0 - self.settings.reserve_share) - placed;
-        free.max(0.0) + self.settings.warm_share * capacity
+        let free = needed / (1.0 - self.settings.reserve_share) - sum(&|cores| cores.standing);
+        free.max(0.0) + self.settings.warm_share * snapshot.shared_cpu()
     }
 }
 
@@ -181,8 +171,6 @@ struct Cores {
     wanted: f64,
     /// By `spec.replicas`.
     standing: f64,
-    /// Of pods that are not ready.
-    waiting: f64,
     /// By their lower bounds.
     minimum: f64,
 }
@@ -196,7 +184,6 @@ fn cores(snapshot: &Snapshot, asked: &[Option<f64>]) -> Vec<Cores> {
         let domain = &mut cores[app.domain];
         domain.wanted += asked.unwrap_or(standing).clamp(low, high) * state.cpu_request;
         domain.standing += standing * state.cpu_request;
-        domain.waiting += f64::from(state.pending) * state.cpu_request;
         domain.minimum += low * state.cpu_request;
     }
     cores
@@ -231,7 +218,7 @@ impl Rules {
         let demand: Vec<Option<f64>> = asked.iter().map(|asked| asked.replicas).collect();
         let cores = cores(snapshot, &demand);
         let shares = self.shares(snapshot, &cores, now);
-        let warm_cores = self.warm_cores(snapshot, &cores, &shares);
+        let warm_cores = self.warm_cores(snapshot, &cores);
         if self.settings.hold_in_breach {
             let room =
                 |domain: usize| cores[domain].standing <= shares[domain] * snapshot.shared_cpu();
@@ -463,6 +450,8 @@ mod tests {
             weight: 1.0,
             slo: Slo { p99_seconds: 0.5, error_ratio: 0.01 },
             floor_share: 0.0,
+            borrowing: crate::cluster::LoanLimit::default(),
+            lending: crate::cluster::LoanLimit::default(),
             policy: PolicyChoice::Hirl,
             mode: Mode::Active,
             calls: Vec::new(),

@@ -140,6 +140,9 @@ pub struct Decision {
     /// CPU of the shared pools that balloon pods keep free on real nodes, in cores.
     #[serde(default)]
     pub warm_cores: f64,
+    /// CPU of raises and of warm capacity that waits for the next provisioning batches, in cores.
+    #[serde(default)]
+    pub spread_cores: f64,
     /// What is expected of each domain, in the order of [`Catalog::domains`], as the snapshot had it:
     /// passed on, so that every replica can tell. Empty without a forecaster.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -110,6 +110,8 @@ mod tests {
             weight: 0.5,
             slo: Slo { p99_seconds: 0.2, error_ratio: 0.0 },
             floor_share: 0.0,
+            borrowing: crate::cluster::LoanLimit::default(),
+            lending: crate::cluster::LoanLimit::default(),
             policy: PolicyChoice::Hirl,
             mode: Mode::Active,
             calls: Vec::new(),

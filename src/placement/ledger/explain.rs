@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use super::demand::anybody;
 use super::{DomainId, Entry, Ledger, PoolUse, State};
-use crate::cluster::Timestamp;
-use crate::placement::Explanation;
+use crate::cluster::{Amount, Class, Timestamp};
+use crate::placement::{Explanation, UNLIMITED};
 
 impl Ledger {
     /// Use per domain and shared pool, by their names.
@@ -24,15 +25,24 @@ impl Ledger {
                 let row = &self.uses[usize::from(domain)];
                 let used = row.get(usize::from(pool)).copied().unwrap_or_default();
                 let pool_name = self.nodes.pool_name(pool);
+                let claims = self.claims(pool, &anybody(domain, Class::P3), now);
+                let claim = claims.claims[usize::from(domain)];
+                let waits = self.waiters_in(pool, None, now);
+                let waits = waits.filter(|(_, entry)| entry.domain == Some(domain));
                 PoolUse {
                     pool: Arc::clone(pool_name),
                     domain: Arc::clone(name),
                     share: self.budget(domain).map_or(0.0, |one| one.share_of(pool_name)),
-                    limit: self.limit(domain, pool),
+                    used: claim.used,
+                    target: claim.target,
+                    floor: claim.floor,
+                    most: claim.most,
+                    waiting: waits.fold(Amount::ZERO, |sum, (_, entry)| sum + entry.request),
+                    growth: (claims.growth != UNLIMITED).then_some(claims.growth),
                     bound: used.bound,
                     binding: used.binding,
                     held: used.held,
-                    cap: self.cap(domain, pool, None, now),
+                    cap: claims.growth.less(claims.reserve),
                     all: self.used_by_all(pool),
                 }
             })

@@ -10,6 +10,8 @@
 mod demand;
 mod explain;
 mod nodes;
+mod notices;
+mod rooms;
 mod verbs;
 
 #[cfg(test)]
@@ -17,6 +19,7 @@ mod tests;
 
 pub use demand::PodName;
 pub use nodes::HOST_NAME;
+pub use notices::{Notice, Path};
 
 use std::collections::BTreeMap;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -54,8 +57,18 @@ pub struct PoolUse {
     pub domain: Arc<str>,
     /// Its share.
     pub share: f64,
-    /// What that is now.
-    pub limit: Amount,
+    /// What its pods request on the nodes that ordinary pods can use: held, being bound and bound.
+    pub used: Amount,
+    /// Its target: what that is of what ordinary pods can use of the pool now, at least its floor.
+    pub target: Amount,
+    /// What is guaranteed to it.
+    pub floor: Amount,
+    /// The most that it may use, where its Domain limits borrowing.
+    pub most: Option<Amount>,
+    /// Pods that wait for room in the pool.
+    pub waiting: Amount,
+    /// What the pool can grow to; none where nothing limits it.
+    pub growth: Option<Amount>,
     /// Bound pods.
     pub bound: Amount,
     /// Bindings under way.
@@ -180,13 +193,21 @@ pub struct Ledger {
     /// Requests of the pods in each domain's queue.
     waiting: Vec<Amount>,
     nominated: HashSet<EntryId>,
+    waiters: BTreeMap<EntryId, rooms::Waiter>,
+    /// Waiters that have no beginning yet.
+    undated: Vec<EntryId>,
+    /// What pools can grow to, by name.
+    growth: HashMap<Arc<str>, Amount>,
+    /// How often each pod was granted victims.
+    preemptions: HashMap<EntryId, u32>,
+    notices: notices::Notices,
     gated: HashSet<EntryId>,
     in_doubt: HashSet<EntryId>,
     /// Holds in the order in which they end.
     holds: VecDeque<(Timestamp, Arc<str>)>,
     /// The last time that a pod of each domain was refused for its budget, and the refusal.
     last_refused: Vec<Option<(Timestamp, Refusal)>>,
-    /// Domains above their hard limit in a pool, and since when.
+    /// Domains above what they may use of a pool by their limit of borrowing, and since when.
     above_since: HashMap<(DomainId, PoolId), Timestamp>,
     list: u32,
     listing: bool,
@@ -199,8 +220,10 @@ impl Ledger {
     #[must_use]
     pub fn new(settings: Settings, shared: &[String], own_namespace: &str) -> Self {
         let exempt = settings.exempt_namespaces.iter().map(String::as_str);
+        let stated = settings.growth.iter();
         Self {
             exempt: exempt.chain(["kube-system", own_namespace]).map(Arc::from).collect(),
+            growth: stated.map(|(pool, growth)| (Arc::from(&**pool), growth.amount())).collect(),
             settings,
             standing: Standing::default(),
             homes: HashMap::new(),
@@ -215,6 +238,10 @@ impl Ledger {
             uses: Vec::new(),
             waiting: Vec::new(),
             nominated: HashSet::new(),
+            waiters: BTreeMap::new(),
+            undated: Vec::new(),
+            preemptions: HashMap::new(),
+            notices: notices::Notices::default(),
             gated: HashSet::new(),
             in_doubt: HashSet::new(),
             holds: VecDeque::new(),
@@ -357,6 +384,14 @@ impl Ledger {
             entry.unscheduled = pod.unscheduled;
         });
         // Only the owner knows which Bindings were its own.
+        match &pod.unschedulable {
+            Some(needs) => self.wait(id, needs, None),
+            None if pod.unscheduled != 0 => drop(self.waiters.remove(&id)),
+            None => {}
+        }
+        if pod.deleting {
+            self.tell_preemption(id);
+        }
         let budgeted = self.standing == Standing::Owner && self.judge_bypass(id).is_none();
         self.counts.foreign_binds += u64::from(foreign && budgeted);
         self.counts.holds_released += u64::from(released);
@@ -473,6 +508,7 @@ impl Ledger {
 
     /// Ends the holds whose time is over.
     fn expire(&mut self, now: Timestamp) {
+        self.date_waiters(now);
         while let Some((until, uid)) = self.holds.front() {
             if *until > now {
                 return;
@@ -549,6 +585,9 @@ impl Ledger {
     fn drop_entry(&mut self, id: EntryId) {
         if let Some(entry) = self.entries[id as usize].take() {
             self.take(id, &entry);
+            self.waiters.remove(&id);
+            self.preemptions.remove(&id);
+            self.notices.forget(id);
             self.by_uid.remove(&entry.uid);
             self.free.push(id);
         }
@@ -576,6 +615,13 @@ impl Ledger {
         if entry.nominated.is_some() && entry.state == State::Pending && !entry.deleting {
             self.nominated.insert(id);
         }
+        if entry.state != State::Pending || entry.deleting {
+            self.waiters.remove(&id);
+        }
+        if matches!(entry.state, State::Bound { .. }) {
+            self.preemptions.remove(&id);
+            self.notices.settled(id);
+        }
         if entry.gated_by_us && entry.domain.is_some() && !entry.deleting {
             self.gated.insert(id);
         }
@@ -584,7 +630,7 @@ impl Ledger {
         }
         let charge = charge(entry);
         if let Charge::Binding(_, node) | Charge::Bound(_, node) = charge {
-            self.nodes.settle_pod(node, id, entry.request);
+            self.nodes.settle_pod(node, id, entry.domain, entry.request);
         }
         if let Some(amount) = self.account(charge) {
             *amount += entry.request;
@@ -600,7 +646,7 @@ impl Ledger {
             *amount -= entry.request;
         }
         if let Charge::Binding(_, node) | Charge::Bound(_, node) = charge {
-            self.nodes.unsettle_pod(node, id, entry.request);
+            self.nodes.unsettle_pod(node, id, entry.domain, entry.request);
         }
     }
 
@@ -627,7 +673,7 @@ impl Ledger {
     /// Changes what is known of a node; its pods count in its new pool.
     fn move_node(&mut self, node: NodeId, facts: Option<NodeFacts>) {
         let pool = facts.as_ref().map(|facts| self.nodes.pool_id(&facts.pool));
-        if pool == self.nodes.pool(node) {
+        if self.nodes.stays(node, facts.as_ref()) {
             self.nodes.set(node, pool, facts);
             return;
         }

@@ -3,12 +3,41 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::EntryId;
+use super::{DomainId, EntryId};
 use crate::cluster::Amount;
-use crate::placement::{Ask, Expression, NodeFacts, Operator, Taint, Toleration};
+use crate::placement::{Expression, Needs, NodeFacts, Operator, Taint, Toleration};
 
 pub(super) type NodeId = u32;
 pub(super) type PoolId = u16;
+/// Position of a group of nodes in its pool.
+type GroupId = u16;
+
+/// Nodes that take every pod, as far as taints go.
+const PLAIN: GroupId = 0;
+/// Nodes that take none: not ready, cordoned.
+const UNUSABLE: GroupId = 1;
+
+/// Nodes of a pool that differ for pods: by their taints, and by whether they take any.
+#[derive(Debug, Default)]
+struct Group {
+    taints: Vec<Taint>,
+    usable: Amount,
+    /// Requested on them, by domain; by pods of none under `None`.
+    charged: HashMap<Option<DomainId>, Amount>,
+}
+
+/// A pool as one pod sees it.
+#[derive(Debug, Default)]
+pub(super) struct Reach {
+    /// Allocatable on the nodes that take the pod, without what pods of no domain request there.
+    pub(super) standing: Amount,
+    /// Allocatable on the others.
+    pub(super) closed: Amount,
+    /// What pods of no domain request on the nodes that take the pod.
+    pub(super) strangers: Amount,
+    /// Requested on the others, by domain.
+    pub(super) aside: Vec<(DomainId, Amount)>,
+}
 
 /// Not kept among the labels of a node: it would make every node one of its kind.
 pub const HOST_NAME: &str = "kubernetes.io/hostname";
@@ -30,15 +59,17 @@ struct Node {
     used: Amount,
     pods: Vec<EntryId>,
     list: u32,
+    group: GroupId,
 }
 
 #[derive(Debug)]
 struct Pool {
     name: Arc<str>,
     shared: bool,
-    usable: Amount,
     /// Usable nodes by profile.
     profiles: HashMap<Arc<Profile>, u32>,
+    /// [`PLAIN`], [`UNUSABLE`], then one for each set of taints that was ever seen.
+    groups: Vec<Group>,
 }
 
 /// All nodes and pools.
@@ -92,6 +123,7 @@ impl Nodes {
             used: Amount::ZERO,
             pods: Vec::new(),
             list: self.list,
+            group: PLAIN,
         });
         self.ids.insert(name, id);
         id
@@ -133,8 +165,8 @@ impl Nodes {
         self.pools.push(Pool {
             name: Arc::clone(name),
             shared: self.shared.is_empty() || self.shared.contains(&**name),
-            usable: Amount::ZERO,
             profiles: HashMap::new(),
+            groups: vec![Group::default(), Group::default()],
         });
         (self.pools.len() - 1) as PoolId
     }
@@ -147,11 +179,6 @@ impl Nodes {
         self.pools[usize::from(pool)].shared
     }
 
-    /// What the usable nodes of a pool can hold together.
-    pub(super) fn usable(&self, pool: PoolId) -> Amount {
-        self.pools[usize::from(pool)].usable
-    }
-
     pub(super) fn all_pools(&self) -> impl Iterator<Item = PoolId> + use<> {
         0..self.pools.len() as PoolId
     }
@@ -160,13 +187,86 @@ impl Nodes {
         self.all_pools().filter(|&pool| self.is_shared(pool))
     }
 
+    /// The group of a node with these facts in a pool.
+    fn group_of(&mut self, pool: PoolId, facts: &NodeFacts) -> GroupId {
+        if facts.usable.is_none() {
+            return UNUSABLE;
+        }
+        if facts.taints.is_empty() {
+            return PLAIN;
+        }
+        let groups = &mut self.pools[usize::from(pool)].groups;
+        let known = groups.iter().position(|group| group.taints == facts.taints);
+        known.unwrap_or_else(|| {
+            groups.push(Group { taints: facts.taints.clone(), ..Group::default() });
+            groups.len() - 1
+        }) as GroupId
+    }
+
+    /// Where a node with these facts belongs, and whether that is where it is.
+    pub(super) fn stays(&mut self, node: NodeId, facts: Option<&NodeFacts>) -> bool {
+        let Some(facts) = facts else { return self.rows[node as usize].pool.is_none() };
+        let pool = self.pool_id(&facts.pool);
+        let group = self.group_of(pool, facts);
+        let row = &self.rows[node as usize];
+        row.pool == Some(pool) && row.group == group
+    }
+
+    /// A pool as a pod with these tolerations sees it.
+    pub(super) fn reach(&self, pool: PoolId, tolerations: &[Toleration]) -> Reach {
+        let mut reach = Reach::default();
+        for (at, group) in self.pools[usize::from(pool)].groups.iter().enumerate() {
+            let open = at != usize::from(UNUSABLE) && tolerated(&group.taints, tolerations);
+            if open {
+                reach.standing += group.usable;
+                reach.strangers += group.charged.get(&None).copied().unwrap_or_default();
+            } else {
+                reach.closed += group.usable;
+                let aside =
+                    group.charged.iter().filter_map(|(domain, sum)| Some(((*domain)?, *sum)));
+                reach.aside.extend(aside);
+            }
+        }
+        reach.standing = reach.standing.less(reach.strangers);
+        reach
+    }
+
+    /// Pools in which some usable node takes the pod and could hold it if it were empty.
+    pub(super) fn pools_for(&self, needs: &Needs, request: Amount) -> Vec<PoolId> {
+        let mut pools = vec![false; self.pools.len()];
+        let mut judged: Option<(*const Profile, bool)> = None;
+        for row in &self.rows {
+            let (Some(pool), Some(usable), Some(profile)) = (row.pool, row.usable, &row.profile)
+            else {
+                continue;
+            };
+            if pools[usize::from(pool)] || !request.fits(usable) {
+                continue;
+            }
+            let key = Arc::as_ptr(profile);
+            let takes = match judged {
+                Some((last, takes)) if last == key => takes,
+                _ => profile.takes(needs),
+            };
+            judged = Some((key, takes));
+            pools[usize::from(pool)] = takes;
+        }
+        self.all_pools().filter(|pool| pools[usize::from(*pool)]).collect()
+    }
+
+    /// What is free on a node; nothing on one that takes no pods.
+    pub(super) fn free(&self, node: NodeId) -> Amount {
+        let node = &self.rows[node as usize];
+        node.usable.map_or(Amount::ZERO, |usable| usable.less(node.used))
+    }
+
     /// Replaces what is known of a node, `None` for nothing any more. Its pods must be taken out
     /// before it changes its pool, and put back after.
     pub(super) fn set(&mut self, id: NodeId, pool: Option<PoolId>, facts: Option<NodeFacts>) {
         let row = &mut self.rows[id as usize];
         if let (Some(pool), Some(usable)) = (row.pool, row.usable) {
             let pool = &mut self.pools[usize::from(pool)];
-            pool.usable -= usable;
+            pool.groups[usize::from(row.group)].usable -= usable;
             if let Some(profile) = row.profile.take() {
                 match pool.profiles.get_mut(&profile) {
                     Some(count) if *count > 1 => *count -= 1,
@@ -174,15 +274,21 @@ impl Nodes {
                 }
             }
         }
+        let group = match (pool, &facts) {
+            (Some(pool), Some(facts)) => self.group_of(pool, facts),
+            _ => PLAIN,
+        };
+        let row = &mut self.rows[id as usize];
         row.profile = None;
         row.pool = pool;
+        row.group = group;
         row.list = self.list;
         let usable = facts.as_ref().and_then(|facts| facts.usable);
         row.usable = usable;
         if let (Some(pool), Some(usable), Some(facts)) = (pool, usable, facts) {
             let profile = self.profile(Profile { labels: facts.labels, taints: facts.taints });
             let pool = &mut self.pools[usize::from(pool)];
-            pool.usable += usable;
+            pool.groups[usize::from(group)].usable += usable;
             *pool.profiles.entry(Arc::clone(&profile)).or_insert(0) += 1;
             self.rows[id as usize].profile = Some(profile);
         }
@@ -202,13 +308,38 @@ impl Nodes {
         new
     }
 
-    pub(super) fn settle_pod(&mut self, node: NodeId, pod: EntryId, request: Amount) {
+    pub(super) fn settle_pod(
+        &mut self,
+        node: NodeId,
+        pod: EntryId,
+        domain: Option<DomainId>,
+        request: Amount,
+    ) {
+        if let Some(charged) = self.charged(node, domain) {
+            *charged += request;
+        }
         let node = &mut self.rows[node as usize];
         node.used += request;
         node.pods.push(pod);
     }
 
-    pub(super) fn unsettle_pod(&mut self, node: NodeId, pod: EntryId, request: Amount) {
+    /// What pods of a domain request in the group of a node.
+    fn charged(&mut self, node: NodeId, domain: Option<DomainId>) -> Option<&mut Amount> {
+        let row = &self.rows[node as usize];
+        let group = &mut self.pools[usize::from(row.pool?)].groups[usize::from(row.group)];
+        Some(group.charged.entry(domain).or_default())
+    }
+
+    pub(super) fn unsettle_pod(
+        &mut self,
+        node: NodeId,
+        pod: EntryId,
+        domain: Option<DomainId>,
+        request: Amount,
+    ) {
+        if let Some(charged) = self.charged(node, domain) {
+            *charged -= request;
+        }
         let node = &mut self.rows[node as usize];
         node.used -= request;
         if let Some(at) = node.pods.iter().position(|one| *one == pod) {
@@ -217,17 +348,20 @@ impl Nodes {
     }
 
     /// Whether some usable node of the pool takes the pod, full or not: by its labels and taints.
-    pub(super) fn takes(&self, pool: PoolId, ask: &Ask) -> bool {
-        self.pools[usize::from(pool)].profiles.keys().any(|profile| profile.takes(ask))
+    pub(super) fn takes(&self, pool: PoolId, needs: &Needs) -> bool {
+        self.pools[usize::from(pool)].profiles.keys().any(|profile| profile.takes(needs))
     }
 }
 
+fn tolerated(taints: &[Taint], tolerations: &[Toleration]) -> bool {
+    taints.iter().all(|taint| tolerations.iter().any(|one| one.covers(taint)))
+}
+
 impl Profile {
-    fn takes(&self, ask: &Ask) -> bool {
-        let selected = ask.selects.is_empty()
-            || ask.selects.iter().any(|all| all.iter().all(|one| self.satisfies(one)));
-        selected
-            && self.taints.iter().all(|taint| ask.tolerations.iter().any(|one| one.covers(taint)))
+    fn takes(&self, needs: &Needs) -> bool {
+        let selected = needs.selects.is_empty()
+            || needs.selects.iter().any(|all| all.iter().all(|one| self.satisfies(one)));
+        selected && tolerated(&self.taints, &needs.tolerations)
     }
 
     fn satisfies(&self, wanted: &Expression) -> bool {

@@ -4,21 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::nodes::{NodeId, PoolId};
+use super::notices::Path;
+use super::rooms::Question;
 use super::{DomainId, EntryId, Ledger, Standing, State};
 use crate::cluster::{Amount, Class, Timestamp};
-use crate::placement::{Ask, BindVerdict, FilterVerdict, Grant, Pod, Refusal, Resource};
+use crate::placement::entitlement::{self, Claim, Denial};
+use crate::placement::{
+    Ask, BindVerdict, FilterVerdict, Grant, Needs, Pod, PreemptVerdict, Refusal, Resource,
+};
 
 /// A filter of the same pod within this time belongs to the same scheduling cycle: the scheduler
 /// asks about the nominated node alone first, then about all.
 const SAME_CYCLE_SECONDS: f64 = 0.5;
-
-/// Which limit a pod would break.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Closed {
-    resource: Resource,
-    /// Only the reserve is left, to which it has no right.
-    reserve: bool,
-}
 
 /// A pool that could take the pod.
 #[derive(Debug, Clone, Copy)]
@@ -74,6 +71,11 @@ impl Ledger {
             }
             Err(refusal) => {
                 self.note_refusal(id, &refusal, now);
+                if let Refusal::NodesFull { .. } = refusal {
+                    self.wait(id, &ask.needs, Some(now));
+                } else {
+                    self.waiters.remove(&id);
+                }
                 self.forget_unknown(id);
                 match refusal {
                     Refusal::NodesFull { .. } => FilterVerdict::NodesFull(refusal),
@@ -99,32 +101,107 @@ impl Ledger {
             .collect()
     }
 
-    /// Which of the candidate nodes may give up these victims (UIDs) for the pod: positions in
-    /// `candidates`. `None`: the pod needs no budget, so all of them.
+    /// Which of the candidate nodes may give up these victims (UIDs) for the pod. `None`: the pod needs
+    /// no budget, so all of them.
     ///
-    /// A veto first: in a shared pool only victims of the same domain and a lower class, or of a
-    /// domain above its hard limit, and only if that frees enough budget for the pod.
+    /// A veto first: in a shared pool only if the pod is entitled, runs on that node once they are gone,
+    /// and has a right to the place of each: [`Path`]. The scheduler offers the lowest pods of a node, which
+    /// may be protected by their domain's floor while others on the same node are not: then those are named.
     #[must_use]
     pub fn preempt<S: AsRef<str>>(
         &mut self,
         ask: &Ask,
         candidates: &[(S, Vec<S>)],
         now: Timestamp,
-    ) -> Option<Vec<u32>> {
+    ) -> Option<PreemptVerdict> {
         self.expire(now);
         let pod = &ask.pod;
         if self.bypass(&pod.namespace, pod.bound_to_its_node, pod.priority).is_some() {
             return None;
         }
+        let mut verdict = PreemptVerdict::default();
         let domain = self.homes.get(&pod.namespace).copied();
         let (None, Some(domain)) = (self.not_ready(), domain) else {
-            return Some(Vec::new());
+            return Some(verdict);
         };
-        let kept = candidates.iter().enumerate().filter(|(_, (node, victims))| {
-            let Some((node, pool)) = self.nodes.find(node.as_ref()) else { return false };
-            !self.nodes.is_shared(pool) || self.may_evict(ask, domain, node, pool, victims, now)
+        let own = self.by_uid.get(&pod.uid).copied();
+        let granted = own.and_then(|id| self.preemptions.get(&id)).copied().unwrap_or(0);
+        if granted >= self.settings.preemptions {
+            return Some(verdict);
+        }
+        let mut allowed = Vec::new();
+        let mut others = Vec::new();
+        for (at, (node, victims)) in candidates.iter().enumerate() {
+            let Some((node, pool)) = self.nodes.find(node.as_ref()) else { continue };
+            if !self.nodes.is_shared(pool) {
+                verdict.kept.push(at as u32);
+            } else if let Some(paths) = self.may_evict(ask, own, domain, (node, pool), victims, now)
+            {
+                verdict.kept.push(at as u32);
+                allowed.extend(paths);
+            } else if !victims.is_empty() {
+                others.push((at as u32, node, pool));
+            }
+        }
+        // Only where nobody else will do: the scheduler has not tried these.
+        if verdict.kept.is_empty() && ask.plain {
+            for (at, node, pool) in others {
+                let Some(victims) = self.other_victims(ask, own, domain, (node, pool), now) else {
+                    continue;
+                };
+                if let Some(paths) = self.may_evict(ask, own, domain, (node, pool), &victims, now) {
+                    verdict.kept.push(at);
+                    verdict.instead.insert(at, victims);
+                    allowed.extend(paths);
+                }
+            }
+        }
+        if let (Some(id), false) = (own, allowed.is_empty()) {
+            *self.preemptions.entry(id).or_insert(0) += 1;
+            self.notices.allow(id, &allowed);
+        }
+        Some(verdict)
+    }
+
+    /// Pods of a node whose places the pod has a right to, lowest class and youngest first, as many as it
+    /// takes for it to run there.
+    fn other_victims(
+        &self,
+        ask: &Ask,
+        own: Option<EntryId>,
+        domain: DomainId,
+        (node, pool): (NodeId, PoolId),
+        now: Timestamp,
+    ) -> Option<Vec<Arc<str>>> {
+        let rank = self.class_of(&ask.pod).max(self.domain_class(Some(domain)));
+        let here = self.nodes.pods(node).iter();
+        let mut lower: Vec<&super::Entry> = here
+            .filter_map(|&id| self.entries[id as usize].as_ref())
+            .filter(|entry| entry.domain.is_some() && !entry.deleting)
+            .filter(|entry| self.entry_rank(entry) > rank)
+            // The scheduler's own order must agree.
+            .filter(|entry| entry.priority <= ask.pod.priority)
+            .collect();
+        lower.sort_by(|a, b| {
+            let key = |one: &super::Entry| (self.entry_rank(one), one.created);
+            key(b).cmp(&key(a)).then_with(|| a.uid.cmp(&b.uid))
         });
-        Some(kept.map(|(at, _)| at as u32).collect())
+        let mut free = self.nodes.free(node).less(self.promised_on(node, own, rank));
+        let claims = self.claims(pool, &self.question(own, domain, ask, rank), now).claims;
+        let mut lost = vec![Amount::ZERO; claims.len()];
+        let mut victims = Vec::new();
+        for entry in lower {
+            if ask.pod.request.fits(free) {
+                break;
+            }
+            let Some(other) = entry.domain.map(usize::from) else { continue };
+            if entitlement::may_lose(&claims[other], lost[other] + entry.request) {
+                lost[other] += entry.request;
+                free += entry.request;
+                victims.push(Arc::clone(&entry.uid));
+            }
+        }
+        ask.pod.request.fits(free).then_some(victims)
     }
 
     /// Whether the Binding may be sent. `BindVerdict::Send` must be followed by
@@ -216,12 +293,14 @@ impl Ledger {
         if !held && self.nodes.is_shared(pool) {
             self.counts.bound_without_hold += 1;
             let (request, class) = (entry.request, self.entry_class(entry));
-            let own = match state {
+            let given_up = match state {
                 State::Held { pool: Some(held), .. } if *held == pool => request,
                 _ => Amount::ZERO,
             };
-            self.room(domain, pool, class, request, Amount::ZERO, (own, Some(id)), now)
-                .map_err(|closed| self.refusal(domain, closed))?;
+            // What it tolerates is not known here: it counts as an ordinary pod.
+            let needs = &Needs::default();
+            let question = Question { pod: Some(id), domain, class, request, given_up, needs };
+            self.entitled(pool, &question, now).map_err(|denial| self.refusal(domain, denial))?;
         }
         Ok(Grant {
             epoch: self.epoch().unwrap_or_default(),
@@ -235,7 +314,7 @@ impl Ledger {
     fn note_refusal(&mut self, id: EntryId, refusal: &Refusal, now: Timestamp) {
         let Some(entry) = &mut self.entries[id as usize] else { return };
         entry.refused = Some(Box::new(refusal.clone()));
-        let for_budget = matches!(refusal, Refusal::Budget { .. } | Refusal::Reserve { .. });
+        let for_budget = refusal.is_for_budget();
         if let (Some(domain), true) = (entry.domain, for_budget) {
             self.last_refused[usize::from(domain)] = Some((now, refusal.clone()));
         }
@@ -311,76 +390,85 @@ impl Ledger {
         if !offered.contains(&true) {
             return Err(Refusal::UnknownNode);
         }
-        let mut closed = Vec::new();
-        let mut best: Option<Open> = None;
+        let question = self.question(Some(id), domain, ask, class);
+        let mut denied = Vec::new();
+        let mut open: Vec<Open> = Vec::new();
         for pool in self.nodes.all_pools().filter(|&pool| offered[usize::from(pool)]) {
             let shared = self.nodes.is_shared(pool);
-            let headroom = if shared {
-                let own = (Amount::ZERO, Some(id));
-                match self.room(domain, pool, class, ask.pod.request, Amount::ZERO, own, now) {
-                    Ok(headroom) => headroom.cpu_milli,
-                    Err(why) => {
-                        closed.push(why);
-                        continue;
-                    }
+            if shared {
+                match self.entitled(pool, &question, now) {
+                    Ok(left) => open.push(Open { pool, shared, headroom: left.cpu_milli }),
+                    Err(why) => denied.push(why),
                 }
             } else {
-                0
-            };
-            let open = Open { pool, shared, headroom };
-            // A pool that it failed in before comes last; a dedicated pool before a shared one.
-            let rank = |open: &Open| (earlier != Some(open.pool), !open.shared, open.headroom);
-            if best.as_ref().is_none_or(|best| rank(&open) > rank(best)) {
-                best = Some(open);
+                open.push(Open { pool, shared, headroom: 0 });
             }
         }
-        let Some(Open { pool, .. }) = best else {
-            return Err(self.nowhere(id, domain, class, ask, &offered, &closed, now));
-        };
-        let candidates = found.iter().enumerate().filter_map(|(at, found)| match found {
-            Some((node, home)) if *home == pool => Some((at as u32, *node)),
-            _ => None,
-        });
-        Ok((pool, self.choose(candidates.collect(), class, ask.keeps_choice)))
+        // A pool that it failed in before comes last; a dedicated pool before a shared one.
+        let rank = |open: &Open| (earlier != Some(open.pool), !open.shared, open.headroom);
+        open.sort_by(|a, b| rank(b).cmp(&rank(a)).then(a.pool.cmp(&b.pool)));
+        let guarded = !open.is_empty();
+        for Open { pool, shared, .. } in open {
+            let candidates = found.iter().enumerate().filter_map(|(at, found)| match found {
+                Some((node, home)) if *home == pool => Some((at as u32, *node)),
+                _ => None,
+            });
+            let mut candidates: Vec<(u32, NodeId)> = candidates.collect();
+            if shared {
+                candidates = self.unguarded(pool, &question, candidates, now);
+            }
+            if !candidates.is_empty() {
+                return Ok((pool, self.choose(candidates, class, ask.keeps_choice)));
+            }
+        }
+        if guarded {
+            let domain = Arc::clone(&self.domains[usize::from(domain)]);
+            return Err(Refusal::Guarded { domain });
+        }
+        Err(self.nowhere(domain, &question, &offered, &denied, now))
+    }
+
+    fn question<'a>(
+        &self,
+        pod: Option<EntryId>,
+        domain: DomainId,
+        ask: &'a Ask,
+        class: Class,
+    ) -> Question<'a> {
+        let (request, needs) = (ask.pod.request, &*ask.needs);
+        Question { pod, domain, class, request, given_up: Amount::ZERO, needs }
     }
 
     /// Why no pool among those offered is open.
-    #[expect(clippy::too_many_arguments, reason = "one caller, one step of its reasoning")]
     fn nowhere(
         &self,
-        id: EntryId,
         domain: DomainId,
-        class: Class,
-        ask: &Ask,
+        question: &Question<'_>,
         offered: &[bool],
-        closed: &[Closed],
+        denied: &[Denial],
         now: Timestamp,
     ) -> Refusal {
-        let own = (Amount::ZERO, Some(id));
         let elsewhere = self.nodes.all_pools().any(|pool| {
             !offered[usize::from(pool)]
-                && (!self.nodes.is_shared(pool)
-                    || self
-                        .room(domain, pool, class, ask.pod.request, Amount::ZERO, own, now)
-                        .is_ok())
-                && self.nodes.takes(pool, ask)
+                && (!self.nodes.is_shared(pool) || self.entitled(pool, question, now).is_ok())
+                && self.nodes.takes(pool, question.needs)
         });
         if elsewhere {
             return Refusal::NodesFull { domain: Arc::clone(&self.domains[usize::from(domain)]) };
         }
         // One word for all pools, and always the same one: memory where CPU alone would do.
-        let memory = closed.iter().find(|one| one.resource == Resource::Memory);
-        let budget = closed.iter().find(|one| !one.reserve);
-        let fallback = Closed { resource: Resource::Cpu, reserve: false };
-        self.refusal(domain, *memory.or(budget).or(closed.first()).unwrap_or(&fallback))
+        let memory = denied.iter().find(|one| one.resource() == Resource::Memory);
+        let budget = denied.iter().find(|one| !matches!(one, Denial::Reserve(_)));
+        let fallback = Denial::Full(Resource::Cpu);
+        self.refusal(domain, *memory.or(budget).or(denied.first()).unwrap_or(&fallback))
     }
 
-    fn refusal(&self, domain: DomainId, closed: Closed) -> Refusal {
-        let (domain, resource) = (Arc::clone(&self.domains[usize::from(domain)]), closed.resource);
-        if closed.reserve {
-            Refusal::Reserve { domain, resource }
-        } else {
-            Refusal::Budget { domain, resource }
+    fn refusal(&self, domain: DomainId, denial: Denial) -> Refusal {
+        let domain = Arc::clone(&self.domains[usize::from(domain)]);
+        match denial {
+            Denial::Borrowing(resource) => Refusal::Borrowing { domain, resource },
+            Denial::Full(resource) => Refusal::Budget { domain, resource },
+            Denial::Reserve(resource) => Refusal::Reserve { domain, resource },
         }
     }
 
@@ -405,97 +493,71 @@ impl Ledger {
         ranked.into_iter().map(|(_, at)| at).collect()
     }
 
-    /// Whether these victims may die for the pod.
+    /// By which right each of these victims may go for the pod; `None` where one may not, or where the pod
+    /// would not run on the node once they are gone.
     fn may_evict<S: AsRef<str>>(
         &self,
         ask: &Ask,
+        own: Option<EntryId>,
         domain: DomainId,
-        node: NodeId,
-        pool: PoolId,
+        (node, pool): (NodeId, PoolId),
         victims: &[S],
         now: Timestamp,
-    ) -> bool {
+    ) -> Option<Vec<(EntryId, Path)>> {
         let class = self.class_of(&ask.pod);
-        if victims.is_empty() {
-            return false;
+        let rank = class.max(self.domain_class(Some(domain)));
+        let mut question = self.question(own, domain, ask, class);
+        if let Some(entry) = own.and_then(|id| self.entries[id as usize].as_ref())
+            && matches!(entry.state, State::Held { pool: Some(home), .. } if home == pool)
+        {
+            question.given_up = entry.request;
         }
-        let (mut freed_own, mut freed_all) = (Amount::ZERO, Amount::ZERO);
+        let claims = self.claims(pool, &question, now).claims;
+        let own_claim = claims[usize::from(domain)];
+        let within = (own_claim.used + ask.pod.request).fits(own_claim.target);
+        let mut lost = vec![Amount::ZERO; claims.len()];
+        let mut free = self.nodes.free(node);
+        let mut paths = Vec::new();
         for victim in victims {
-            let Some(victim) = self.get(victim.as_ref()) else { return false };
-            if !matches!(victim.state, State::Bound { node: home } if home == node) {
-                return false;
+            let id = *self.by_uid.get(victim.as_ref())?;
+            let victim = self.entries[id as usize].as_ref()?;
+            if !matches!(victim.state, State::Bound { node: home } if home == node)
+                || self
+                    .bypass(&victim.namespace, victim.bound_to_its_node, victim.priority)
+                    .is_some()
+            {
+                return None;
             }
-            let Some(other) = victim.domain else { return false };
-            let lower = other == domain && self.entry_class(victim) > class;
-            if !lower && !self.above_hard_limit(other, pool, now) {
-                return false;
-            }
-            if self.bypass(&victim.namespace, victim.bound_to_its_node, victim.priority).is_some() {
-                return false;
-            }
-            freed_all += victim.request;
-            if other == domain {
-                freed_own += victim.request;
-            }
+            let other = victim.domain?;
+            let claim: &Claim = &claims[usize::from(other)];
+            let lost = &mut lost[usize::from(other)];
+            let path = if other == domain {
+                (self.entry_class(victim) > class).then_some(Path::InDomain)
+            } else if self.entry_rank(victim) > rank
+                && entitlement::may_lose(claim, *lost + victim.request)
+            {
+                Some(Path::Reclaimed)
+            } else {
+                let above = !claim.used.less(*lost).fits(claim.target);
+                (above && within).then_some(Path::OverTarget)
+            };
+            paths.push((id, path?));
+            *lost += victim.request;
+            free += victim.request;
         }
-        let held = self.by_uid.get(&ask.pod.uid).copied();
-        let own_hold = match held.and_then(|id| self.entries[id as usize].as_ref()) {
-            Some(entry) => match entry.state {
-                State::Held { pool: Some(home), .. } if home == pool => entry.request,
-                _ => Amount::ZERO,
-            },
-            None => Amount::ZERO,
-        };
-        let own = (freed_own + own_hold, held);
-        self.room(domain, pool, class, ask.pod.request, freed_all.less(freed_own), own, now).is_ok()
+        question.given_up += lost[usize::from(domain)];
+        let promised = self.promised_on(node, own, rank);
+        let runs = (ask.pod.request + promised).fits(free);
+        (!victims.is_empty() && runs && self.entitled(pool, &question, now).is_ok())
+            .then_some(paths)
     }
 
-    /// What the domain has left in a shared pool for a pod of `class` after `request`, or which
-    /// limit that would break. `freed_others` is given up by other domains' pods; `own.0` is what
-    /// the domain is charged but will not be, `own.1` the pod itself.
-    #[expect(clippy::too_many_arguments, reason = "the whole question, in one place")]
-    fn room(
-        &self,
-        domain: DomainId,
-        pool: PoolId,
-        class: Class,
-        request: Amount,
-        freed_others: Amount,
-        own: (Amount, Option<EntryId>),
-        now: Timestamp,
-    ) -> Result<Amount, Closed> {
-        let nominated = self.nominated_before(domain, pool, class, own.1);
-        let used = self.used(domain, pool).less(own.0) + nominated + request;
-        let hard = self.hard_limit(domain, pool, Some(class), now);
-        if let Some(resource) = short(used, hard) {
-            return Err(Closed { resource, reserve: false });
-        }
-        let all = self.used_by_all(pool).less(own.0 + freed_others) + nominated + request;
-        let cap = self.cap(domain, pool, Some(class), now);
-        if let Some(resource) = short(all, cap) {
-            return Err(Closed { resource, reserve: true });
-        }
-        Ok(hard.less(used))
-    }
-
-    /// Requests of pods of the domain that were promised a node of the pool by preemption, have
-    /// at least this class, and count nowhere yet: the freed budget is theirs.
-    fn nominated_before(
-        &self,
-        domain: DomainId,
-        pool: PoolId,
-        class: Class,
-        but: Option<EntryId>,
-    ) -> Amount {
-        let mut sum = Amount::ZERO;
-        for &id in self.nominated.iter().filter(|&&id| Some(id) != but) {
-            let Some(entry) = &self.entries[id as usize] else { continue };
-            let here = entry.nominated.and_then(|node| self.nodes.pool(node)) == Some(pool);
-            if here && entry.domain == Some(domain) && self.entry_class(entry) <= class {
-                sum += entry.request;
-            }
-        }
-        sum
+    /// Requests of pods that preemption promised this node and that go before a pod of `rank`.
+    fn promised_on(&self, node: NodeId, but: Option<EntryId>, rank: Class) -> Amount {
+        let all = self.nominated.iter().filter(|&&id| Some(id) != but);
+        all.filter_map(|&id| self.entries[id as usize].as_ref())
+            .filter(|entry| entry.nominated == Some(node) && self.entry_rank(entry) <= rank)
+            .fold(Amount::ZERO, |sum, entry| sum + entry.request)
     }
 
     pub(super) fn used(&self, domain: DomainId, pool: PoolId) -> Amount {
@@ -515,62 +577,6 @@ impl Ledger {
         self.budgets.as_ref().map(|budgets| &budgets.domains[at])
     }
 
-    /// What the domain's share of the pool is now.
-    pub(super) fn limit(&self, domain: DomainId, pool: PoolId) -> Amount {
-        let share = self.budget(domain).map_or(0.0, |one| one.share_of(self.nodes.pool_name(pool)));
-        self.nodes.usable(pool).part(share)
-    }
-
-    /// The limit with the emergency band where it is open to pods of `class`; `None`: to anybody.
-    pub(super) fn hard_limit(
-        &self,
-        domain: DomainId,
-        pool: PoolId,
-        class: Option<Class>,
-        now: Timestamp,
-    ) -> Amount {
-        let limit = self.limit(domain, pool);
-        let (Some(budget), Some(budgets)) = (self.budget(domain), &self.budgets) else {
-            return limit;
-        };
-        let breach = budget.breach_until.is_some_and(|until| now < until)
-            && class.is_none_or(|class| class <= budget.class);
-        if breach || self.in_emergency(domain, now) {
-            limit.part(1.0 + budgets.band)
-        } else {
-            limit
-        }
-    }
-
-    fn in_emergency(&self, domain: DomainId, now: Timestamp) -> bool {
-        let until = self.budget(domain).and_then(|budget| budget.emergency_until);
-        until.is_some_and(|until| now < until)
-    }
-
-    /// What all domains together may use of a pool when a pod of `class` asks.
-    pub(super) fn cap(
-        &self,
-        domain: DomainId,
-        pool: PoolId,
-        class: Option<Class>,
-        now: Timestamp,
-    ) -> Amount {
-        let usable = self.nodes.usable(pool);
-        if class == Some(Class::P0) || self.in_emergency(domain, now) {
-            return usable;
-        }
-        let reserve = self
-            .budgets
-            .as_ref()
-            .map_or(0.0, |budgets| budgets.reserve_of(self.nodes.pool_name(pool)));
-        usable.part((1.0 - reserve).clamp(0.0, 1.0))
-    }
-
-    pub(super) fn above_hard_limit(&self, domain: DomainId, pool: PoolId, now: Timestamp) -> bool {
-        self.budget(domain).is_some()
-            && !self.used(domain, pool).fits(self.hard_limit(domain, pool, None, now))
-    }
-
     /// The class of a pod: by its `PriorityClass`, else its domain's.
     fn class_of(&self, pod: &Pod) -> Class {
         let mapped = self.settings.priority_classes.get(&*pod.priority_class).copied();
@@ -581,7 +587,7 @@ impl Ledger {
         entry.class.unwrap_or_else(|| self.domain_class(entry.domain))
     }
 
-    fn domain_class(&self, domain: Option<DomainId>) -> Class {
+    pub(super) fn domain_class(&self, domain: Option<DomainId>) -> Class {
         domain.and_then(|domain| self.budget(domain)).map_or_else(Class::default, |one| one.class)
     }
 }
@@ -589,15 +595,4 @@ impl Ledger {
 /// Whether a class is packed onto full nodes.
 fn packs(class: Class) -> bool {
     class >= Class::P2
-}
-
-/// The resource of which `used` is more than `room`, CPU first.
-fn short(used: Amount, room: Amount) -> Option<Resource> {
-    if used.cpu_milli > room.cpu_milli {
-        Some(Resource::Cpu)
-    } else if used.memory > room.memory {
-        Some(Resource::Memory)
-    } else {
-        None
-    }
 }

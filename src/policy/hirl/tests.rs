@@ -21,6 +21,8 @@ fn catalog(apps: &[usize]) -> Arc<Catalog> {
         weight: 1.0 / (1.0 + index as f64),
         slo: Slo { p99_seconds: 0.2, error_ratio: 0.001 },
         floor_share: 0.05,
+        borrowing: crate::cluster::LoanLimit::default(),
+        lending: crate::cluster::LoanLimit::default(),
         policy: PolicyChoice::Hirl,
         mode: Mode::Active,
         calls: Vec::new(),

@@ -31,6 +31,11 @@ impl Load {
         Self { domain, standing: 0.0, minimum: 0.0, growing: Vec::new(), rungs, refused: 0 }
     }
 
+    /// Cores of what stands and stays.
+    pub(super) fn standing(&self) -> f64 {
+        self.standing
+    }
+
     /// Adds an app; whether it grows.
     pub(super) fn add(&mut self, index: usize, case: &Case<'_>, decided: &AppDecision) -> bool {
         let (app, state) = (case.app, case.state);
@@ -71,6 +76,9 @@ impl Load {
         let seen = &observation.domains[domain];
         let shared = snapshot.pools.iter().filter(|pool| pool.shared);
         let budget = shared.map(|pool| divisions.of(domain, &pool.name) * pool.cpu).sum::<f64>();
+        // Within its floor every pod is entitled to its place, whatever its share says.
+        let floor = snapshot.catalog.domains[domain].floor_share * snapshot.shared_cpu();
+        let budget = budget.max(floor);
         let budget = (snapshot.shared_cpu() > 0.0).then_some(budget);
         let in_breach = seen.breaching_share > settings.breach_share;
         let declared = &snapshot.catalog.domains[domain];

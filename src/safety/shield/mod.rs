@@ -6,12 +6,14 @@
 //! the budget.
 
 mod budget;
+mod spread;
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use self::budget::{Growth, Load};
+use self::spread::{Batches, Raise};
 use super::shares::Divisions;
 use super::tolerance;
 use super::{AppDecision, Decision, Evidence, Rung};
@@ -46,6 +48,8 @@ pub struct Settings {
     pub hpa_stabilization_seconds: f64,
     /// Whether numbers are rounded to what the HPA's tolerance lets through.
     pub round_to_reachable: bool,
+    /// How raises that need new nodes are spread.
+    pub spread: spread::Settings,
 }
 
 impl Default for Settings {
@@ -61,6 +65,7 @@ impl Default for Settings {
             last_good_seconds: 60.0,
             hpa_stabilization_seconds: 300.0,
             round_to_reachable: false,
+            spread: spread::Settings::default(),
         }
     }
 }
@@ -84,7 +89,7 @@ impl Settings {
         if self.up_pods == 0 || self.down_pods == 0 {
             return Err("safety.upPods and safety.downPods must be at least 1: with 0 a small app could never move".into());
         }
-        Ok(())
+        self.spread.validate()
     }
 }
 
@@ -93,6 +98,7 @@ impl Settings {
 pub struct Shield {
     settings: Settings,
     memory: PerApp<Memory>,
+    batches: Batches,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -105,7 +111,7 @@ impl Shield {
     /// A shield without memory.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self { settings, memory: PerApp::default() }
+        Self { settings, memory: PerApp::default(), batches: Batches::default() }
     }
 
     /// Takes over from another decider: its numbers are the last supported ones.
@@ -155,14 +161,36 @@ impl Shield {
         let mut apps: Vec<AppDecision> = apps.collect();
         let divisions = Divisions::new(&catalog.domains, &proposal.shares, proposal.reserve, now);
         let domains = loads.iter().map(|load| {
-            let domain =
-                load.hold_budget(settings, snapshot, observation, &divisions, &mut apps, now);
-            for &Growth { index, .. } in &load.growing {
-                case(index).close(&mut apps[index], &mut memory[index]);
-            }
-            domain
+            load.hold_budget(settings, snapshot, observation, &divisions, &mut apps, now)
         });
         let domains = domains.collect();
+        // Not a number is no wish, and nobody may ask for a second cluster.
+        let warm_cores = proposal.warm_cores.max(0.0).min(snapshot.shared_cpu());
+        let growing: Vec<Growth> = loads.iter().flat_map(|load| &load.growing).copied().collect();
+        let raises: Vec<Raise> = growing
+            .iter()
+            .map(|&growth| Raise {
+                growth,
+                granted: apps[growth.index]
+                    .replicas
+                    .unwrap_or(growth.from)
+                    .saturating_sub(growth.from),
+                in_breach: observation.apps[growth.index].breaks_slo()
+                    || growth.risk >= spread::URGENT_RISK,
+                need: growth.risk * catalog.domains[catalog.apps[growth.index].domain].weight,
+            })
+            .collect();
+        let standing = loads.iter().map(Load::standing).sum();
+        let spread =
+            self.batches.spread(&settings.spread, snapshot, standing, &raises, warm_cores, now);
+        for ((growth, held), raise) in growing.iter().zip(&spread.held).zip(&raises) {
+            let decided = &mut apps[growth.index];
+            if *held > 0 {
+                decided.replicas = Some(growth.from + raise.granted - held);
+                decided.reasons.add(Reason::Spread);
+            }
+            case(growth.index).close(decided, &mut memory[growth.index]);
+        }
         Decision {
             epoch,
             sequence,
@@ -176,8 +204,8 @@ impl Shield {
                 .iter()
                 .map(|(pool, division)| (pool.clone(), division.reserve))
                 .collect(),
-            // Not a number is no wish, and nobody may ask for a second cluster.
-            warm_cores: proposal.warm_cores.max(0.0).min(snapshot.shared_cpu()),
+            warm_cores: spread.warm_cores,
+            spread_cores: spread.held_cores,
             forecasts: snapshot.forecasts.clone(),
             weights: proposal.weights.clone(),
         }

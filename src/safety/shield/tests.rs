@@ -77,6 +77,8 @@ impl World {
             weight: 1.0,
             slo: Slo { p99_seconds: 0.2, error_ratio: 0.01 },
             floor_share: 0.0,
+            borrowing: crate::cluster::LoanLimit::default(),
+            lending: crate::cluster::LoanLimit::default(),
             policy: self.policy,
             mode: self.mode,
             calls: Vec::new(),

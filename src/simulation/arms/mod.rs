@@ -13,6 +13,7 @@
 //! | `hirl-commander` | its Commander alone, above the rule's replicas |
 //! | `hirl-soldiers` | its Soldiers alone, below the rule's budgets |
 //! | `hirl-future` | both, told what really comes |
+//! | `hirl-unbudgeted` | the same without the extender: `PriorityClasses` alone when pods are placed |
 //!
 //! The constants of `hpa-tuned`, `rules` and `rules+forecast` come from a recorded search
 //! ([`frozen`]). A name alone is the knee of its front;
@@ -243,6 +244,11 @@ const FORECAST_LEAD: f64 = 300.0;
 /// A policy by its name, with searched constants where it has some.
 #[must_use]
 pub fn arm(name: &str) -> Option<Arm> {
+    if name == UNBUDGETED {
+        let arm = arm(LEARNED)?;
+        let actuation = Actuation { budgets: false, ..arm.actuation };
+        return Some(Arm { name: name.to_owned(), actuation, ..arm });
+    }
     if let Some(part) = Part::of(name) {
         // A test loads them.
         return learned(Arc::new(hirl::Model::builtin().ok()?), part).ok();
@@ -263,6 +269,9 @@ pub fn arm(name: &str) -> Option<Arm> {
     let searched = point.and_then(|point| search::build(base, &point.constants));
     Some(Arm { name: name.to_owned(), ..searched.unwrap_or(plain) })
 }
+
+/// The learned hierarchy where nobody asks the extender.
+pub const UNBUDGETED: &str = "hirl-unbudgeted";
 
 /// The name of the learned hierarchy.
 pub const LEARNED: &str = "hirl";

@@ -44,7 +44,7 @@ use nodes::{Nodes, Room};
 use pods::Pods;
 use provisioning::Provisioning;
 use reference::Reference;
-use scheduler::Queue;
+use scheduler::{Entitlements, Queue};
 use serving::Outside;
 use telemetry::Telemetry;
 
@@ -57,6 +57,7 @@ use super::scenario::Scenario;
 use super::{Seed, Traffic};
 use crate::cluster::{Amount, Class, Freshness, Snapshot, Timestamp};
 use crate::pilot::Pilot;
+use crate::placement::entitlement::Claim;
 use crate::placement::{self, Budgets};
 use crate::policy::Reason;
 use crate::safety::{self, Decision};
@@ -102,7 +103,8 @@ pub struct Simulation {
     /// Where the search for victims begins.
     turn: usize,
     hopeless: Vec<Option<Room>>,
-    exposed: Vec<bool>,
+    entitlements: Entitlements,
+    spare: Vec<Claim>,
 }
 
 impl Simulation {
@@ -144,7 +146,8 @@ impl Simulation {
             reserve: 0.0,
             turn: 0,
             hopeless: Vec::new(),
-            exposed: Vec::new(),
+            entitlements: Entitlements::default(),
+            spare: Vec::new(),
             steps: 0,
             actuation: actuation.clone(),
             apps,

@@ -43,6 +43,11 @@ impl Room {
         least.min(part(self.pods, other.pods)) as u32
     }
 
+    /// Without parts below 0.
+    fn or_nothing(self) -> Self {
+        Self { cpu: self.cpu.max(0), memory: self.memory.max(0), pods: self.pods.max(0) }
+    }
+
     pub(super) const fn add(&mut self, other: Self) {
         self.cpu += other.cpu;
         self.memory += other.memory;
@@ -95,6 +100,15 @@ impl Pool {
     /// Allocatable on the ready nodes.
     pub(super) fn allocatable(&self) -> Amount {
         let nodes = self.ready.len() as u64;
+        Amount {
+            cpu_milli: nodes * self.node.cpu as u64,
+            memory: nodes * self.node.memory as u64 * 1_048_576,
+        }
+    }
+
+    /// Allocatable on as many nodes as the pool may have.
+    pub(super) fn at_the_most(&self) -> Amount {
+        let nodes = u64::from(self.max_nodes);
         Amount {
             cpu_milli: nodes * self.node.cpu as u64,
             memory: nodes * self.node.memory as u64 * 1_048_576,
@@ -343,5 +357,24 @@ impl Nodes {
         // The last of a shelf first: it is the one that was filled last.
         let mut nodes = shelves.flat_map(|shelf| shelf.iter().rev().copied());
         nodes.find(|node| home.rooms[self.place[*node as usize] as usize].holds(room))
+    }
+
+    /// The same without the emptiest nodes, up to what is kept on them.
+    pub(super) fn find_beyond(&self, pool: usize, room: Room, kept: Amount) -> Option<NodeId> {
+        let home = &self.pools[pool];
+        let mut left = kept;
+        for shelf in home.shelves.iter().rev() {
+            for &node in shelf.iter().rev() {
+                let free = home.rooms[self.place[node as usize] as usize];
+                if left != Amount::ZERO {
+                    left = left.less(super::scheduler::amount(free.or_nothing()));
+                } else if free.holds(room) {
+                    return Some(node);
+                } else if free.cpu < room.cpu - home.node.cpu / SHELVES as i32 {
+                    return None;
+                }
+            }
+        }
+        None
     }
 }

@@ -1,8 +1,8 @@
 //! kube-scheduler: pods that wait for a node, in the order in which it takes them.
 //!
 //! With `PriorityClasses` the highest class comes first and may preempt lower ones. With budgets
-//! the extender is asked before: its verdict is that of `placement::Ledger` (the same limits over
-//! the same sums), without the names.
+//! the extender is asked before: the same [`entitlement`] that the ledger asks, over the same sums,
+//! and its guard of the room for which higher classes wait.
 
 use std::collections::VecDeque;
 
@@ -10,7 +10,9 @@ use super::Simulation;
 use super::nodes::{NodeId, Room};
 use super::pods::PodId;
 use crate::cluster::{Amount, Class};
-use crate::placement::Budgets;
+use crate::placement;
+use crate::placement::entitlement::{self, Asker, Claim};
+use crate::simulation::scenario::Provisioner;
 
 /// What a refused or unschedulable pod waits before it is tried again: kube-scheduler's
 /// `podInitialBackoffSeconds` and `podMaxBackoffSeconds`.
@@ -27,7 +29,7 @@ pub(super) enum Waiting {
     New,
     /// No node has room: the provisioner may act.
     Unschedulable,
-    /// Their domain's budget is used up: nobody but a budget acts.
+    /// They are not entitled to room, or higher classes wait for it: nobody but a budget acts.
     Refused,
 }
 
@@ -84,6 +86,20 @@ impl Queue {
     }
 }
 
+/// What the extender knows of the pools during one pass of the scheduler.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Entitlements {
+    /// What each domain may claim of each pool, nothing used; empty where no extender is asked.
+    stated: Vec<Vec<Claim>>,
+    /// What each pool can grow to.
+    growth: Vec<Amount>,
+    reserve: Vec<Amount>,
+    /// Requested by pods that wait for room, by lane, pool and domain.
+    waiting: [Vec<Amount>; Class::ALL.len()],
+    /// Scratch: the claims that one pod sees.
+    claims: Vec<Claim>,
+}
+
 /// What came of one attempt.
 enum Attempt {
     Placed,
@@ -111,6 +127,7 @@ impl Simulation {
         hopeless.clear();
         hopeless.resize(self.nodes.pools.len(), None);
         let mut unschedulable = false;
+        self.state_claims(now);
         for lane in 0..Class::ALL.len() {
             let mut entries = std::mem::take(&mut self.queue.entries[lane]);
             for entry in &mut entries {
@@ -123,6 +140,7 @@ impl Simulation {
             // Pods that were preempted meanwhile wait behind.
             entries.append(&mut self.queue.entries[lane]);
             self.queue.entries[lane] = entries;
+            self.count_waiting(lane, now);
         }
         self.hopeless = hopeless;
         self.queue.credit = attempts;
@@ -179,18 +197,26 @@ impl Simulation {
         let mut refused = true;
         for index in 0..self.apps.fixed[app].pools.len() {
             let pool = self.apps.fixed[app].pools[index];
-            if !self.within_budget(app, pool, now) {
+            if !self.entitled(app, pool, now) {
                 continue;
             }
-            refused = false;
-            if hopeless[pool].is_some_and(|least| room.holds(least)) {
-                continue;
-            }
-            if let Some(node) = self.nodes.find(pool, room) {
+            let kept = self.kept_for_higher(app, pool);
+            if kept == Amount::ZERO {
+                refused = false;
+                if hopeless[pool].is_some_and(|least| room.holds(least)) {
+                    continue;
+                }
+                if let Some(node) = self.nodes.find(pool, room) {
+                    self.place(app, node, now, 0.0);
+                    return Attempt::Placed;
+                }
+                hopeless[pool] = Some(room);
+            } else if let Some(node) = self.nodes.find_beyond(pool, room, kept) {
                 self.place(app, node, now, 0.0);
                 return Attempt::Placed;
+            } else if self.nodes.find(pool, room).is_none() {
+                refused = false;
             }
-            hopeless[pool] = Some(room);
         }
         if refused {
             return Attempt::Refused;
@@ -201,45 +227,124 @@ impl Simulation {
         Attempt::NoRoom
     }
 
-    /// What the extender says: whether a pod of the app may go to a pool.
-    fn within_budget(&self, app: usize, pool: usize, now: f64) -> bool {
-        let Some(budgets) = self.budgets.as_ref().filter(|_| self.nodes.pools[pool].shared) else {
-            return true;
-        };
-        let fixed = &self.apps.fixed[app];
-        let ask = amount(fixed.room);
-        let own = self.used[pool * self.domains() + fixed.domain] + ask;
-        if !own.fits(self.hard_limit(budgets, pool, fixed.domain, fixed.class, now)) {
-            return false;
+    /// Takes down what each domain may claim of each shared pool, for the passes that follow.
+    fn state_claims(&mut self, now: f64) {
+        self.entitlements.stated.clear();
+        let at = self.timestamp(now);
+        let Some(budgets) = &self.budgets else { return };
+        let entitlements = &mut self.entitlements;
+        entitlements.growth.clear();
+        entitlements.reserve.clear();
+        for (home, spec) in self.nodes.pools.iter().zip(&self.scenario.pools) {
+            let standing = home.allocatable();
+            let growth = if spec.provisioner == Provisioner::Fixed {
+                standing
+            } else {
+                home.at_the_most().max(standing)
+            };
+            entitlements.stated.push(budgets.claims(&spec.name, standing, growth, at));
+            entitlements.growth.push(growth);
+            entitlements.reserve.push(standing.part(budgets.reserve_of(&spec.name)));
         }
-        let all = self.used_in(pool) + ask;
-        let usable = self.nodes.pools[pool].allocatable();
-        let reserve = if fixed.class == Class::P0 { 0.0 } else { budgets.reserve };
-        all.fits(usable.part((1.0 - reserve).clamp(0.0, 1.0)))
+        for lane in 0..Class::ALL.len() {
+            self.count_waiting(lane, now);
+        }
     }
 
-    /// What a domain may use of a pool when a pod of `class` asks.
-    pub(super) fn hard_limit(
-        &self,
-        budgets: &Budgets,
-        pool: usize,
-        domain: usize,
-        class: Class,
-        now: f64,
-    ) -> Amount {
-        let budget = &budgets.domains[domain];
-        let share = budget.share_of(&self.scenario.pools[pool].name);
-        let limit = self.nodes.pools[pool].allocatable().part(share);
-        let breach = budget.breach_until.is_some_and(|until| self.timestamp(now) < until);
-        if breach && class <= budget.class { limit.part(1.0 + budgets.band) } else { limit }
-    }
-
-    /// What all domains use of a pool.
-    pub(super) fn used_in(&self, pool: usize) -> Amount {
+    /// Counts anew what the pods of a lane request that wait for room.
+    fn count_waiting(&mut self, lane: usize, now: f64) {
+        if self.budgets.is_none() {
+            return;
+        }
         let domains = self.domains();
-        self.used[pool * domains..(pool + 1) * domains]
+        let waiting = &mut self.entitlements.waiting[lane];
+        waiting.clear();
+        waiting.resize(self.nodes.pools.len() * domains, Amount::ZERO);
+        let guard = placement::Settings::default().guard_seconds;
+        for entry in &self.queue.entries[lane] {
+            if entry.why != Waiting::Unschedulable || now - entry.since >= guard {
+                continue;
+            }
+            let fixed = &self.apps.fixed[entry.app];
+            for &pool in &fixed.pools {
+                if self.nodes.pools[pool].node.holds(fixed.room) {
+                    let one = amount(fixed.room);
+                    waiting[pool * domains + fixed.domain] += Amount {
+                        cpu_milli: one.cpu_milli * u64::from(entry.count),
+                        memory: one.memory * u64::from(entry.count),
+                    };
+                }
+            }
+        }
+    }
+
+    /// Whether the extender is asked about a pool.
+    fn has_budgets(&self, pool: usize) -> bool {
+        self.budgets.is_some() && self.nodes.pools[pool].shared
+    }
+
+    /// The claims on a pool as a pod of the app sees them.
+    fn claims(&self, app: usize, pool: usize) -> impl Iterator<Item = Claim> + '_ {
+        let (domains, fixed) = (self.domains(), &self.apps.fixed[app]);
+        let Entitlements { stated, waiting, .. } = &self.entitlements;
+        stated[pool].iter().enumerate().map(move |(domain, stated)| {
+            let slot = pool * domains + domain;
+            let lanes = fixed.class as usize + usize::from(domain != fixed.domain);
+            let before = waiting[..lanes].iter().filter_map(|lane| lane.get(slot));
+            let waiting = before.fold(Amount::ZERO, |sum, waits| sum + *waits);
+            Claim { used: self.used[slot], waiting, ..*stated }
+        })
+    }
+
+    /// What the extender says: whether a pod of the app is entitled to room in a pool.
+    fn entitled(&mut self, app: usize, pool: usize, now: f64) -> bool {
+        if !self.has_budgets(pool) {
+            return true;
+        }
+        let mut claims = std::mem::take(&mut self.entitlements.claims);
+        claims.clear();
+        claims.extend(self.claims(app, pool));
+        let fixed = &self.apps.fixed[app];
+        let asker = Asker {
+            domain: fixed.domain,
+            class: fixed.class,
+            request: amount(fixed.room),
+            emergency: self.in_emergency(fixed.domain, now),
+        };
+        let room = entitlement::Room {
+            growth: self.entitlements.growth[pool],
+            reserve: self.entitlements.reserve[pool],
+            claims: &claims,
+        };
+        let entitled = entitlement::entitlement(&room, &asker).is_ok();
+        self.entitlements.claims = claims;
+        entitled
+    }
+
+    fn in_emergency(&self, domain: usize, now: f64) -> bool {
+        let at = self.timestamp(now);
+        self.budgets.as_ref().is_some_and(|budgets| budgets.domains[domain].in_emergency(at))
+    }
+
+    /// The waiting guard: what is kept in a pool from a pod of the app, because higher classes wait for
+    /// room there and the app's domain is above its floor.
+    fn kept_for_higher(&self, app: usize, pool: usize) -> Amount {
+        if !self.has_budgets(pool) {
+            return Amount::ZERO;
+        }
+        let (domains, fixed) = (self.domains(), &self.apps.fixed[app]);
+        let higher = &self.entitlements.waiting[..fixed.class as usize];
+        let kept = higher
             .iter()
-            .fold(Amount::ZERO, |sum, used| sum + *used)
+            .filter_map(|lane| lane.get(pool * domains..(pool + 1) * domains))
+            .flatten()
+            .fold(Amount::ZERO, |sum, waits| sum + *waits);
+        if kept == Amount::ZERO {
+            return kept;
+        }
+        let floor = self.entitlements.stated[pool][fixed.domain].floor;
+        let used = self.used[pool * domains + fixed.domain] + amount(fixed.room);
+        if used.fits(floor) { Amount::ZERO } else { kept }
     }
 
     /// Makes room for one pod of an app by stopping pods of lower classes on one node, as
@@ -247,25 +352,25 @@ impl Simulation {
     /// gone; meanwhile the room is its own (`nominatedNodeName`).
     fn preempt(&mut self, app: usize, now: f64) -> bool {
         let class = self.apps.fixed[app].class;
-        // `preemptionPolicy: Never` in our PriorityClasses.
-        if class >= Class::P2 {
+        // `preemptionPolicy: Never` in our PriorityClass of the lowest class.
+        if class >= Class::P3 {
             return false;
         }
         let mut best: Option<(Class, usize, NodeId)> = None;
         let (mut victims, mut chosen) = (Vec::new(), Vec::new());
-        let mut exposed = std::mem::take(&mut self.exposed);
+        let mut spare = std::mem::take(&mut self.spare);
         for index in 0..self.apps.fixed[app].pools.len() {
             let pool = self.apps.fixed[app].pools[index];
-            if !self.within_budget(app, pool, now) {
+            if !self.entitled(app, pool, now) {
                 continue;
             }
-            self.expose(app, pool, now, &mut exposed);
+            self.claims_of_victims(app, pool, &mut spare);
             let count = self.nodes.pools[pool].ready.len();
             let wanted = (count * CANDIDATES.0 / 100).max(CANDIDATES.1);
             let mut seen = 0;
             for at in 0..count {
                 let node = self.nodes.pools[pool].ready[(at + self.turn) % count];
-                if !self.victims(app, node, &exposed, &mut victims) {
+                if !self.victims(app, node, &spare, &mut victims) {
                     continue;
                 }
                 let highest = victims.iter().map(|pod| self.class_of(*pod)).min();
@@ -283,7 +388,7 @@ impl Simulation {
                 }
             }
         }
-        self.exposed = exposed;
+        self.spare = spare;
         self.turn = self.turn.wrapping_add(1);
         let Some((_, _, node)) = best else { return false };
         for pod in chosen {
@@ -300,47 +405,69 @@ impl Simulation {
     }
 
     /// Fills `victims` with the pods that would have to go from a node for one pod of the app:
-    /// the lowest classes first, no more than needed. Says whether that is possible.
+    /// the lowest classes first, no more than needed, and no domain below its floor. Says whether that
+    /// is possible.
     fn victims(
         &self,
         app: usize,
         node: NodeId,
-        exposed: &[bool],
+        claims: &[Claim],
         victims: &mut Vec<PodId>,
     ) -> bool {
         victims.clear();
         let fixed = &self.apps.fixed[app];
-        let pods = self.nodes.pods(node).iter().copied();
-        victims.extend(pods.filter(|&pod| self.may_die(pod, fixed.class, exposed)));
-        victims.sort_by_key(|&pod| (std::cmp::Reverse(self.class_of(pod)), pod));
         let mut free = self.nodes.free(node);
-        let needed = victims.iter().position(|&pod| {
-            free.add(self.apps.fixed[self.pods.get(pod).app as usize].room);
-            free.holds(fixed.room)
+        let pods = self.nodes.pods(node).iter().copied();
+        victims.extend(pods.filter(|&pod| self.is_lower(pod, fixed.class)));
+        let most = victims.iter().fold(free, |mut sum, &pod| {
+            sum.add(self.apps.fixed[self.pods.get(pod).app as usize].room);
+            sum
         });
-        let Some(last) = needed else { return false };
-        victims.truncate(last + 1);
-        true
+        if !most.holds(fixed.room) {
+            return false;
+        }
+        victims.sort_by_key(|&pod| (std::cmp::Reverse(self.class_of(pod)), pod));
+        // Few nodes hold pods of more domains than this.
+        let mut lost: [(usize, Amount); 8] = [(usize::MAX, Amount::ZERO); 8];
+        let mut count = 0;
+        for at in 0..victims.len() {
+            let one = &self.apps.fixed[self.pods.get(victims[at]).app as usize];
+            if one.domain != fixed.domain && !claims.is_empty() {
+                let slot = lost
+                    .iter()
+                    .position(|(domain, _)| *domain == one.domain || *domain == usize::MAX);
+                let Some(slot) = slot else { continue };
+                let sum = lost[slot].1 + amount(one.room);
+                if !entitlement::may_lose(&claims[one.domain], sum) {
+                    continue;
+                }
+                lost[slot] = (one.domain, sum);
+            }
+            victims[count] = victims[at];
+            count += 1;
+            free.add(one.room);
+            if free.holds(fixed.room) {
+                victims.truncate(count);
+                return true;
+            }
+        }
+        false
     }
 
-    /// Sets of each domain whether its pods in a pool may be preempted for a pod of the app: where budgets act, the
-    /// extender lets it be the same domain, or one above its own limit. The same for every node of the pool.
-    fn expose(&self, app: usize, pool: usize, now: f64, exposed: &mut Vec<bool>) {
-        let budgets = self.budgets.as_ref().filter(|_| self.nodes.pools[pool].shared);
-        exposed.clear();
-        exposed.extend((0..self.domains()).map(|other| {
-            let Some(budgets) = budgets else { return true };
-            let limit = self.hard_limit(budgets, pool, other, Class::P0, now);
-            other == self.apps.fixed[app].domain
-                || !self.used[pool * self.domains() + other].fits(limit)
-        }));
+    /// The claims by which pods of a pool may be preempted for a pod of the app; none where no extender is
+    /// asked, and everybody may. The same for every node of the pool.
+    fn claims_of_victims(&self, app: usize, pool: usize, claims: &mut Vec<Claim>) {
+        claims.clear();
+        if self.has_budgets(pool) {
+            claims.extend(self.claims(app, pool));
+        }
     }
 
-    /// Whether a pod may be preempted for one of a class: a lower one of an exposed domain.
-    fn may_die(&self, pod: PodId, class: Class, exposed: &[bool]) -> bool {
+    /// Whether a pod is of a lower class, and not on its way out.
+    fn is_lower(&self, pod: PodId, class: Class) -> bool {
         let pod = self.pods.get(pod);
         let fixed = &self.apps.fixed[pod.app as usize];
-        fixed.class > class && exposed[fixed.domain] && pod.phase != super::pods::Phase::Stopping
+        fixed.class > class && pod.phase != super::pods::Phase::Stopping
     }
 }
 

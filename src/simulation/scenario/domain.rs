@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::{Class, Domain, Mode, PolicyChoice, Slo};
+use crate::cluster::{Class, Domain, LoanLimit, Mode, PolicyChoice, Slo};
 
 /// One domain.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,6 +51,8 @@ impl DomainSpec {
             weight: self.weight,
             slo: Slo { p99_seconds: self.slo_p99_seconds, error_ratio: self.slo_error_ratio },
             floor_share: self.floor_share,
+            borrowing: LoanLimit::default(),
+            lending: LoanLimit::default(),
             policy: PolicyChoice::Hirl,
             mode: Mode::Active,
             calls: Vec::new(),
