@@ -139,8 +139,19 @@ pub struct RefusalLabel {
     pub domain: String,
     /// `cpu`, `memory`, or `none` where merely the nodes are full.
     pub resource: String,
-    /// `budget`, `reserve` or `nodes-full`.
+    /// `budget`, `borrowing`, `guarded`, `reserve` or `nodes-full`.
     pub reason: &'static str,
+}
+
+/// Labels of a pod that had to go for another one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PreemptionLabel {
+    /// By which right: `InDomain`, `Reclaimed` or `OverTarget`.
+    pub path: &'static str,
+    /// Domain of the pod that went.
+    pub victim_domain: String,
+    /// Domain of the other one.
+    pub preemptor_domain: String,
 }
 
 /// Labels of a verb.
@@ -176,8 +187,12 @@ pub struct ExtenderInstruments {
     pub bind_refusals: Family<OutcomeLabel, Counter>,
     /// Pods let through our scheduling gate, by what became of it.
     pub gates: Family<OutcomeLabel, Counter>,
-    /// Evictions of pods above the hard limit of their domain, by what became of them.
+    /// Evictions of pods whose domain is to give room back, by what became of them.
     pub evictions: Family<OutcomeLabel, Counter>,
+    /// Pods that had to go for others.
+    pub preemptions: Family<PreemptionLabel, Counter>,
+    /// Events about them: `written`, `refused`, `failed`, `dropped`.
+    pub preemption_events: Family<OutcomeLabel, Counter>,
     /// Pods of domains that somebody else bound.
     pub foreign_binds: Counter,
     /// Pods passed in open mode because we could not judge, by reason.
@@ -194,8 +209,12 @@ pub struct ExtenderInstruments {
     pub unsettled: Gauge,
     /// CPU used per domain and shared pool: bound, binding and held, in cores.
     pub pool_used: Family<PoolLabel, RealGauge>,
-    /// CPU that the domain may use there, in cores.
-    pub pool_limit: Family<PoolLabel, RealGauge>,
+    /// Target of the domain there, in cores.
+    pub pool_target: Family<PoolLabel, RealGauge>,
+    /// The part that is guaranteed to the domain there, in cores.
+    pub pool_floor: Family<PoolLabel, RealGauge>,
+    /// Requests of its pods that wait for room there, in cores.
+    pub pool_waiting: Family<PoolLabel, RealGauge>,
     /// Open connections.
     pub connections: Gauge,
     /// TLS handshakes that failed, those without a good client certificate included.
@@ -218,6 +237,8 @@ impl Default for ExtenderInstruments {
             bind_refusals: Family::default(),
             gates: Family::default(),
             evictions: Family::default(),
+            preemptions: Family::default(),
+            preemption_events: Family::default(),
             foreign_binds: Counter::default(),
             fail_open: Family::default(),
             duration: Family::new_with_constructor(histogram),
@@ -226,7 +247,9 @@ impl Default for ExtenderInstruments {
             static_shares: Gauge::default(),
             unsettled: Gauge::default(),
             pool_used: Family::default(),
-            pool_limit: Family::default(),
+            pool_target: Family::default(),
+            pool_floor: Family::default(),
+            pool_waiting: Family::default(),
             connections: Gauge::default(),
             handshake_failures: Counter::default(),
             serving_cert_expiry: RealGauge::default(),
@@ -265,8 +288,18 @@ impl ExtenderInstruments {
         registry.register("gates", "Scheduling gates opened by outcome", self.gates.clone());
         registry.register(
             "evictions",
-            "Evictions of pods above the hard limit of their domain by outcome",
+            "Evictions of pods whose domain is to give room back by outcome",
             self.evictions.clone(),
+        );
+        registry.register(
+            "preemptions",
+            "Pods that had to go for others, by right and domains",
+            self.preemptions.clone(),
+        );
+        registry.register(
+            "preemption_events",
+            "Events about pods that had to go for others by outcome",
+            self.preemption_events.clone(),
         );
         registry.register(
             "fail_open",
@@ -305,9 +338,19 @@ impl ExtenderInstruments {
             self.pool_used.clone(),
         );
         registry.register(
-            "pool_limit_cores",
-            "CPU that a domain may use of a shared pool",
-            self.pool_limit.clone(),
+            "pool_target_cores",
+            "Target of a domain in a shared pool, in CPU",
+            self.pool_target.clone(),
+        );
+        registry.register(
+            "pool_floor_cores",
+            "CPU that is guaranteed to a domain in a shared pool",
+            self.pool_floor.clone(),
+        );
+        registry.register(
+            "pool_waiting_cores",
+            "CPU that pods of a domain wait for in a shared pool",
+            self.pool_waiting.clone(),
         );
         registry.register("connections", "Open connections", self.connections.clone());
         registry.register(

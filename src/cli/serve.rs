@@ -98,6 +98,16 @@ async fn serve(args: &Args, config: Config, logging: Logging) -> anyhow::Result<
         Arc::clone(&instruments),
         &stop_last,
     );
+    if let Some(placements) = &placements {
+        tasks.spawn(kubernetes::follow_growth(
+            client.clone(),
+            watches.clone(),
+            placements.clone(),
+            config.placement.growth.clone(),
+            config.kubernetes.pool_label.clone(),
+            stop_last.clone(),
+        ));
+    }
     let telemetry = Telemetry::new(config.telemetry.clone(), Arc::clone(&instruments))?;
     let (published, reader) = watch::channel(None);
     // The election is told our address, which is known once the server listens.
@@ -148,6 +158,7 @@ async fn serve(args: &Args, config: Config, logging: Logging) -> anyhow::Result<
             let parts = extender::Parts {
                 placements,
                 client: client.clone(),
+                identity: args.identity.clone(),
                 advertise: args.advertise.parse().context("--advertise is no IP address")?,
                 bindings: kubernetes::Bindings::new(connect_multiplexed(&args.cluster).await?),
                 leadership: election.leadership(),

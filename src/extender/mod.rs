@@ -6,10 +6,12 @@
 //! supply of budgets (`supply`), the resolver of Bindings whose outcome is unknown (`bind`), a
 //! watchdog, and where they are switched on: the endpoint that leads the scheduler to the owner
 //! (`endpoint_slice`), the opener of scheduling gates (`gates`) and the eviction of excess (`reclaim`).
+//! Which pods have to go for which is told by `notices`.
 
 mod bind;
 mod endpoint_slice;
 mod gates;
+mod notices;
 mod owner;
 mod pace;
 mod reclaim;
@@ -36,13 +38,14 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::bind::{Binder, Term};
+use self::notices::Teller;
 use self::owner::Gate;
 use self::server::Service;
 use self::supply::Supply;
 use crate::control::Published;
 use crate::https::{BindError, Clients, Files, Listener, Meters};
 use crate::instruments::Instruments;
-use crate::kubernetes::{Bindings, Leadership, LeaseGuard, Placements};
+use crate::kubernetes::{Bindings, Events, Leadership, LeaseGuard, Placements};
 
 pub use endpoint_slice::{Endpoints, keep};
 pub use gates::Gatekeeper;
@@ -65,8 +68,10 @@ pub enum StartError {
 pub struct Parts {
     /// The ledger.
     pub placements: Placements,
-    /// Writes pods, where gates or reclaim are switched on, and our endpoint.
+    /// Writes pods, where gates or reclaim are switched on, our endpoint and Events.
     pub client: Client,
+    /// Names this process in Events.
+    pub identity: String,
     /// The address under which a scheduler reaches this replica.
     pub advertise: IpAddr,
     /// Sends Bindings.
@@ -103,7 +108,7 @@ pub struct Extender {
     edges: Edges,
 }
 
-/// What the owner does besides answering, each where it is switched on.
+/// The owner's work besides answering: it tells of preemptions, and does the rest where that is switched on.
 struct Edges {
     client: Client,
     placements: Placements,
@@ -112,13 +117,15 @@ struct Edges {
     /// Where a scheduler reaches us.
     address: SocketAddr,
     settings: Settings,
+    events: Events,
     instruments: Arc<Instruments>,
 }
 
 impl Edges {
     /// Works until the gate is gone, which alone tells who owns the ledger.
     async fn run(self) {
-        let Self { client, placements, guard, owner, address, settings, instruments } = self;
+        let Self { client, placements, guard, owner, address, settings, events, instruments } =
+            self;
         let Settings { endpoint_slice: slice, gates, reclaim, .. } = settings;
         let endpoint = slice.enabled.then(|| {
             let endpoints = Endpoints { namespace: slice.namespace, name: slice.name, address };
@@ -139,12 +146,16 @@ impl Edges {
         let reclaimer = reclaim.enabled.then(|| {
             let outcomes = instruments.extender.evictions.clone();
             let pace = (reclaim.delay_seconds, reclaim.per_minute);
-            Reclaimer::new(placements, client.clone(), pace, owner.clone(), outcomes).run()
+            let (placements, client) = (placements.clone(), client.clone());
+            let reclaimer = Reclaimer::new(placements, client, pace, owner.clone(), outcomes);
+            reclaimer.telling(events.clone()).run()
         });
+        let teller = Teller::new(placements, events, owner.clone(), Arc::clone(&instruments));
         tokio::join!(
             OptionFuture::from(endpoint),
             OptionFuture::from(gatekeeper),
             OptionFuture::from(reclaimer),
+            teller.run(),
         );
     }
 }
@@ -198,6 +209,7 @@ impl Extender {
         let listener = Listener::bind(settings.listening(), files, service, meters).await?;
         let (owning, owner) = watch::channel(false);
         let edges = Edges {
+            events: Events::new(parts.client.clone(), parts.identity),
             client: parts.client,
             placements: placements.clone(),
             guard: guard.clone(),

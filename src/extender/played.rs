@@ -83,6 +83,9 @@ pub(super) fn ledger(cpu_milli: u64) -> Placements {
         class: Class::P2,
         share: 0.5,
         pool_shares: Vec::new(),
+        floor: 0.0,
+        borrowing: crate::cluster::LoanLimit::None,
+        lending: crate::cluster::LoanLimit::Unlimited,
         breach_until: None,
         emergency_until: None,
     };

@@ -1,6 +1,6 @@
-//! Brings domains that stay above their hard limit back under it, by eviction: after a delay,
-//! lowest class and youngest first, few at a time, and never against a `PodDisruptionBudget`.
-//! Opt-in, and only on the replica that owns the ledger.
+//! Takes back by eviction what the ledger says domains are to give back, because they use more than
+//! they may borrow or because others wait for what is theirs: lowest class and youngest first, few at a
+//! time, and never against a `PodDisruptionBudget`. Opt-in, and only on the replica that owns the ledger.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::pace::Pace;
 use crate::clock;
 use crate::instruments::OutcomeLabel;
-use crate::kubernetes::Placements;
+use crate::kubernetes::{Events, Placements, PodEvent};
 use crate::placement::PodName;
 
 /// Time between two looks at the ledger.
@@ -32,6 +32,10 @@ const LIMIT: Duration = Duration::from_secs(5);
 const LEFT_ALONE: Duration = Duration::from_mins(5);
 /// The same when the API server was in trouble.
 const AFTER_TROUBLE: Duration = Duration::from_secs(30);
+/// Time between two Events that say that nothing can be taken back from a domain in a pool.
+const SAID: Duration = Duration::from_mins(5);
+/// The work during which it happened, in Events.
+const ACTION: &str = "Reclaiming";
 
 /// What became of one eviction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +64,7 @@ impl Outcome {
     }
 }
 
-/// Evicts pods of domains above their hard limit.
+/// Evicts pods of domains that are to give room back.
 pub struct Reclaimer {
     placements: Placements,
     client: Client,
@@ -70,6 +74,10 @@ pub struct Reclaimer {
     outcomes: Family<OutcomeLabel, Counter>,
     /// Pods tried lately, and when they may be tried again.
     tried: HashMap<Arc<str>, Instant>,
+    /// Writes Events, if it is to.
+    events: Option<Events>,
+    /// When a protected pod of each domain and pool was last told.
+    said: HashMap<(Arc<str>, Arc<str>), Instant>,
 }
 
 impl std::fmt::Debug for Reclaimer {
@@ -91,7 +99,23 @@ impl Reclaimer {
         outcomes: Family<OutcomeLabel, Counter>,
     ) -> Self {
         let pace = Pace::new(per_minute, Duration::from_mins(1));
-        Self { placements, client, delay_seconds, pace, owner, outcomes, tried: HashMap::new() }
+        Self {
+            placements,
+            client,
+            delay_seconds,
+            pace,
+            owner,
+            outcomes,
+            tried: HashMap::new(),
+            events: None,
+            said: HashMap::new(),
+        }
+    }
+
+    /// Tells of pods that a `PodDisruptionBudget` keeps by Events too.
+    #[must_use]
+    pub fn telling(self, events: Events) -> Self {
+        Self { events: Some(events), ..self }
     }
 
     /// Works until nobody tells who owns the ledger any more.
@@ -133,22 +157,54 @@ impl Reclaimer {
         }
     }
 
-    async fn evict(&mut self, domain: &str, pool: &str, pod: &PodName) -> Outcome {
+    async fn evict(&mut self, domain: &Arc<str>, pool: &Arc<str>, pod: &PodName) -> Outcome {
         let (uid, namespace, name) = pod;
         self.pace.spend(Instant::now());
         self.tried.insert(Arc::clone(uid), Instant::now() + LEFT_ALONE);
         let outcome = evict(&self.client, pod).await;
         self.outcomes.get_or_create(&OutcomeLabel { outcome: outcome.as_str() }).inc();
         tracing::info!(
-            domain, pool, %namespace, %name, outcome = outcome.as_str(),
-            "A domain is above its hard limit: eviction of a pod"
+            %domain, %pool, %namespace, %name, outcome = outcome.as_str(),
+            "A domain is to give room back: eviction of a pod"
         );
+        if outcome == Outcome::Protected {
+            self.tell(domain, pool, pod).await;
+        }
         if outcome == Outcome::Failed {
             // Nothing is known against it. The next look still begins with another: the API server
             // answers for a pod whose identity differs only when it has tried for long.
             self.tried.insert(Arc::clone(uid), Instant::now() + AFTER_TROUBLE);
         }
         outcome
+    }
+
+    /// Tells that a `PodDisruptionBudget` keeps a pod, for each domain and pool now and then.
+    async fn tell(&mut self, domain: &Arc<str>, pool: &Arc<str>, pod: &PodName) {
+        let Some(events) = &self.events else { return };
+        let now = Instant::now();
+        self.said.retain(|_, at| now.duration_since(*at) < SAID);
+        let key = (Arc::clone(domain), Arc::clone(pool));
+        if self.said.contains_key(&key) {
+            return;
+        }
+        self.said.insert(key, now);
+        let event = PodEvent {
+            pod,
+            related: None,
+            action: ACTION,
+            reason: "ReclaimBlocked",
+            warning: true,
+            note: format!(
+                "Domain {domain} is to give room back in node pool {pool:?}, but a PodDisruptionBudget \
+                 does not let this pod go"
+            ),
+        };
+        let problem = match tokio::time::timeout(LIMIT, events.about_pod(event)).await {
+            Ok(Ok(())) => return,
+            Ok(Err(problem)) => problem.to_string(),
+            Err(_) => format!("no answer within {LIMIT:?}"),
+        };
+        tracing::warn!(error = %problem, "Event about a pod that cannot be evicted not written");
     }
 }
 
@@ -274,6 +330,32 @@ mod tests {
         assert_eq!(names(&asked), ["young", "old"]);
         assert!(played.silent().await, "a protected pod is not asked about again at once");
         assert_eq!((count(&reclaimer, "protected"), count(&reclaimer, "evicted")), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn a_pod_that_a_disruption_budget_keeps_is_told_once_for_its_domain_and_pool() {
+        let (reclaimer, mut played, _tell) = scene(10, 0.0);
+        let events = Events::new(reclaimer.client.clone(), "me".to_owned());
+        let mut reclaimer = reclaimer.telling(events);
+        let protected = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure",
+            "message": "no", "reason": "TooManyRequests", "code": 429,
+            "details": {"causes": [{"reason": "DisruptionBudget", "message": "needs 4"}]}});
+        let answers = async {
+            let mut asked = vec![played.answer(429, &protected).await];
+            asked.push(played.answer(201, &Value::Null).await);
+            asked.push(played.answer(429, &protected).await);
+            (asked, played.silent().await)
+        };
+        let ((), (asked, silent)) = tokio::join!(reclaimer.look(), answers);
+        assert!(silent);
+        let (_, path, body) = &asked[1];
+        assert_eq!(path, "/apis/events.k8s.io/v1/namespaces/shop/events");
+        assert_eq!((&body["reason"], &body["type"]), (&"ReclaimBlocked".into(), &"Warning".into()));
+        assert_eq!(body["regarding"]["name"], "young");
+        let note = body["note"].as_str().unwrap();
+        assert!(note.contains("Domain shop") && note.contains("\"general\""), "{note}");
+        assert_eq!(names(&asked[2..]), ["old"]);
+        assert_eq!(count(&reclaimer, "protected"), 2);
     }
 
     #[tokio::test]

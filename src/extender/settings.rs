@@ -31,7 +31,7 @@ pub struct Settings {
     /// Seconds between taking the Lease and reading all pods: what the former owner sent last must
     /// have arrived.
     pub fence_seconds: f64,
-    /// Eviction of pods over the hard limit of their domain.
+    /// Eviction of pods whose domain is to give room back.
     pub reclaim: Reclaim,
     /// Letting pods through our scheduling gate.
     pub gates: Gates,
@@ -39,13 +39,14 @@ pub struct Settings {
     pub endpoint_slice: EndpointSlice,
 }
 
-/// Eviction of pods of domains that stay over their hard limit.
+/// Eviction of pods of domains that use more than they may borrow, or what others wait for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Reclaim {
     /// Whether pods are evicted at all.
     pub enabled: bool,
-    /// Seconds of uninterrupted excess before the first eviction.
+    /// Seconds for which a domain must use more than it may borrow, or its equal must wait, before the first
+    /// eviction. For a higher class that waits it is ten.
     pub delay_seconds: f64,
     /// Evictions a minute at most.
     pub per_minute: u32,

@@ -105,12 +105,17 @@ impl Supply {
             let label = PoolLabel { domain: one.domain.to_string(), pool: one.pool.to_string() };
             let taken = one.bound.cpu_milli + one.binding.cpu_milli + one.held.cpu_milli;
             meters.pool_used.get_or_create(&label).set(cores(taken));
-            meters.pool_limit.get_or_create(&label).set(cores(one.limit.cpu_milli));
+            meters.pool_target.get_or_create(&label).set(cores(one.target.cpu_milli));
+            meters.pool_floor.get_or_create(&label).set(cores(one.floor.cpu_milli));
+            meters.pool_waiting.get_or_create(&label).set(cores(one.waiting.cpu_milli));
             now.insert(label);
         }
         for gone in shown.difference(&now) {
-            meters.pool_used.remove(gone);
-            meters.pool_limit.remove(gone);
+            for gauge in
+                [&meters.pool_used, &meters.pool_target, &meters.pool_floor, &meters.pool_waiting]
+            {
+                gauge.remove(gone);
+            }
         }
         *shown = now;
     }

@@ -1,5 +1,7 @@
 //! The verbs that answer from memory: body in, body out, the ledger locked for a moment.
 
+use std::collections::BTreeMap;
+
 use hyper::StatusCode;
 use serde::Serialize;
 
@@ -76,6 +78,8 @@ fn is_our_trouble(refusal: &Refusal) -> bool {
 pub(super) fn reason(refusal: &Refusal) -> &'static str {
     match refusal {
         Refusal::Budget { .. } => "budget",
+        Refusal::Borrowing { .. } => "borrowing",
+        Refusal::Guarded { .. } => "guarded",
         Refusal::Reserve { .. } => "reserve",
         Refusal::NodesFull { .. } => "nodes-full",
         Refusal::Warming => "warming",
@@ -90,10 +94,10 @@ pub(super) fn reason(refusal: &Refusal) -> &'static str {
 
 fn count(refusal: &Refusal, instruments: &ExtenderInstruments) {
     let (domain, resource) = match refusal {
-        Refusal::Budget { domain, resource } | Refusal::Reserve { domain, resource } => {
-            (domain, resource.to_string())
-        }
-        Refusal::NodesFull { domain } => (domain, "none".to_owned()),
+        Refusal::Budget { domain, resource }
+        | Refusal::Borrowing { domain, resource }
+        | Refusal::Reserve { domain, resource } => (domain, resource.to_string()),
+        Refusal::NodesFull { domain } | Refusal::Guarded { domain } => (domain, "none".to_owned()),
         _ => return,
     };
     let label = RefusalLabel { domain: domain.to_string(), resource, reason: reason(refusal) };
@@ -233,14 +237,17 @@ pub(super) fn preempt(
     // it came is an error to the scheduler.
     let with_victims = |at: &usize| !candidates[*at].1.is_empty();
     let all = || (0..offered.len()).filter(with_victims).collect::<Vec<_>>();
+    let mut instead = BTreeMap::new();
     let (kept, outcome) = match (kept, trouble, mode) {
         (None, ..) => (all(), "pass"),
         (Some(_), Some(trouble), Mode::Open) => {
             fail_open(trouble, instruments);
             (all(), "fail-open")
         }
-        (Some(kept), ..) => {
-            let kept: Vec<usize> = kept
+        (Some(verdict), ..) => {
+            instead = verdict.instead;
+            let kept: Vec<usize> = verdict
+                .kept
                 .into_iter()
                 .map(|at| at as usize)
                 .filter(|at| *at < offered.len() && with_victims(at))
@@ -249,6 +256,7 @@ pub(super) fn preempt(
             (kept, outcome)
         }
     };
-    let victims = Kept(kept.into_iter().map(|at| &offered[at]).collect());
+    let kept = kept.into_iter().map(|at| (&offered[at], instead.remove(&(at as u32))));
+    let victims = Kept(kept.collect());
     Answer::json(outcome, &PreemptResult { victims })
 }

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::ser::{SerializeMap as _, SerializeSeq as _};
@@ -278,9 +279,9 @@ pub(super) struct PreemptResult<'a> {
     pub(super) victims: Kept<'a>,
 }
 
-/// The candidates that remain.
+/// The candidates that remain, each with the victims offered or others in their place.
 #[derive(Debug)]
-pub(super) struct Kept<'a>(pub(super) Vec<&'a (Name<'a>, Victims<'a>)>);
+pub(super) struct Kept<'a>(pub(super) Vec<(&'a (Name<'a>, Victims<'a>), Option<Vec<Arc<str>>>)>);
 
 #[derive(Serialize)]
 struct KeptVictims<'a> {
@@ -298,9 +299,14 @@ struct KeptVictim<'a> {
 
 impl Serialize for Kept<'_> {
     fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
-        out.collect_map(self.0.iter().map(|(node, victims)| {
-            let pods = victims.uids().into_iter().map(|uid| KeptVictim { uid }).collect();
-            let violations = victims.violations.unwrap_or_default();
+        out.collect_map(self.0.iter().map(|((node, victims), instead)| {
+            let offered = victims.violations.unwrap_or_default();
+            let (uids, violations) = match instead {
+                // Nobody has counted theirs: a node where all is known goes first.
+                Some(others) => (others.iter().map(|uid| &**uid).collect(), offered.max(1)),
+                None => (victims.uids(), offered),
+            };
+            let pods = uids.into_iter().map(|uid| KeptVictim { uid }).collect();
             (node.as_ref(), KeptVictims { pods, violations })
         }))
     }

@@ -14,6 +14,7 @@ use super::Selector;
 use super::settings::check;
 use crate::cluster;
 use crate::cluster::DEFAULT_DOMAIN;
+use crate::cluster::LoanLimit;
 use crate::cluster::Mode;
 use crate::cluster::PolicyChoice;
 use crate::cluster::Slo;
@@ -41,6 +42,22 @@ const LONGEST_BY_HAND: f64 = 4.0 * 3600.0;
     printcolumn(name = "Weight", type_ = "number", json_path = ".spec.weight"),
     printcolumn(name = "P99", type_ = "string", json_path = ".spec.slo.p99"),
     printcolumn(name = "Apps", type_ = "integer", json_path = ".status.apps"),
+    printcolumn(name = "Used", type_ = "string", json_path = ".status.placement.used"),
+    printcolumn(name = "Target", type_ = "string", json_path = ".status.placement.target"),
+    printcolumn(
+        name = "Floor",
+        type_ = "string",
+        json_path = ".status.placement.floor",
+        priority = 1
+    ),
+    printcolumn(name = "Borrowed", type_ = "string", json_path = ".status.placement.borrowed"),
+    printcolumn(
+        name = "Lent",
+        type_ = "string",
+        json_path = ".status.placement.lent",
+        priority = 1
+    ),
+    printcolumn(name = "Waiting", type_ = "string", json_path = ".status.placement.waiting"),
     printcolumn(
         name = "Ready",
         type_ = "string",
@@ -94,10 +111,16 @@ pub struct DomainSpec {
     /// The namespaces whose apps belong to this domain; none when absent, all when empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace_selector: Option<Selector>,
-    /// Share of shared capacity that is never divided away from this domain, 0 to 1.
+    /// Share of every shared pool that is guaranteed to this domain, 0 to 1. While it does not use it, others may.
     #[serde(default)]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub floor_share: f64,
+    /// How much the domain may use of the shared pools beyond its target, while nobody with a better right needs it.
+    #[serde(default, skip_serializing_if = "LoanSpec::is_unlimited")]
+    pub borrowing: LoanSpec,
+    /// How much of its floor others may use while the domain does not.
+    #[serde(default, skip_serializing_if = "LoanSpec::is_unlimited")]
+    pub lending: LoanSpec,
     /// Which policy plans. hirl: the learned hierarchy. rules: the rule that it was trained on top of.
     /// hpa: what a plain HPA would do.
     #[serde(default = "hirl")]
@@ -127,6 +150,53 @@ pub struct DomainSpec {
     /// band, and its pods may use the reserve.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub emergency: Option<EmergencySpec>,
+}
+
+/// A limit of borrowing or lending.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("(self.limit == 'Share') == has(self.share)").message("share is required when limit is Share, and allowed only then")
+)]
+pub struct LoanSpec {
+    /// Unlimited: whatever the rule of placement allows. None: nothing. Share: the share below.
+    #[serde(default = "unlimited")]
+    #[schemars(extend("enum" = ["Unlimited", "None", "Share"]))]
+    pub limit: String,
+    /// Share of every shared pool, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub share: Option<f64>,
+}
+
+impl Default for LoanSpec {
+    fn default() -> Self {
+        Self { limit: unlimited(), share: None }
+    }
+}
+
+impl LoanSpec {
+    fn is_unlimited(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn limit(&self, field: &str) -> Result<LoanLimit, String> {
+        match (self.limit.as_str(), self.share) {
+            ("Unlimited", None) => Ok(LoanLimit::Unlimited),
+            ("None", None) => Ok(LoanLimit::None),
+            ("Share", Some(share)) if (0.0..=1.0).contains(&share) => Ok(LoanLimit::Share(share)),
+            ("Share", Some(share)) => {
+                Err(format!("{field}.share is {share}: it must lie between 0 and 1"))
+            }
+            ("Share", None) => Err(format!("{field}.limit is Share without {field}.share")),
+            ("Unlimited" | "None", Some(_)) => {
+                Err(format!("{field}.share is set but {field}.limit is not Share"))
+            }
+            (other, _) => {
+                Err(format!("{field}.limit {other:?} is not one of Unlimited, None, Share"))
+            }
+        }
+    }
 }
 
 /// A domain that requests wait for.
@@ -231,10 +301,45 @@ pub struct DomainStatus {
     /// Apps in the domain, refused ones included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub apps: Option<i32>,
+    /// Use of the shared node pools, where pods are placed by us. Its numbers may have moved by 2 % of the
+    /// pools since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placement: Option<PlacementStatus>,
     /// What is true of the domain, one entry a type.
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_owned()]))]
     pub conditions: Vec<Condition>,
+}
+
+/// Use of all shared node pools by a domain, in cores of CPU.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub struct PlacementStatus {
+    /// Requests of its pods that are bound, being bound or promised a place.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub used: String,
+    /// Its share of the nodes that are there.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub target: String,
+    /// The part that is guaranteed to it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub floor: String,
+    /// Its use beyond its target.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub borrowed: String,
+    /// The part of its target that others use.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub lent: String,
+    /// Requests of its pods that wait for room.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub waiting: String,
+    /// Size to which the pools can grow; unlimited where nothing limits them.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub growth: String,
+    /// Source of that: the nodes that are there, the limits of Karpenter, or our configuration.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    #[schemars(extend("enum" = ["Nodes", "NodePool", "Configuration"]))]
+    pub growth_source: String,
 }
 
 /// One thing that is true, false or unknown of a domain.
@@ -264,6 +369,10 @@ pub struct Condition {
 
 fn hirl() -> String {
     PolicyChoice::Hirl.as_str().to_owned()
+}
+
+fn unlimited() -> String {
+    "Unlimited".to_owned()
 }
 
 fn active() -> String {
@@ -313,6 +422,8 @@ impl DomainSpec {
             weight: self.weight,
             slo: Slo { p99_seconds: seconds(&self.slo.p99)?, error_ratio: self.slo.error_ratio },
             floor_share: self.floor_share,
+            borrowing: self.borrowing.limit("borrowing")?,
+            lending: self.lending.limit("lending")?,
             policy: self.policy.parse()?,
             mode,
             calls: self
@@ -442,6 +553,10 @@ mod tests {
                 r#"{"calls": [{"to": "a", "perRequest": 1}, {"to": "a", "perRequest": 2}]}"#,
                 "names a twice",
             ),
+            (r#"{"borrowing": {"limit": "Some"}}"#, "borrowing.limit \"Some\""),
+            (r#"{"borrowing": {"limit": "Share"}}"#, "without borrowing.share"),
+            (r#"{"lending": {"limit": "Share", "share": 2}}"#, "lending.share is 2"),
+            (r#"{"lending": {"limit": "None", "share": 0.5}}"#, "lending.limit is not Share"),
             (r#"{"mode": "Turbo"}"#, "\"Turbo\""),
             (r#"{"mode": "Canary"}"#, "without canaryPercent"),
             (r#"{"canaryPercent": 5}"#, "mode is not Canary"),

@@ -5,7 +5,9 @@
 mod bindings;
 mod client;
 mod domain;
+mod events;
 mod front_proxy;
+mod growth;
 mod index;
 mod lease;
 mod objects;
@@ -19,12 +21,14 @@ mod watches;
 pub use bindings::{Bindings, NewBinding, Sent, Whereabouts};
 pub use client::{ClientError, connect, connect_multiplexed};
 pub use domain::{
-    BudgetSpec, Condition, Domain, DomainSpec, DomainStatus, EmergencySpec, PoolShareSpec, SloSpec,
-    crd, crd_yaml,
+    BudgetSpec, Condition, Domain, DomainSpec, DomainStatus, EmergencySpec, PlacementStatus,
+    PoolShareSpec, SloSpec, crd, crd_yaml,
 };
+pub use events::{Events, PodEvent};
 pub use front_proxy::{
     AUTHENTICATION_CONFIG_MAP, AUTHENTICATION_NAMESPACE, BadEntry, FrontProxy, watch_front_proxy,
 };
+pub use growth::{GrowthSource, follow_growth};
 pub use index::{DomainObject, Ownership};
 pub use lease::{Election, Leadership, LeaseGuard, LeaseSettings};
 pub use placing::{AskedPod, GATE, Placements};

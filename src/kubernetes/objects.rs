@@ -181,6 +181,16 @@ pub(super) struct PodSpec {
     pub(super) affinity: Option<Affinity>,
     pub(super) tolerations: Vec<Tolerated>,
     pub(super) topology_spread_constraints: Vec<serde::de::IgnoredAny>,
+    volumes: Vec<Volume>,
+}
+
+/// A volume that may bind its pod to some nodes.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Volume {
+    #[serde(rename = "persistentVolumeClaim")]
+    claim: Option<serde::de::IgnoredAny>,
+    ephemeral: Option<serde::de::IgnoredAny>,
 }
 
 /// Go writes a list without elements as `null`.
@@ -253,6 +263,7 @@ struct Container {
     name: String,
     restart_policy: Option<String>,
     resources: Requests,
+    ports: Vec<Port>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -261,11 +272,38 @@ struct Requests {
     requests: Resources,
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Clone, Default)]
 struct Resources {
     cpu: Option<String>,
     memory: Option<String>,
+    /// Whether others are named, such as a GPU.
+    others: bool,
+}
+
+impl<'de> Deserialize<'de> for Resources {
+    fn deserialize<D: serde::Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let all = BTreeMap::<String, Option<serde_json::Value>>::deserialize(input)?;
+        let mut found = Self::default();
+        for (name, value) in all {
+            let text = match value {
+                Some(serde_json::Value::String(text)) => Some(text),
+                Some(serde_json::Value::Number(number)) => Some(number.to_string()),
+                _ => None,
+            };
+            match name.as_str() {
+                "cpu" => found.cpu = text,
+                "memory" => found.memory = text,
+                _ => found.others = true,
+            }
+        }
+        Ok(found)
+    }
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Port {
+    host_port: Option<i32>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -288,6 +326,20 @@ struct ContainerStatus {
 }
 
 impl PodSpec {
+    /// Whether nothing but CPU, memory, node selection and taints decides where the pod fits.
+    pub(super) fn is_plain(&self) -> bool {
+        let plain = |one: &Container| {
+            !one.resources.requests.others && one.ports.iter().all(|port| port.host_port.is_none())
+        };
+        self.topology_spread_constraints.is_empty()
+            && self
+                .affinity
+                .as_ref()
+                .is_none_or(|one| one.to_pods.is_none() && one.against_pods.is_none())
+            && self.containers.iter().chain(&self.init_containers).all(plain)
+            && self.volumes.iter().all(|one| one.claim.is_none() && one.ephemeral.is_none())
+    }
+
     /// What the pod requests: the sum over its containers and native sidecars, plus its overhead.
     /// Ordinary init containers do not count: they are gone when the pod serves.
     pub(super) fn requests(&self) -> Amount {
@@ -388,16 +440,22 @@ pub(super) struct NodeTaint {
 #[serde(default)]
 pub(super) struct NodeStatus {
     allocatable: Resources,
+    capacity: Resources,
     conditions: Option<Vec<Fact>>,
 }
 
 impl NodeSpec {
     /// What the node can hold, if it is ready and schedulable.
     pub(super) fn usable(&self, status: &NodeStatus) -> Option<Amount> {
-        (!self.unschedulable && holds(status.conditions.as_ref(), "Ready")).then(|| Amount {
-            cpu_milli: milli(status.allocatable.cpu.as_ref()),
-            memory: bytes(status.allocatable.memory.as_ref()),
-        })
+        let ready = !self.unschedulable && holds(status.conditions.as_ref(), "Ready");
+        ready.then(|| status.allocatable.amount())
+    }
+}
+
+impl NodeStatus {
+    /// All that the node has, with what it keeps for itself.
+    pub(super) fn capacity(&self) -> Amount {
+        self.capacity.amount()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Pods and nodes of the API server as the placement ledger takes them in.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,11 +8,14 @@ use kube::api::ObjectMeta;
 use kube::runtime::watcher::Event;
 use serde::Deserialize;
 
+use super::growth::{GrowthSource, Pools};
 use super::objects;
 use super::objects::{PodSpec, PodStatus, labels};
 use crate::cluster::Timestamp;
 use crate::placement::HOST_NAME;
-use crate::placement::{Ask, Expression, Ledger, NodeFacts, Operator, Pod, Taint, Toleration};
+use crate::placement::{
+    Ask, Expression, Ledger, Needs, NodeFacts, Operator, Pod, Taint, Toleration,
+};
 
 /// Name of our scheduling gate.
 pub const GATE: &str = "hirl-scale.io/budget";
@@ -22,20 +25,42 @@ const MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// The one placement ledger of this process. Nobody does I/O while it is locked.
 #[derive(Debug, Clone)]
-pub struct Placements(Arc<Mutex<Ledger>>);
+pub struct Placements(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    ledger: Mutex<Ledger>,
+    /// Where the ledger knows from what a pool can grow to.
+    growth: Mutex<BTreeMap<Arc<str>, GrowthSource>>,
+}
 
 impl Placements {
     /// Shares a ledger.
     #[must_use]
     pub fn new(ledger: Ledger) -> Self {
-        Self(Arc::new(Mutex::new(ledger)))
+        let (ledger, growth) = (Mutex::new(ledger), Mutex::default());
+        Self(Arc::new(Shared { ledger, growth }))
     }
 
     /// The ledger, for a moment.
     pub fn lock(&self) -> MutexGuard<'_, Ledger> {
         // A panic under the lock is a defect that the request answers with an error; the ledger
         // itself is put right by the next list.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where it is known from what a pool can grow to; a pool that is not named grows no further.
+    #[must_use]
+    pub fn growth_sources(&self) -> BTreeMap<Arc<str>, GrowthSource> {
+        self.0.growth.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes in how far pools can grow.
+    pub(super) fn set_growth(&self, pools: Pools) {
+        let sources = pools.iter().map(|(pool, (_, source))| (Arc::clone(pool), *source)).collect();
+        let growth = pools.into_iter().map(|(pool, (growth, _))| (pool, growth)).collect();
+        self.lock().set_growth(growth);
+        *self.0.growth.lock().unwrap_or_else(PoisonError::into_inner) = sources;
     }
 
     /// What happened to a pod.
@@ -100,21 +125,24 @@ impl AskedPod {
         let keeps_choice = !spec.topology_spread_constraints.is_empty()
             || affinity.is_some_and(|one| one.to_pods.is_some() || one.against_pods.is_some())
             || nodes.is_some_and(|nodes| !nodes.preferred.is_empty());
-        Ok(Ask {
-            pod,
-            keeps_choice,
-            selects: selects(spec),
-            tolerations: spec
-                .tolerations
-                .iter()
-                .map(|one| Toleration {
-                    key: one.key.clone(),
-                    exists: one.operator == "Exists",
-                    value: one.value.clone(),
-                    effect: one.effect.clone(),
-                })
-                .collect(),
-        })
+        let (needs, plain) = (Arc::new(needs(spec)), spec.is_plain());
+        Ok(Ask { pod, keeps_choice, plain, needs })
+    }
+}
+
+/// Which nodes a pod may go to.
+fn needs(spec: &PodSpec) -> Needs {
+    let tolerations = spec.tolerations.iter();
+    Needs {
+        selects: selects(spec),
+        tolerations: tolerations
+            .map(|one| Toleration {
+                key: one.key.clone(),
+                exists: one.operator == "Exists",
+                value: one.value.clone(),
+                effect: one.effect.clone(),
+            })
+            .collect(),
     }
 }
 
@@ -179,6 +207,7 @@ fn pod(meta: &ObjectMeta, spec: &PodSpec, status: Option<&PodStatus>) -> Pod {
         gated: !spec.scheduling_gates.is_empty(),
         gated_by_us: matches!(&spec.scheduling_gates[..], [one] if one.name == GATE),
         unscheduled: unscheduled(status),
+        unschedulable: is_unschedulable(status).then(|| Arc::new(needs(spec))),
         created: Timestamp::from_millis(created.unwrap_or(0)),
     }
 }
@@ -191,6 +220,14 @@ fn unscheduled(status: &PodStatus) -> u64 {
         let mut hash = DefaultHasher::new();
         condition.hash(&mut hash);
         hash.finish().max(1)
+    })
+}
+
+/// Whether the scheduler found no node with room for the pod.
+fn is_unschedulable(status: &PodStatus) -> bool {
+    let mut said = status.conditions.iter().flatten();
+    said.any(|one| {
+        one.type_ == "PodScheduled" && one.status == "False" && one.reason == "Unschedulable"
     })
 }
 
@@ -248,9 +285,10 @@ mod tests {
         assert_eq!(pod.nominated.as_deref(), Some("n1"));
         assert!(pod.gated && pod.gated_by_us && !pod.bound_to_its_node && pod.unscheduled != 0);
         assert!(!ask.keeps_choice);
-        assert_eq!(ask.selects.len(), 1);
-        assert_eq!(ask.selects[0].len(), 2);
-        assert!(ask.tolerations[0].exists);
+        assert_eq!(ask.needs.selects.len(), 1);
+        assert_eq!(ask.needs.selects[0].len(), 2);
+        assert!(ask.needs.tolerations[0].exists);
+        assert_eq!(pod.unschedulable, None, "a refusal is no want of room");
     }
 
     #[test]

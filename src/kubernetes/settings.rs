@@ -7,6 +7,7 @@ use crate::cluster::Call;
 use crate::cluster::Class;
 use crate::cluster::DEFAULT_DOMAIN;
 use crate::cluster::Domain;
+use crate::cluster::LoanLimit;
 use crate::cluster::Mode;
 use crate::cluster::PolicyChoice;
 use crate::cluster::Slo;
@@ -150,6 +151,8 @@ impl DefaultDomain {
             weight: self.weight,
             slo: Slo { p99_seconds: self.p99_seconds, error_ratio: self.error_ratio },
             floor_share: self.floor_share,
+            borrowing: LoanLimit::default(),
+            lending: LoanLimit::default(),
             policy: self.policy,
             mode: self.mode,
             calls: Vec::new(),

@@ -137,6 +137,8 @@ fn snapshot(apps: &[(&str, &str, &str)]) -> Snapshot {
         weight: 1.0,
         slo: Slo { p99_seconds: 0.2, error_ratio: 0.01 },
         floor_share: 0.0,
+        borrowing: crate::cluster::LoanLimit::default(),
+        lending: crate::cluster::LoanLimit::default(),
         policy: PolicyChoice::Hirl,
         mode: Mode::Active,
         calls: Vec::new(),

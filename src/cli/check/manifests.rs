@@ -70,6 +70,8 @@ fn every_manifest_parses_and_every_kustomization_lists_its_folder() {
         "scheduler/open",
         "scheduler/gates",
         "scheduler/reclaim",
+        "scheduler/balloon",
+        "scheduler/capacity-buffer",
         "scheduler/cert-manager",
     ] {
         let folder = root().join(folder);
@@ -304,8 +306,11 @@ fn beside_the_base_hirl_may_bind_and_no_more_unless_switched_on() {
             "create endpointslices",
             "create pods/binding",
             "get endpointslices hirl-extender",
+            "get nodepools",
             "get pods",
+            "list nodepools",
             "update endpointslices hirl-extender",
+            "watch nodepools",
         ]
     );
     assert_eq!(may("gates", "hirl"), ["patch pods"]);
@@ -372,7 +377,7 @@ fn the_schedulers_are_locked_down_and_find_their_files() {
 }
 
 #[test]
-fn the_classes_are_in_order_and_the_lower_ones_never_preempt() {
+fn the_classes_are_in_order_and_the_lowest_never_preempts() {
     let all = scheduler("");
     let classes = of_kind(&all, "PriorityClass");
     let names: Vec<&str> =
@@ -381,9 +386,9 @@ fn the_classes_are_in_order_and_the_lower_ones_never_preempt() {
     let known = crate::placement::Settings::default().priority_classes;
     assert!(names.iter().all(|name| known.contains_key(*name)));
     assert!(classes.is_sorted_by(|a, b| a["value"].as_i64() > b["value"].as_i64()));
-    for (class, policy) in
-        classes.iter().zip(["PreemptLowerPriority", "PreemptLowerPriority", "Never", "Never"])
-    {
+    for class in classes {
+        let lowest = class["metadata"]["name"] == "hirl-p3";
+        let policy = if lowest { "Never" } else { "PreemptLowerPriority" };
         assert_eq!(class["preemptionPolicy"], policy);
         assert_eq!(class["globalDefault"], false);
     }
@@ -402,4 +407,31 @@ fn the_overlays_configure_the_extender_that_the_scheduler_asks() {
         let base = Config::load(&root().join("base/config.yaml")).unwrap();
         assert_eq!(Config { extender: base.extender.clone(), ..config }, base, "{overlay}");
     }
+}
+
+#[test]
+fn warm_capacity_follows_the_metric_by_the_size_of_one_pod() {
+    for (folder, name) in [("balloon", "hirl-balloon"), ("capacity-buffer", "hirl-warm")] {
+        let all = scheduler(folder);
+        let deployment = of_kind(&all, "Deployment")[0];
+        let hpa = &of_kind(&all, "HorizontalPodAutoscaler")[0]["spec"];
+        assert_eq!(deployment["metadata"]["name"], name);
+        assert_eq!(hpa["scaleTargetRef"]["name"], name);
+        let external = &hpa["metrics"][0]["external"];
+        assert_eq!(external["metric"]["name"], crate::http::WARM_METRIC);
+        let pod = &deployment["spec"]["template"]["spec"];
+        let request = &pod["containers"][0]["resources"]["requests"]["cpu"];
+        assert_eq!(external["target"]["averageValue"], *request, "{folder}");
+        // Balloons hold nodes, placeholders must not.
+        assert_eq!(pod["schedulingGates"].is_array(), folder == "capacity-buffer");
+        assert_ne!(pod["schedulingGates"][0]["name"], crate::kubernetes::GATE, "hirl opens it");
+    }
+    let buffers = scheduler("capacity-buffer");
+    let buffer = &of_kind(&buffers, "CapacityBuffer")[0];
+    assert_eq!(buffer["spec"]["scalableRef"]["name"], "hirl-warm");
+    assert_eq!(buffer["spec"]["percentage"], 100);
+    assert_eq!(buffer["metadata"]["namespace"], "hirl-system");
+    // Below -10 the Cluster Autoscaler adds no node for a pod.
+    let balloons = scheduler("balloon");
+    assert_eq!(of_kind(&balloons, "PriorityClass")[0]["value"], -10);
 }

@@ -1,6 +1,7 @@
 //! `hirl check`: turns a cluster into a list of what is right and what is not, with a hint for
 //! each. Writes nothing (access reviews are questions, though their verb is `create`).
 
+mod capacity;
 mod certificates;
 mod interval;
 mod line;
@@ -22,7 +23,6 @@ use crate::cli::lint;
 use crate::cli::objects::{Objects, live};
 use crate::cluster::METRIC;
 use crate::config::Config;
-use crate::extender;
 
 use line::{Line, Mark};
 use permissions::Who;
@@ -58,8 +58,8 @@ pub(crate) struct Args {
     /// service account hirl of the server's namespace.
     #[arg(long, value_name = "USER")]
     serve_as: Option<String>,
-    /// Configuration of the server: its Prometheus is asked too, from this machine, and the rights
-    /// that the extender needs are checked where it is enabled.
+    /// Configuration of the server: its Prometheus is asked too, from this machine, and where the
+    /// extender is enabled its rights are checked, and whether it knows what pools can grow to.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Say what is wrong with the configuration of a kube-scheduler that asks our extender, and
@@ -78,9 +78,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let config = args.config.as_deref().map(Config::load).transpose()?;
     let lines = crate::cli::block_on(async {
         let client = connect(&args.cluster).await?;
-        let extender = config.as_ref().map(|config| &config.extender);
         let now = jiff::Timestamp::now().as_second();
-        let mut lines = examine(&client, args, extender, now).await;
+        let mut lines = examine(&client, args, config.as_ref(), now).await;
         if let Some(config) = config {
             lines.push(prometheus::examine(&config.telemetry).await);
         }
@@ -101,7 +100,7 @@ fn report(lines: &[Line]) -> ExitCode {
 async fn examine(
     client: &kube::Client,
     args: &Args,
-    extender: Option<&extender::Settings>,
+    config: Option<&Config>,
     now: i64,
 ) -> Vec<Line> {
     let Args { namespace, service, pre, .. } = args;
@@ -127,8 +126,9 @@ async fn examine(
         None => Who::User(format!("system:serviceaccount:{namespace}:hirl")),
     };
     lines.extend(permissions::serving(client, &who, namespace).await);
-    if let Some(settings) = extender.filter(|settings| settings.enabled) {
-        lines.extend(permissions::placing(client, &who, namespace, settings).await);
+    if let Some(config) = config.filter(|config| config.extender.enabled) {
+        lines.extend(permissions::placing(client, &who, namespace, &config.extender).await);
+        lines.push(capacity::growth(client, &who, &config.placement.growth).await);
     }
     let ours = api_service.is_some();
     if let Some(spec) = api_service.and_then(|found| found.spec) {
@@ -147,28 +147,29 @@ async fn examine(
             }
         }
     }
-    lines.extend(hpas(client, ours).await);
+    match read(client).await {
+        Ok(objects) => {
+            lines.extend(hpas(client, &objects, ours).await);
+            lines.push(capacity::warm(client, &objects).await);
+        }
+        Err(what) => lines.push(Line::fail(
+            format!("HPAs cannot be listed: {what}"),
+            "run as a user that may list them",
+        )),
+    }
     lines
+}
+
+/// The HPAs of the cluster and what they scale; `Err` is one sentence.
+async fn read(client: &kube::Client) -> Result<Objects, String> {
+    let (documents, _) = live::read(client, None).await.map_err(|error| live::plain(&error))?;
+    Objects::from_documents(documents, "default").map_err(|error| error.to_string())
 }
 
 /// What the HPAs that read our metric are like, and, where the answers are ours, how often they
 /// do.
-async fn hpas(client: &kube::Client, ours: bool) -> Vec<Line> {
-    let unreadable = |what: String| {
-        vec![Line::fail(
-            format!("HPAs cannot be listed: {what}"),
-            "run as a user that may list them",
-        )]
-    };
-    let (documents, _) = match live::read(client, None).await {
-        Ok(read) => read,
-        Err(error) => return unreadable(live::plain(&error)),
-    };
-    let objects = match Objects::from_documents(documents, "default") {
-        Ok(objects) => objects,
-        Err(error) => return unreadable(error.to_string()),
-    };
-    let reading: Vec<_> = lint::ours(&objects).collect();
+async fn hpas(client: &kube::Client, objects: &Objects, ours: bool) -> Vec<Line> {
+    let reading: Vec<_> = lint::ours(objects).collect();
     if reading.is_empty() {
         return vec![Line::pass(format!(
             "none of {} HPAs reads {METRIC} yet: hirl adopt prints the patch",
@@ -177,7 +178,7 @@ async fn hpas(client: &kube::Client, ours: bool) -> Vec<Line> {
     }
     let mut lines =
         vec![Line::pass(format!("{} of {} HPAs read {METRIC}", reading.len(), objects.hpas.len()))];
-    let refused = lint::refusals(&objects);
+    let refused = lint::refusals(objects);
     for (object, sentence) in refused.iter().take(NAMED) {
         lines.push(Line::fail(format!("{object}: {sentence}"), "hirl lint prints the patch"));
     }

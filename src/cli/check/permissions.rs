@@ -83,9 +83,10 @@ pub(crate) const SERVE: [Need; 15] = [
 ];
 
 /// What the scheduler extender asks of the API server besides; see `manifests/scheduler`.
-const PLACE: [Need; 4] = [
+const PLACE: [Need; 5] = [
     need(&["create"], "", "pods/binding", Scope::Cluster),
     need(&["get"], "", "pods", Scope::Cluster),
+    need(&["get", "list", "watch"], "karpenter.sh", "nodepools", Scope::Cluster),
     need(&["create"], "discovery.k8s.io", "endpointslices", Scope::Own),
     Need {
         verbs: &["get", "update"],
@@ -101,6 +102,10 @@ const OPEN_GATES: [Need; 1] = [need(&["patch"], "", "pods", Scope::Cluster)];
 
 /// What it takes to evict.
 const EVICT: [Need; 1] = [need(&["create"], "", "pods/eviction", Scope::Cluster)];
+
+/// What it takes to know how far Karpenter's node pools can grow; without it they are taken as not
+/// growing.
+const GROW: Need = need(&["list"], "karpenter.sh", "nodepools", Scope::Cluster);
 
 /// What it takes to apply the manifests.
 const INSTALL: [Need; 6] = [
@@ -125,7 +130,8 @@ pub(super) enum Who {
 }
 
 impl Who {
-    fn name(&self) -> &str {
+    /// As reports name it.
+    pub(super) fn name(&self) -> &str {
         match self {
             Self::Me => "the user of this kubeconfig",
             Self::User(name) => name,
@@ -165,6 +171,11 @@ pub(super) async fn placing(
     needs.extend(settings.gates.enabled.then_some(OPEN_GATES).iter().flatten());
     needs.extend(settings.reclaim.enabled.then_some(EVICT).iter().flatten());
     review(client, who, &needs, namespace, "apply manifests/scheduler and its components").await
+}
+
+/// Whether `who` may list Karpenter's node pools.
+pub(super) async fn growing(client: &kube::Client, who: &Who) -> Result<bool, kube::Error> {
+    allowed(client, who, attributes(GROW, GROW.verbs[0], "")).await
 }
 
 /// Whether the caller may apply the manifests.

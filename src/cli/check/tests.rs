@@ -5,6 +5,7 @@ use kube::client::Body;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::extender;
 
 /// Seconds since the epoch at which these tests play.
 const NOW: i64 = 1_900_000_000;
@@ -52,6 +53,10 @@ const CONFIG: &str =
 const CRD: &str =
     "GET /apis/apiextensions.k8s.io/v1/customresourcedefinitions/domains.hirl-scale.io";
 const HPAS: &str = "GET /apis/autoscaling/v2/horizontalpodautoscalers";
+const BALLOON: &str = "GET /apis/apps/v1/namespaces/hirl-system/deployments/hirl-balloon";
+const NODE_POOLS: &str = "GET /apis/karpenter.sh/v1";
+const BUFFER_API: &str = "GET /apis/autoscaling.x-k8s.io/v1beta1";
+const BUFFERS: &str = "GET /apis/autoscaling.x-k8s.io/v1beta1/capacitybuffers";
 const INTERVALS: &str =
     "GET /apis/external.metrics.k8s.io/v1beta1/namespaces/shop/hirl-hpa-read-interval";
 
@@ -92,6 +97,20 @@ fn hpa(name: &str, target: &Value) -> Value {
             "selector": {"matchLabels": {"target": name}}}, "target": target}}]}})
 }
 
+/// The HPA of the component `balloon`.
+fn balloon() -> Value {
+    json!({"metadata": {"name": "hirl-balloon", "namespace": "hirl-system"}, "spec": {
+        "scaleTargetRef": {"kind": "Deployment", "name": "hirl-balloon"}, "maxReplicas": 5,
+        "metrics": [{"type": "External", "external": {"metric": {"name": "hirl-warm-cores"},
+            "target": {"type": "AverageValue", "averageValue": "4"}}}]}})
+}
+
+/// What discovery says of a group and version that serve `plural`.
+fn serving(group_version: &str, plural: &str, kind: &str) -> Value {
+    json!({"kind": "APIResourceList", "groupVersion": group_version, "resources": [
+        {"name": plural, "singularName": "", "namespaced": true, "kind": kind, "verbs": ["list"]}]})
+}
+
 fn rights() -> usize {
     permissions::SERVE.iter().map(|need| need.verbs.len()).sum()
 }
@@ -117,7 +136,8 @@ fn healthy() -> Answers {
         (SELF_REVIEW, json!({"metadata": {}, "spec": {}, "status": {"allowed": true}})),
         ("GET /api/v1/namespaces/hirl-system/secrets/hirl-tls",
             json!({"metadata": {}, "data": {"tls.crt": base64(&pair.leaf)}})),
-        (HPAS, json!({"metadata": {}, "items": [hpa("web", &average), hpa("cart", &average)]})),
+        (HPAS, json!({"metadata": {}, "items": [hpa("web", &average), hpa("cart", &average), balloon()]})),
+        (BALLOON, json!({"metadata": {}, "spec": {"selector": {}, "template": {"spec": {"containers": []}}}})),
         ("GET /apis/apps/v1/deployments", json!({"metadata": {}, "items": []})),
         ("GET /apis/apps/v1/statefulsets", json!({"metadata": {}, "items": []})),
         ("GET /api/v1/nodes", json!({"metadata": {}, "items": []})),
@@ -159,7 +179,8 @@ async fn a_healthy_cluster_passes_every_check() {
         "aggregation layer",
         &format!("all {} rights", rights()),
         "under caBundle",
-        "2 of 2 HPAs",
+        "2 of 3 HPAs",
+        "balloon pods (Deployment hirl-system/hirl-balloon)",
         "every 15.1 s",
     ] {
         assert!(text.contains(part), "{part} is not in\n{text}");
@@ -306,8 +327,9 @@ async fn the_extenders_rights_are_asked_for_as_far_as_it_is_switched_on() {
         json!({"metadata": {}, "spec": {}, "status": {"allowed": false}}),
     );
     let client = client(answers);
-    let missing = async |settings: &extender::Settings| {
-        let lines = examine(&client, &args(false), Some(settings), NOW).await;
+    let missing = async |extender: &extender::Settings| {
+        let config = Config { extender: extender.clone(), ..Config::default() };
+        let lines = examine(&client, &args(false), Some(&config), NOW).await;
         let about = ["pods/binding", "endpointslices", "get pods", "pods/eviction", "patch pods"];
         let named = |line: &Line| about.iter().any(|what| line.render().contains(what));
         lines.iter().filter(|line| named(line)).count()
@@ -320,4 +342,64 @@ async fn the_extenders_rights_are_asked_for_as_far_as_it_is_switched_on() {
     on.reclaim.enabled = true;
     on.endpoint_slice.enabled = true;
     assert_eq!(missing(&on).await, 7);
+}
+
+#[tokio::test]
+async fn a_capacity_buffer_is_found_beside_the_deployment_that_it_follows() {
+    let gated = json!({"metadata": {}, "spec": {"selector": {}, "template": {"spec": {
+        "containers": [], "schedulingGates": [{"name": "hirl-scale.io/placeholder"}]}}}});
+    let buffer = json!({"metadata": {"name": "hirl-warm", "namespace": "hirl-system"},
+        "spec": {"scalableRef": {"apiGroup": "apps", "kind": "Deployment", "name": "hirl-balloon"}, "percentage": 100},
+        "status": {"conditions": [{"type": "ReadyForProvisioning", "status": "True"}]}});
+    let line = one_amiss(false, |answers| {
+        answers.insert(BALLOON.to_owned(), gated.clone());
+    })
+    .await;
+    assert!(line.what.contains("behind a gate") && line.hint.contains("balloon"), "{line:?}");
+
+    let mut answers = healthy();
+    answers.insert(BALLOON.to_owned(), gated);
+    let api = serving("autoscaling.x-k8s.io/v1beta1", "capacitybuffers", "CapacityBuffer");
+    answers.insert(BUFFER_API.to_owned(), api);
+    answers.insert(BUFFERS.to_owned(), json!({"metadata": {}, "items": [buffer]}));
+    let all = lines(answers, false).await;
+    let said = "CapacityBuffer hirl-system/hirl-warm keeps";
+    assert!(all.iter().any(|line| line.mark == Mark::Pass && line.what.contains(said)), "{all:#?}");
+}
+
+#[tokio::test]
+async fn without_an_hpa_on_warm_capacity_the_component_to_apply_is_named() {
+    let line = one_amiss(false, |answers| {
+        answers.get_mut(HPAS).unwrap()["items"].as_array_mut().unwrap().pop();
+    })
+    .await;
+    assert_eq!(line.mark, Mark::Warn);
+    assert!(line.hint.contains("manifests/scheduler/balloon"), "{line:?}");
+}
+
+#[tokio::test]
+async fn an_extender_that_does_not_know_what_pools_can_grow_to_is_told() {
+    let said = async |answers: Answers, growth: &str| {
+        let config = Config::parse(&format!("placement: {{growth: {growth}}}"), "a test").unwrap();
+        let extender = extender::Settings { enabled: true, ..extender::Settings::default() };
+        let config = Config { extender, ..config };
+        let all = examine(&client(answers), &args(false), Some(&config), NOW).await;
+        let grows = |line: &&Line| line.what.contains("grow");
+        all.into_iter().find(|line| grows(&line)).unwrap()
+    };
+    let line = said(healthy(), "{}").await;
+    assert!(line.mark == Mark::Warn && line.hint.contains("placement.growth"), "{line:?}");
+    assert_eq!(said(healthy(), "{general: {cpu: 100}}").await.mark, Mark::Pass);
+
+    let mut answers = healthy();
+    answers.insert(NODE_POOLS.to_owned(), serving("karpenter.sh/v1", "nodepools", "NodePool"));
+    let line = said(answers.clone(), "{}").await;
+    assert!(line.mark == Mark::Pass && line.what.contains("NodePools"), "{line:?}");
+    let denied = json!({"metadata": {}, "spec": {}, "status": {"allowed": false}});
+    answers.insert(REVIEW.to_owned(), denied);
+    let line = said(answers, "{}").await;
+    assert!(
+        line.mark == Mark::Warn && line.what.contains("may not list nodepools (karpenter.sh)"),
+        "{line:?}"
+    );
 }

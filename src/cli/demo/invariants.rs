@@ -7,12 +7,12 @@ use std::sync::Arc;
 use crate::cluster::{App, AppState, Snapshot};
 use crate::safety::{self, Decision};
 use crate::simulation::counts::AppTick;
-use crate::simulation::scenario::Scenario;
+use crate::simulation::scenario::{PoolSpec, Provisioner, Scenario};
 
 /// Room for rounding in sums of cores.
 const ROUNDING: f64 = 1e-3;
 
-/// What a domain may use at most, as a multiple of its budget.
+/// What may be published for a domain at most, as a multiple of its budget.
 fn band() -> f64 {
     1.0 + safety::Settings::default().emergency_band
 }
@@ -31,6 +31,13 @@ pub(super) fn published(snapshot: &Snapshot, decision: &Decision) -> Result<(), 
         let budget = decided.budget_cores.unwrap_or(f64::INFINITY);
         if decided.share.is_nan() || budget.is_nan() || decided.used_cores.is_nan() {
             return Err(format!("the budget of {} is no number: {decided:?}", domain.name));
+        }
+        let floor = domain.floor_share * snapshot.shared_cpu();
+        if budget < floor - ROUNDING {
+            return Err(format!(
+                "the budget of {} is {budget:.1} cores, below its floor of {floor:.1}",
+                domain.name
+            ));
         }
         // A smaller budget stops growth; it takes nothing away that stands.
         if decided.used_cores > (budget * band()).max(standing) + ROUNDING {
@@ -56,47 +63,71 @@ fn within_bounds(app: &App, state: &AppState, replicas: Option<u32>) -> Result<(
     }
 }
 
-/// Whether budgets hold when pods are placed. Judged by the apps that may only go to shared pools:
+/// Whether room is left when pods are placed. Judged by the apps that may only go to shared pools:
 /// what others use there is not known from outside.
 #[derive(Debug)]
-pub(super) struct Budgets {
+pub(super) struct Rooms {
     shared: Vec<bool>,
+    /// Cores that the shared pools can grow to.
+    growth: f64,
     /// Cores that the pods of each domain requested after the last step.
     standing: Option<Vec<f64>>,
 }
 
-impl Budgets {
+impl Rooms {
     /// Of a cluster at its beginning.
     pub(super) fn new(scenario: &Arc<Scenario>) -> Self {
-        let is_shared =
-            |name: &String| scenario.pools.iter().any(|pool| pool.name == *name && pool.shared);
+        let pools = || scenario.pools.iter().filter(|pool| pool.shared);
+        let is_shared = |name: &String| pools().any(|pool| pool.name == *name);
         let shared = scenario.apps.iter().map(|app| app.pools.iter().all(is_shared)).collect();
-        Self { shared, standing: None }
+        Self { shared, growth: pools().map(at_the_most).sum(), standing: None }
     }
 
-    /// A step was made under `decision`, with at most so many shared `cores`: no domain has grown
-    /// beyond its budget and the band.
+    /// A step was made under `decision`, with at most so many shared `cores`. A domain that grew
+    /// beyond its floor left room: with it, the domains of its class and above and what lower ones
+    /// hold within their floors are no more than the shared pools can grow to. The reserve is not
+    /// counted: a higher class may have gone into it in the same step.
     pub(super) fn stepped(
         &mut self,
         decision: &Decision,
         cores: f64,
         apps: &[AppTick],
     ) -> Result<(), String> {
-        let mut requested = vec![0.0; decision.domains.len()];
+        let domains = &decision.catalog.domains;
+        let mut requested = vec![0.0; domains.len()];
         for (app, _) in apps.iter().zip(&self.shared).filter(|(_, shared)| **shared) {
             requested[app.domain] += app.requested_cores;
         }
-        for (index, domain) in decision.catalog.domains.iter().enumerate() {
-            let limit = decision.domains[index].share * cores * band();
+        for (index, domain) in domains.iter().enumerate() {
+            let own = requested[index];
             let before = self.standing.as_ref().map_or(f64::INFINITY, |before| before[index]);
-            if requested[index] > limit.max(before) + ROUNDING {
+            if own <= before.max(domain.floor_share * cores) + ROUNDING {
+                continue;
+            }
+            let each = domains.iter().zip(&requested);
+            let taken: f64 = each
+                .map(|(other, used)| {
+                    let is_lower = other.class > domain.class;
+                    if is_lower { used.min(other.floor_share * cores) } else { *used }
+                })
+                .sum();
+            if taken > self.growth + ROUNDING {
                 return Err(format!(
-                    "{} grew from {before:.1} to {:.1} cores, beyond its limit of {limit:.1}",
-                    domain.name, requested[index]
+                    "{} grew from {before:.1} to {own:.1} cores, which with its class, higher ones and floors is {taken:.1}, and the shared pools can grow to {:.1}",
+                    domain.name, self.growth
                 ));
             }
         }
         self.standing = Some(requested);
         Ok(())
     }
+}
+
+/// Cores that a pool has when it has grown as far as it may.
+fn at_the_most(pool: &PoolSpec) -> f64 {
+    let nodes = match pool.provisioner {
+        Provisioner::Fixed => pool.nodes,
+        Provisioner::Batching | Provisioner::Scanning => pool.max_nodes.max(pool.nodes),
+    };
+    f64::from(nodes) * pool.node_cpu
 }

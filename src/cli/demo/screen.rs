@@ -47,13 +47,14 @@ impl Screen {
         }
     }
 
-    /// Shows how it ended, to everybody.
+    /// Shows how it ended and what it cost, to everybody.
     pub(super) fn last(&mut self, pair: &Pair) {
         let moment = Moment::of(pair);
         match self {
             Self::Dark => crate::cli::print(&moment.lines()),
             Self::Lines | Self::Table(_) => self.show(&moment),
         }
+        crate::cli::print(&moment.comparison());
     }
 
     fn show(&mut self, moment: &Moment) {

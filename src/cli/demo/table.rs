@@ -53,19 +53,21 @@ impl Moment {
             .map(|((name, class), (ours, plain))| (name.as_str(), *class, ours, plain))
     }
 
-    /// The table.
+    /// The table. Pods that wait for a node are pending; what a domain has of the shared pools
+    /// beyond its target is borrowed.
     pub(super) fn table(&self) -> String {
         let mut text = format!(
-            "\n{}  (two numbers: ours / plain HPAs)\n\n{:<10} {:>2} {:>8} {:>8} {:>11} {:>9} {:>9} \
+            "\n{}  (two numbers: ours / plain HPAs)\n\n{:<10} {:>2} {:>6} {:>6} {:>8} {:>11} {:>7} {:>7} \
              {:>13} {:>11} {:>9}\n",
             self.now,
             "domain",
             "",
-            "budget",
+            "target",
             "used",
+            "borrowed",
             "p99/SLO",
             "rps",
-            "in 15 min",
+            "+15 min",
             "replicas",
             "pending",
             "breaching"
@@ -73,9 +75,10 @@ impl Moment {
         for (name, class, ours, plain) in self.rows() {
             let _ = writeln!(
                 text,
-                "{name:<10} {class:>2} {:>8} {:>8.0} {:>11} {:>9.0} {:>9} {:>13} {:>11} {:>9}",
+                "{name:<10} {class:>2} {:>6} {:>6.0} {:>8} {:>11} {:>7.0} {:>7} {:>13} {:>11} {:>9}",
                 whole(ours.budget_cores),
                 ours.requested_cores,
+                whole(borrowed(ours)),
                 format!("{:.2} / {:.2}", ours.p99_ratio, plain.p99_ratio),
                 ours.rps,
                 // The 80th percentile: what the policy plans for.
@@ -96,11 +99,12 @@ impl Moment {
         for (name, class, ours, plain) in self.rows() {
             let _ = writeln!(
                 text,
-                "{} {name} {class} budget={} used={:.0} p99/SLO={:.2}/{:.2} rps={:.0} in_15_min={} \
+                "{} {name} {class} target={} used={:.0} borrowed={} p99/SLO={:.2}/{:.2} rps={:.0} in_15_min={} \
                  replicas={:.0}/{:.0} pending={:.0}/{:.0} breaching={:.0}/{:.0}",
                 self.now,
                 whole(ours.budget_cores),
                 ours.requested_cores,
+                whole(borrowed(ours)),
                 ours.p99_ratio,
                 plain.p99_ratio,
                 ours.rps,
@@ -115,6 +119,32 @@ impl Moment {
         }
         let _ = writeln!(text, "{} {}", self.now, self.totals().trim_end().replace('\n', "; "));
         text
+    }
+
+    /// Node core-hours against plain HPAs, and the parts of the difference, in one line. Idle is
+    /// beyond warm capacity; the parts sum to the difference but for pods on their way out.
+    pub(super) fn comparison(&self) -> String {
+        let (ours, plain) = (&self.ours.summary, &self.plain.summary);
+        let (paid, before) = (ours.counts.paid_core_hours, plain.counts.paid_core_hours);
+        if before <= 0.0 {
+            return "node core-hours: none counted, the scenario still warms up".to_owned();
+        }
+        let mut requested = Vec::new();
+        for class in Class::ALL {
+            let hours = |side: &Summary| side.counts.requested_core_hours[class as usize];
+            if hours(ours) + hours(plain) > 0.0 {
+                requested.push(format!("{class} {}", signed(hours(ours) - hours(plain))));
+            }
+        }
+        let idle = |side: &Summary| side.idle_core_hours - side.warm_core_hours;
+        format!(
+            "node core-hours {paid:.0}, {} ({} %) against {before:.0} under plain HPAs: warm capacity {}, replicas asked for {}, idle {}",
+            signed(paid - before),
+            signed(100.0 * (paid - before) / before),
+            signed(ours.warm_core_hours - plain.warm_core_hours),
+            requested.join(" "),
+            signed(idle(ours) - idle(plain)),
+        )
     }
 
     /// Nodes now, and the sums so far.
@@ -139,6 +169,16 @@ impl Moment {
             inversions(plain),
         )
     }
+}
+
+/// What a domain has of the shared pools beyond its target, in cores.
+fn borrowed(row: &DomainRow) -> Option<f64> {
+    row.budget_cores.map(|target| (row.shared_cores - target).max(0.0))
+}
+
+/// A whole number with its sign; nothing is +0.
+fn signed(value: f64) -> String {
+    format!("{:+.0}", value.round() + 0.0)
 }
 
 fn pair(ours: f64, plain: f64) -> String {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::invariants::{self, Budgets};
+use super::invariants::{self, Rooms};
 use crate::cluster::{Snapshot, Timestamp};
 use crate::control::{Published, World};
 use crate::safety::Decision;
@@ -21,7 +21,8 @@ pub(super) struct Pair {
     pub(super) plain: Simulation,
     /// What went wrong, in one sentence. Nothing moves any more then.
     pub(super) broken: Option<String>,
-    budgets: Option<Budgets>,
+    /// Where placement follows budgets.
+    rooms: Option<Rooms>,
 }
 
 impl Pair {
@@ -39,7 +40,7 @@ impl Pair {
             ours,
             plain,
             broken: None,
-            budgets: arm.actuation.budgets.then(|| Budgets::new(scenario)),
+            rooms: arm.actuation.budgets.then(|| Rooms::new(scenario)),
         })
     }
 
@@ -54,8 +55,8 @@ impl Pair {
         self.ours.audit()?;
         self.plain.audit().map_err(|sentence| format!("under plain HPAs: {sentence}"))?;
         let cores = cores.max(self.ours.snapshot().shared_cpu());
-        match &mut self.budgets {
-            Some(budgets) => budgets.stepped(decision, cores, self.ours.app_ticks()),
+        match &mut self.rooms {
+            Some(rooms) => rooms.stepped(decision, cores, self.ours.app_ticks()),
             None => Ok(()),
         }
     }

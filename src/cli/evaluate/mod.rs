@@ -224,6 +224,7 @@ fn policies(args: &Args, known: &[&str]) -> anyhow::Result<Vec<String>> {
         known.contains(&base(policy).as_str())
             || Part::of(policy).is_some()
             || Sight::of(policy).is_some()
+            || policy == arms::UNBUDGETED
     };
     if let Some(unknown) = policies.iter().find(|policy| !exists(policy)) {
         bail!("there is no policy {unknown:?}; there are {}", known.join(", "));

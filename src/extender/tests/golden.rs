@@ -2,7 +2,7 @@
 
 use super::*;
 
-const SPENT: &str = "budget: domain payments has used its cpu budget in the shared node pools";
+const SPENT: &str = "budget: domain payments may borrow no more cpu in the shared node pools";
 
 async fn text(rig: &Rig, path: &str, question: &Value) -> String {
     let (code, body) = rig.send("POST", path, question.to_string()).await;
@@ -55,7 +55,7 @@ async fn a_refusal_is_an_error_where_errors_count_and_failed_nodes_where_they_do
         )));
     }
     assert!(rig.counted(
-        r#"hirl_extender_refusals_total{domain="payments",resource="cpu",reason="budget"} 2"#
+        r#"hirl_extender_refusals_total{domain="payments",resource="cpu",reason="borrowing"} 2"#
     ));
     assert_eq!(rig.used(), (0, 0, 0), "a refusal holds nothing");
 }

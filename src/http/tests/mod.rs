@@ -371,6 +371,8 @@ fn decision(apps: Vec<(App, AppDecision)>) -> Decision {
         weight: 1.0,
         slo: Slo { p99_seconds: 0.5, error_ratio: 0.01 },
         floor_share: 0.0,
+        borrowing: crate::cluster::LoanLimit::default(),
+        lending: crate::cluster::LoanLimit::default(),
         policy: PolicyChoice::Hirl,
         mode: Mode::Active,
         calls: Vec::new(),
@@ -387,6 +389,7 @@ fn decision(apps: Vec<(App, AppDecision)>) -> Decision {
         reserve_share: 0.1,
         pool_reserves: Vec::new(),
         warm_cores: 12.5,
+        spread_cores: 0.0,
         forecasts: Vec::new(),
         weights: None,
     }

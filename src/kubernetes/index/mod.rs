@@ -30,8 +30,10 @@ use self::pods::{Pods, Tally, TargetKey};
 use self::table::Table;
 use super::Condition;
 use super::Domain;
+use super::PlacementStatus;
 use super::Selector;
 use super::Settings;
+use super::growth::{KARPENTER_LABEL, PoolNodes};
 use super::objects;
 use super::objects::labels;
 use crate::cluster;
@@ -60,6 +62,8 @@ pub struct DomainObject {
     pub apps: Option<i32>,
     /// The conditions that its status states.
     pub conditions: Vec<Condition>,
+    /// The use of the shared pools that its status states.
+    pub placement: Option<PlacementStatus>,
     /// Why it is not used; its namespaces then belong to the default domain.
     pub problem: Option<String>,
     /// Namespaces that other Domains select too, each with all their names; sorted.
@@ -96,6 +100,9 @@ struct Workload {
 struct Node {
     pool: Arc<str>,
     usable: Option<Amount>,
+    capacity: Amount,
+    /// Whether Karpenter made it.
+    provisioned: bool,
 }
 
 #[derive(Debug, PartialEq)]
@@ -104,6 +111,7 @@ struct DomainRow {
     generation: Option<i64>,
     apps: Option<i32>,
     conditions: Vec<Condition>,
+    placement: Option<PlacementStatus>,
     spec: Result<(cluster::Domain, Option<Selector>), String>,
 }
 
@@ -237,8 +245,10 @@ impl Index {
             Event::Apply(object) | Event::InitApply(object) => {
                 let pool = labels(&object.metadata).get(&self.settings.pool_label);
                 let pool = self.names.get(pool.map_or("", String::as_str));
-                let usable = object.spec.usable(&object.status.unwrap_or_default());
-                let row = Node { pool, usable };
+                let provisioned = labels(&object.metadata).contains_key(KARPENTER_LABEL);
+                let status = object.status.unwrap_or_default();
+                let (usable, capacity) = (object.spec.usable(&status), status.capacity());
+                let row = Node { pool, usable, capacity, provisioned };
                 let name = self.names.get(object.metadata.name.as_deref().unwrap_or_default());
                 if self.nodes.get(&name) != Some(&row) {
                     self.pools = None;
@@ -301,6 +311,7 @@ impl Index {
                     generation: meta.generation,
                     apps: status.apps,
                     conditions: status.conditions,
+                    placement: status.placement,
                     spec,
                 };
                 self.catalog_outdated |=
@@ -396,6 +407,22 @@ impl Index {
         homes
     }
 
+    /// The ready, schedulable nodes of each pool.
+    pub(super) fn pool_nodes(&self) -> BTreeMap<Arc<str>, PoolNodes> {
+        let mut pools: BTreeMap<Arc<str>, PoolNodes> = BTreeMap::new();
+        for (_, node) in self.nodes.iter() {
+            let Some(usable) = node.usable else { continue };
+            let pool = pools.entry(Arc::clone(&node.pool)).or_default();
+            if node.provisioned {
+                pool.allocatable += usable;
+                pool.capacity += node.capacity;
+            } else {
+                pool.others += usable;
+            }
+        }
+        pools
+    }
+
     /// The `Domain` objects, by name.
     pub(super) fn domain_objects(&mut self) -> Vec<DomainObject> {
         self.refresh();
@@ -408,6 +435,7 @@ impl Index {
                 generation: row.generation,
                 apps: row.apps,
                 conditions: row.conditions.clone(),
+                placement: row.placement.clone(),
                 problem: row.spec.as_ref().err().cloned(),
                 contested: self
                     .contested

@@ -400,6 +400,35 @@ fn pools_hold_what_ready_and_schedulable_nodes_can_allocate() {
 }
 
 #[test]
+fn nodes_that_karpenter_made_are_told_apart_with_their_capacity() {
+    let mut index = empty();
+    let node = |name: &str, more: Value| -> objects::Node {
+        let mut labels = json!({"hirl-scale.io/pool": "general"});
+        labels["karpenter.sh/nodepool"] = more["by"].clone();
+        labels.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+        read(json!({
+            "metadata": {"name": name, "labels": labels},
+            "spec": {"unschedulable": more["cordoned"] == true},
+            "status": {"allocatable": {"cpu": "3500m", "memory": "7"},
+                "capacity": {"cpu": "4", "memory": "8"},
+                "conditions": [{"type": "Ready", "status": "True"}]}
+        }))
+    };
+    for (name, more) in [
+        ("a", json!({"by": "spot"})),
+        ("b", json!({"by": "fixed"})),
+        ("c", json!({"by": "spot", "cordoned": true})),
+        ("d", json!({})),
+    ] {
+        index.on_node(Event::Apply(node(name, more)));
+    }
+    let of = |cpu_milli, memory| Amount { cpu_milli, memory };
+    let nodes =
+        PoolNodes { allocatable: of(7000, 14), capacity: of(8000, 16), others: of(3500, 7) };
+    assert_eq!(index.pool_nodes(), [(Arc::from("general"), nodes)].into());
+}
+
+#[test]
 fn the_owner_of_the_apiservice_is_known() {
     let mut index = empty();
     let service = |namespace: &str, name: &str| -> APIService {

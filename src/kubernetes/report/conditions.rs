@@ -3,10 +3,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::placing::Figures;
 use crate::cluster::AppId;
 use crate::cluster::ForecastSource;
+use crate::cluster::Timestamp;
 use crate::cluster::{BudgetByHand, Declaration};
 use crate::kubernetes::DomainObject;
+use crate::placement::Budgets;
 use crate::placement::Refusal;
 use crate::safety::Decision;
 use crate::safety::Reason;
@@ -25,6 +28,9 @@ pub(super) const PLACEMENT_OPEN: &str = "PlacementOpen";
 
 pub(super) const BUDGET_BY_HAND: &str = "BudgetByHand";
 pub(super) const EMERGENCY: &str = "Emergency";
+
+pub(super) const FLOORS_SCALED: &str = "FloorsScaled";
+pub(super) const BORROWING: &str = "BorrowingWithinLimit";
 
 /// The reason for everything that cannot be told of a Domain whose spec makes no sense.
 pub(super) const INVALID_SPEC: &str = "InvalidSpec";
@@ -66,13 +72,15 @@ impl Finding {
     }
 }
 
-/// What an operator declared, as a decision shows it. It is neither good nor bad and needs no
-/// waiting: whether it holds is the decider's word.
+/// A declaration of an operator, or what follows from some, as a decision shows it. It needs no waiting:
+/// whether it holds is the decider's word.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Declared {
     pub(super) type_: &'static str,
     /// What, until when, by whom and why, in one sentence; `None` when it does not hold.
     pub(super) holds: Option<String>,
+    /// Whether somebody should look when it begins.
+    pub(super) warning: bool,
     /// The reason while it holds, and the one when it no longer does.
     pub(super) reasons: [&'static str; 2],
     /// The sentence when it no longer holds.
@@ -80,7 +88,7 @@ pub(super) struct Declared {
 }
 
 /// What operators declared for the domain.
-pub(super) fn declared(decision: &Decision, index: usize) -> [Declared; 2] {
+pub(super) fn declared(decision: &Decision, index: usize) -> [Declared; 3] {
     let (domain, decided) = (&decision.catalog.domains[index], &decision.domains[index]);
     let sentence = |what: String, declared: &Declaration| {
         format!("{what} until {}, set by {}: {}", declared.until, declared.by, declared.reason)
@@ -91,6 +99,7 @@ pub(super) fn declared(decision: &Decision, index: usize) -> [Declared; 2] {
         Declared {
             type_: BUDGET_BY_HAND,
             holds: budget.map(|set| sentence(shares(set), &set.declaration)),
+            warning: false,
             reasons: ["BudgetSetByHand", "BudgetByHandExpired"],
             ended: "The policy sets its shares again",
         },
@@ -100,10 +109,32 @@ pub(super) fn declared(decision: &Decision, index: usize) -> [Declared; 2] {
                 let what = "It may use the emergency band and the reserve";
                 sentence(what.to_owned(), declared)
             }),
+            warning: false,
             reasons: ["EmergencyDeclared", "EmergencyEnded"],
             ended: "No emergency is declared",
         },
+        Declared {
+            type_: FLOORS_SCALED,
+            holds: floors(decision).filter(|_| domain.floor_share > 0.0),
+            warning: true,
+            reasons: ["FloorsExceedPools", "FloorsFit"],
+            ended: "The floors of all Domains fit into the shared pools beside the reserve",
+        },
     ]
+}
+
+/// The floors that cannot all be kept, as words; none while they can.
+fn floors(decision: &Decision) -> Option<String> {
+    let budgets = Budgets::of(decision, 0.0, Timestamp::default());
+    let sum: f64 = budgets.domains.iter().map(|domain| domain.floor).sum();
+    budgets.floors_are_scaled().then(|| {
+        format!(
+            "The floors of all Domains sum to {:.1} % of every shared pool, and {:.1} % is left beside the \
+             reserve: floors of higher classes are kept first",
+            sum * 100.0,
+            (1.0 - budgets.reserve) * 100.0
+        )
+    })
 }
 
 /// The shares set by hand, as words.
@@ -193,6 +224,21 @@ fn placement(object: &DomainObject, refused: &[Refusal]) -> Finding {
             "No pod of it was refused a place for want of budget".to_owned(),
         ),
     }
+}
+
+/// Whether it uses no more than its Domain lets it borrow. The sentence has no numbers, as above.
+pub(super) fn borrowing(figures: &Figures) -> Finding {
+    if figures.beyond.is_empty() {
+        let message = "It uses no more of the shared pools than it may borrow".to_owned();
+        return Finding::new(BORROWING, Some(true), "WithinLimit", message);
+    }
+    let pools: Vec<String> = figures.beyond.iter().map(|pool| format!("{pool:?}")).collect();
+    let message = format!(
+        "It uses more of pool {} than spec.borrowing allows: no pod of it is evicted at once; reclaim, \
+         where it is switched on, brings it down",
+        pools.join(", ")
+    );
+    Finding::new(BORROWING, Some(false), "AboveBorrowingLimit", message)
 }
 
 /// The summary.

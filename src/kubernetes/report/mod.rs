@@ -5,6 +5,7 @@
 //! what is merely so.
 
 mod conditions;
+mod placing;
 mod plan;
 mod write;
 
@@ -18,11 +19,14 @@ use kube::Client;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use self::placing::Placing;
 use self::plan::{Known, Note, Planner, Write};
 use self::write::Writer;
 use super::Placements;
 use super::Watches;
+use crate::clock;
 use crate::cluster::AppId;
+use crate::placement::Standing;
 use crate::safety::Decision;
 
 /// For how long a refused pod speaks for its domain: longer than its longest back-off.
@@ -72,6 +76,17 @@ fn log(write: &Write) {
     }
 }
 
+/// The ledger's figures of the domains; only its owner has them all.
+fn placing(placements: &Placements) -> Option<Placing> {
+    let uses = {
+        let ledger = placements.lock();
+        // Without budgets nobody has a target yet.
+        let knows = ledger.standing() == Standing::Owner && ledger.epoch().is_some();
+        knows.then(|| ledger.uses(clock::now()))?
+    };
+    Some(Placing::of(&uses, &placements.growth_sources()))
+}
+
 async fn write_all(
     mut decisions: watch::Receiver<Option<Arc<Decision>>>,
     watches: Watches,
@@ -91,6 +106,7 @@ async fn write_all(
             refused: placements.as_ref().map(|placements| {
                 placements.lock().refused_since(decision.at.minus(REFUSED_LATELY))
             }),
+            placing: placements.as_ref().and_then(placing),
         };
         let mut pending = planner.plan(&decision, &known).into_iter();
         for write in pending.by_ref() {

@@ -4,7 +4,10 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
-use super::conditions::{Declared, Finding, INVALID_SPEC, READY, declared, find, ready};
+use super::conditions::{
+    BORROWING, Declared, Finding, INVALID_SPEC, READY, borrowing, declared, find, ready,
+};
+use super::placing::Placing;
 use crate::cluster::App;
 use crate::cluster::AppId;
 use crate::cluster::Refusal;
@@ -14,6 +17,7 @@ use crate::kubernetes::Condition;
 use crate::kubernetes::DomainObject;
 use crate::kubernetes::DomainStatus;
 use crate::kubernetes::Ownership;
+use crate::kubernetes::PlacementStatus;
 use crate::kubernetes::TARGET_CPU;
 use crate::placement;
 use crate::safety::AppDecision;
@@ -21,6 +25,8 @@ use crate::safety::Decision;
 
 /// Seconds that a measured change must last before it is believed: longer than one decision.
 const SETTLE_SECONDS: f64 = 15.0;
+/// Seconds between two statuses of a domain that differ in their use of the pools.
+const PLACEMENT_SECONDS: f64 = 15.0;
 /// Seconds before the same is said of the same HPA again.
 const REPEAT_SECONDS: f64 = 3600.0;
 /// Events about HPAs per second, however many HPAs there are.
@@ -39,6 +45,8 @@ pub(super) struct Known {
     pub(super) snapshot: Snapshot,
     /// Domains of which pods were refused a place lately; `None` where placement is not ours.
     pub(super) refused: Option<Vec<placement::Refusal>>,
+    /// How the domains share the node pools; `None` while this replica does not own the ledger.
+    pub(super) placing: Option<Placing>,
 }
 
 /// What an Event speaks of.
@@ -86,6 +94,8 @@ pub(super) struct Planner {
     epoch: Option<u64>,
     /// The status last written for each Domain, with the Domain's identity.
     written: HashMap<String, (String, DomainStatus)>,
+    /// When the use of the pools was last written for each Domain.
+    placed: HashMap<String, Timestamp>,
     /// Changes that are not believed yet: status, reason, and since when.
     unsettled: HashMap<(String, &'static str), (&'static str, &'static str, Timestamp)>,
     said: HashMap<(AppId, &'static str), Timestamp>,
@@ -101,6 +111,7 @@ impl Planner {
         if self.epoch.replace(decision.epoch) != Some(decision.epoch) {
             // Another replica may have written in between: the objects know better than we do.
             self.written.clear();
+            self.placed.clear();
             self.unsettled.clear();
         }
         let mut writes = Vec::new();
@@ -129,6 +140,7 @@ impl Planner {
         match write {
             Write::Status { domain, .. } => {
                 self.written.remove(domain);
+                self.placed.remove(domain);
             }
             Write::Event(Note { about: About::Hpa(id), reason, .. }) => {
                 self.said.remove(&(id.clone(), *reason));
@@ -160,6 +172,7 @@ impl Planner {
             _ => DomainStatus {
                 observed_generation: object.generation,
                 apps: object.apps,
+                placement: object.placement.clone(),
                 conditions: object.conditions.clone(),
             },
         };
@@ -169,6 +182,16 @@ impl Planner {
             find(object, decision, index, &known.read_intervals, known.refused.as_deref())
         {
             self.settle(object, &previous, finding, at, &mut conditions, &mut notes);
+        }
+        let limit = previous.conditions.iter().find(|one| one.type_ == BORROWING);
+        let figures = known.placing.as_ref().and_then(|placing| placing.of_domain(&object.name));
+        match figures.filter(|own| index.is_some() && (own.limited || limit.is_some())) {
+            Some(own) => {
+                let finding = borrowing(own);
+                self.settle(object, &previous, finding, at, &mut conditions, &mut notes);
+            }
+            // Not known just now.
+            None => conditions.extend(limit.filter(|_| known.refused.is_some()).cloned()),
         }
         let others: Vec<(&str, &str, &str, &str)> = conditions
             .iter()
@@ -180,8 +203,10 @@ impl Planner {
             declare(object, &previous, declared, at, &mut conditions, &mut notes);
         }
 
+        let placement = self.placement(object, &previous, known, at);
         let status = DomainStatus {
             observed_generation: object.generation,
+            placement,
             apps: Some(i32::try_from(apps).unwrap_or(i32::MAX)),
             conditions,
         };
@@ -190,6 +215,29 @@ impl Planner {
         }
         self.written.insert(object.name.clone(), (object.uid.clone(), status.clone()));
         Some(Write::Status { domain: object.name.clone(), status, notes })
+    }
+
+    /// The use of the pools to state: that of now, once it has moved and some time has passed.
+    fn placement(
+        &mut self,
+        object: &DomainObject,
+        previous: &DomainStatus,
+        known: &Known,
+        at: Timestamp,
+    ) -> Option<PlacementStatus> {
+        // Where placement is not ours, there is nothing to state.
+        known.refused.as_ref()?;
+        let old = previous.placement.clone();
+        let Some(placing) = &known.placing else { return old };
+        let Some(now) = placing.of_domain(&object.name) else { return old };
+        let new = now.status();
+        let just_told = |since: &Timestamp| at.seconds_since(*since) < PLACEMENT_SECONDS;
+        let early = self.placed.get(&object.name).is_some_and(just_told);
+        if old.as_ref().is_some_and(|old| early || !placing.moved(old, &new)) {
+            return old;
+        }
+        self.placed.insert(object.name.clone(), at);
+        Some(new)
     }
 
     /// Turns a finding into a condition, or keeps the previous one while the change may pass.
@@ -330,7 +378,7 @@ fn declare(
     }
     notes.push(Note {
         about: About::Domain { name: object.name.clone(), uid: object.uid.clone() },
-        warning: false,
+        warning: declared.warning && status == "True",
         reason,
         text: match held.filter(|_| status == "False") {
             // Whoever reads that it ended wants to know what ended.
@@ -361,6 +409,7 @@ fn whole_seconds(at: Timestamp) -> String {
 fn same(new: &DomainStatus, old: &DomainStatus) -> bool {
     new.observed_generation == old.observed_generation
         && new.apps == old.apps
+        && new.placement == old.placement
         && new.conditions.iter().all(|one| old.conditions.contains(one))
 }
 

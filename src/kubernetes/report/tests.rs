@@ -8,6 +8,7 @@ use tower_test::mock;
 use super::plan::{About, Note, Write};
 use super::write::Failed;
 use super::*;
+use crate::cluster::Amount;
 use crate::cluster::App;
 use crate::cluster::AppState;
 use crate::cluster::Catalog;
@@ -45,6 +46,8 @@ fn domain(name: &str) -> Domain {
         weight: 0.5,
         slo: Slo { p99_seconds: 0.2, error_ratio: 0.01 },
         floor_share: 0.0,
+        borrowing: crate::cluster::LoanLimit::default(),
+        lending: crate::cluster::LoanLimit::default(),
         policy: PolicyChoice::Hirl,
         mode: Mode::Active,
         calls: Vec::new(),
@@ -105,6 +108,7 @@ fn report(at: i64, apps: usize) -> Decision {
         reserve_share: 0.1,
         pool_reserves: Vec::new(),
         warm_cores: 0.0,
+        spread_cores: 0.0,
         forecasts: Vec::new(),
         weights: None,
     }
@@ -131,6 +135,7 @@ fn shop() -> DomainObject {
         generation: Some(1),
         apps: None,
         conditions: Vec::new(),
+        placement: None,
         problem: None,
         contested: Vec::new(),
     }
@@ -153,7 +158,32 @@ fn known(domains: Vec<DomainObject>) -> Known {
             forecasts: Vec::new(),
         },
         refused: None,
+        placing: None,
     }
+}
+
+/// The same while the domain `shop` uses so many cores of a pool of 100, where its target is 40.
+fn placed(cores: u64, most: Option<u64>) -> Known {
+    let cpu = |cores: u64| Amount { cpu_milli: 1000 * cores, memory: 0 };
+    let pool_use = |domain: &str, bound, target, most| placement::PoolUse {
+        pool: Arc::from("general"),
+        domain: Arc::from(domain),
+        share: 0.0,
+        used: cpu(bound),
+        target: cpu(target),
+        floor: cpu(10),
+        most,
+        waiting: Amount::ZERO,
+        growth: None,
+        bound: cpu(bound),
+        binding: Amount::ZERO,
+        held: Amount::ZERO,
+        cap: cpu(100),
+        all: cpu(bound),
+    };
+    let uses = [pool_use("shop", cores, 40, most.map(cpu)), pool_use("default", 0, 60, None)];
+    let placing = Placing::of(&uses, &std::collections::BTreeMap::new());
+    Known { refused: Some(Vec::new()), placing: Some(placing), ..known(vec![shop()]) }
 }
 
 /// The statuses and reasons written, and the reasons of the Events beside them.
@@ -621,4 +651,122 @@ fn pods_without_budget_are_told_once_when_it_begins_and_once_when_it_ends() {
     let about: Vec<_> =
         told.into_iter().filter(|(_, _, reason)| reason.contains("Refused")).collect();
     assert_eq!(about, [(30, true, "PodsRefused"), (60, false, "NoPodRefused")]);
+}
+
+#[test]
+fn use_of_the_pools_is_written_when_it_moved_and_at_most_every_15_seconds() {
+    let mut planner = Planner::default();
+    let mut told = Vec::new();
+    for (at, cores) in
+        [(0, 50), (5, 52), (20, 52), (30, 54), (35, 90), (44, 95), (45, 96), (300, 97), (600, 96)]
+    {
+        let writes = planner.plan(&report(at, 3), &placed(cores, None));
+        let used = status(&writes).and_then(|(status, _)| status.placement.as_ref());
+        told.extend(used.map(|placement| (at, placement.used.clone())));
+    }
+    let told: Vec<(i64, &str)> = told.iter().map(|(at, used)| (*at, &**used)).collect();
+    assert_eq!(told, [(0, "50"), (30, "54"), (45, "96")]);
+}
+
+#[test]
+fn use_of_the_pools_stays_without_its_owner_and_goes_with_the_extender() {
+    let mut planner = Planner::default();
+    let writes = planner.plan(&report(0, 3), &placed(50, None));
+    let written = status(&writes).unwrap().0.placement.clone().unwrap();
+    assert_eq!((&*written.target, &*written.borrowed, &*written.lent), ("40", "10", "0"));
+    assert_eq!((&*written.growth, &*written.growth_source), ("unlimited", "Nodes"));
+    let warming = |at| Known { placing: None, ..placed(at, None) };
+    assert!(planner.plan(&report(60, 3), &warming(90)).is_empty());
+    let writes = planner.plan(&report(70, 4), &warming(90));
+    assert_eq!(status(&writes).unwrap().0.placement, Some(written.clone()), "with the apps");
+    let writes = planner.plan(&report(80, 4), &known(vec![shop()]));
+    assert_eq!(status(&writes).unwrap().0.placement, None);
+
+    // After a start the object knows what was written.
+    let conditions = status(&writes).unwrap().0.conditions.clone();
+    let object = DomainObject { apps: Some(4), conditions, placement: Some(written), ..shop() };
+    let same = |cores| Known { domains: vec![object.clone()], ..placed(cores, None) };
+    let mut planner = Planner::default();
+    planner.plan(&report(100, 4), &same(50));
+    assert!(planner.plan(&report(110, 4), &same(51)).is_empty());
+    let writes = planner.plan(&report(120, 4), &same(53));
+    assert_eq!(status(&writes).unwrap().0.placement.as_ref().unwrap().used, "53");
+    planner.undo(&writes[0]);
+    let writes = planner.plan(&report(121, 4), &same(53));
+    assert_eq!(status(&writes).unwrap().0.placement.as_ref().unwrap().used, "53", "tried again");
+}
+
+#[tokio::test]
+async fn a_status_without_use_of_the_pools_takes_away_what_stood_there() {
+    let domain = json!({"metadata": {"name": "shop"}, "spec": {"weight": "what"}});
+    for (known, used) in [(known(vec![shop()]), Value::Null), (placed(50, None), json!("50"))] {
+        let writes = Planner::default().plan(&report(0, 1), &known);
+        let (seen, result) = written(&writes[0], vec![(200, domain.clone())]).await;
+        result.unwrap();
+        let status = seen[0]["body"]["status"].as_object().unwrap();
+        assert!(status.contains_key("placement"));
+        assert_eq!(status["placement"]["used"], used);
+    }
+}
+
+#[test]
+fn floors_that_exceed_the_pools_are_told_on_the_domains_that_have_one() {
+    let mut planner = Planner::default();
+    let all = known(vec![shop(), DomainObject { name: "default".to_owned(), ..shop() }]);
+    let floors = |at, floor: f64| {
+        let mut report = report(at, 3);
+        let mut catalog = (*report.catalog).clone();
+        catalog.domains[0].floor_share = floor;
+        report.catalog = Arc::new(catalog);
+        report
+    };
+    let told = |writes: Vec<Write>| -> Vec<(String, Vec<Note>)> {
+        let statuses = writes.into_iter().filter_map(|write| match write {
+            Write::Status { domain, notes, .. } => Some((domain, notes)),
+            Write::Event(_) => None,
+        });
+        statuses.filter(|(_, notes)| !notes.is_empty()).collect()
+    };
+    let writes = planner.plan(&floors(0, 0.9), &all);
+    let (written, _) = status(&writes).unwrap();
+    assert!(written.conditions.iter().all(|one| one.type_ != "FloorsScaled"));
+    let news = told(planner.plan(&floors(10, 0.95), &all));
+    let [(domain, notes)] = &news[..] else { panic!("{news:?}") };
+    assert_eq!((&**domain, notes[0].reason, notes[0].warning), ("shop", "FloorsExceedPools", true));
+    for part in ["95.0 %", "90.0 % is left", "higher classes are kept first"] {
+        assert!(notes[0].text.contains(part), "{}", notes[0].text);
+    }
+    assert!(told(planner.plan(&floors(20, 0.95), &all)).is_empty());
+    let writes = planner.plan(&floors(30, 0.5), &all);
+    let found = condition(status(&writes).unwrap().0, "FloorsScaled");
+    assert_eq!((&*found.status, &*found.reason), ("False", "FloorsFit"));
+    assert!(!told(writes)[0].1[0].warning, "it has ended");
+}
+
+#[test]
+fn use_above_a_limit_of_borrowing_is_told_when_it_lasts_and_until_the_limit_is_kept() {
+    let mut planner = Planner::default();
+    let mut told = Vec::new();
+    for (at, known) in [
+        (0, placed(60, None)),
+        (10, placed(60, Some(50))),
+        (30, placed(60, Some(50))),
+        (40, Known { placing: None, ..placed(60, Some(50)) }),
+        (50, placed(40, Some(50))),
+        (70, placed(40, None)),
+    ] {
+        let writes = planner.plan(&report(at, 3), &known);
+        let Some((written, notes)) = status(&writes) else { continue };
+        let found = written.conditions.iter().find(|one| one.type_ == "BorrowingWithinLimit");
+        told.push((at, found.map(|one| one.status.clone()), notes));
+    }
+    let told: Vec<_> =
+        told.iter().map(|(at, one, notes)| (*at, one.as_deref(), &**notes)).collect();
+    let wanted = [
+        (0, None, &[][..]),
+        (10, Some("False"), &["AboveBorrowingLimit"][..]),
+        (50, Some("False"), &[][..]),
+        (70, Some("True"), &["WithinLimit"][..]),
+    ];
+    assert_eq!(told, wanted);
 }

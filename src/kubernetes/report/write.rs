@@ -3,28 +3,21 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use k8s_openapi::api::events::v1::Event;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Api;
 use kube::Client;
-use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams};
 use kube::core::DeserializeGuard;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::plan::{About, Note, Write};
 use crate::cluster::AppId;
 use crate::kubernetes::API_SERVICE;
 use crate::kubernetes::Domain;
+use crate::kubernetes::DomainStatus;
+use crate::kubernetes::events::{Events, Text};
 
-/// Who reports, in Events.
-const CONTROLLER: &str = "hirl-scale.io/hirl";
 /// What the reported thing was done with, in Events: one word, required by the API.
 const ACTION: &str = "Deciding";
-/// Longest note and longest instance name that the API server takes, in bytes.
-const LONGEST_NOTE: usize = 1024;
-const LONGEST_INSTANCE: usize = 128;
-/// Namespace of Events about objects without one: the API server allows no other.
-const CLUSTER_EVENTS: &str = "default";
 
 /// Why something was not written.
 #[derive(Debug, thiserror::Error)]
@@ -50,12 +43,12 @@ impl From<kube::Error> for Failed {
 
 pub(super) struct Writer {
     client: Client,
-    instance: String,
+    events: Events,
 }
 
 impl Writer {
     pub(super) fn new(client: Client, instance: String) -> Self {
-        Self { client, instance: cut(instance, LONGEST_INSTANCE) }
+        Self { client: client.clone(), events: Events::new(client, instance) }
     }
 
     /// Writes it. `hpa_uid` finds the identity without which `kubectl describe` shows no Event.
@@ -68,7 +61,7 @@ impl Writer {
             Write::Status { domain, status, notes } => {
                 // Guarded, because a spec that makes no sense comes back in the answer.
                 let api: Api<DeserializeGuard<Domain>> = Api::all(self.client.clone());
-                let patch = Patch::Merge(json!({ "status": status }));
+                let patch = Patch::Merge(json!({ "status": patch_of(status) }));
                 api.patch_status(domain, &PatchParams::default(), &patch).await?;
                 for note in notes {
                     self.event(note, None).await?;
@@ -86,31 +79,23 @@ impl Writer {
     }
 
     async fn event(&self, note: &Note, hpa_uid: Option<Arc<str>>) -> Result<(), Failed> {
-        let regarding = regarding(&note.about, hpa_uid);
-        let namespace = regarding.namespace.clone().unwrap_or_else(|| CLUSTER_EVENTS.to_owned());
-        let now = jiff::Timestamp::now();
-        let object = regarding.name.clone().unwrap_or_default();
-        let event = Event {
-            metadata: ObjectMeta {
-                // As client-go names them: two Events of one object differ by the instant.
-                name: Some(format!("{}.{:x}", cut(object, 200), now.as_nanosecond())),
-                namespace: Some(namespace.clone()),
-                ..ObjectMeta::default()
-            },
-            event_time: Some(MicroTime(now)),
-            reporting_controller: Some(CONTROLLER.to_owned()),
-            reporting_instance: Some(self.instance.clone()),
-            action: Some(ACTION.to_owned()),
-            reason: Some(note.reason.to_owned()),
-            note: Some(cut(note.text.clone(), LONGEST_NOTE)),
-            type_: Some(if note.warning { "Warning" } else { "Normal" }.to_owned()),
-            regarding: Some(regarding),
-            ..Event::default()
+        let text = Text {
+            action: ACTION,
+            reason: note.reason,
+            warning: note.warning,
+            note: note.text.clone(),
         };
-        let api: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
-        api.create(&PostParams::default(), &event).await?;
-        Ok(())
+        Ok(self.events.create(regarding(&note.about, hpa_uid), None, text).await?)
     }
+}
+
+/// The status as a merge patch, which leaves alone whatever it does not name.
+fn patch_of(status: &DomainStatus) -> Value {
+    let mut patch = json!(status);
+    if status.placement.is_none() {
+        patch["placement"] = Value::Null;
+    }
+    patch
 }
 
 fn regarding(about: &About, hpa_uid: Option<Arc<str>>) -> ObjectReference {
@@ -135,10 +120,4 @@ fn regarding(about: &About, hpa_uid: Option<Arc<str>>) -> ObjectReference {
             ..reference("apiregistration.k8s.io/v1", "APIService", API_SERVICE)
         },
     }
-}
-
-/// At most `longest` bytes of a text, whole characters.
-fn cut(mut text: String, longest: usize) -> String {
-    text.truncate(text.floor_char_boundary(longest));
-    text
 }

@@ -33,6 +33,7 @@ use super::DomainObject;
 use super::Ownership;
 use super::Placements;
 use super::Settings;
+use super::growth::PoolNodes;
 use super::index::{Index, Kind};
 use super::objects::resource;
 use crate::cluster::AppId;
@@ -170,6 +171,11 @@ impl Watches {
     #[must_use]
     pub fn snapshot(&self, now: Timestamp) -> Snapshot {
         self.shared.index().snapshot(now)
+    }
+
+    /// The ready, schedulable nodes of each pool.
+    pub(super) fn pool_nodes(&self) -> BTreeMap<Arc<str>, PoolNodes> {
+        self.shared.index().pool_nodes()
     }
 
     /// The `Domain` objects, by name.
