@@ -154,6 +154,8 @@ fn world() -> Snapshot {
         weight: 1.0 / DOMAINS as f64,
         slo: Slo { p99_seconds: 0.2, error_ratio: 0.01 },
         floor_share: 0.05,
+        borrowing: hirl_scale::cluster::LoanLimit::default(),
+        lending: hirl_scale::cluster::LoanLimit::default(),
         policy: PolicyChoice::Hirl,
         mode: Mode::Active,
         calls: Vec::new(),

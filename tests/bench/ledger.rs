@@ -91,6 +91,9 @@ fn budgets() -> Budgets {
                 class: Class::ALL[at % Class::ALL.len()],
                 share: 0.95 / DOMAINS as f64,
                 pool_shares: Vec::new(),
+                floor: 0.0,
+                borrowing: hirl_scale::cluster::LoanLimit::None,
+                lending: hirl_scale::cluster::LoanLimit::Unlimited,
                 breach_until: None,
                 emergency_until: None,
             })

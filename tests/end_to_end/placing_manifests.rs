@@ -48,7 +48,7 @@ async fn bare() -> Result<ControlPlane> {
 }
 
 /// Applies an overlay of `manifests/overlays` with these components beside it, but for what needs
-/// the CRDs of cert-manager or an aggregated server. Gives the objects.
+/// the CRDs of cert-manager or of a node autoscaler, or an aggregated server. Gives the objects.
 async fn apply(plane: &ControlPlane, components: &[&str]) -> Result<Vec<Value>> {
     let mut overlay = json!({
         "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
@@ -70,7 +70,9 @@ async fn apply(plane: &ControlPlane, components: &[&str]) -> Result<Vec<Value>> 
         .into_iter()
         .filter(|item| {
             let group = item["apiVersion"].as_str().unwrap_or_default();
-            !group.starts_with("cert-manager.io/") && item["kind"] != "APIService"
+            let foreign = ["cert-manager.io/", "autoscaling.x-k8s.io/"];
+            let foreign = foreign.iter().any(|name| group.starts_with(name));
+            !foreign && item["kind"] != "APIService"
         })
         .collect();
     plane.apply_list(&items).await?;
@@ -119,7 +121,7 @@ fn gates(pod: &Value) -> Vec<&str> {
 fn the_policies_give_pods_their_scheduler_and_their_gate() -> Result<()> {
     run(async {
         let plane = bare().await?;
-        apply(&plane, &["open", "gates", "reclaim", "balloon"]).await?;
+        apply(&plane, &["open", "gates", "reclaim", "balloon", "capacity-buffer"]).await?;
         let client = plane.client();
         for (name, labels) in [
             ("plain", &[][..]),
@@ -177,10 +179,10 @@ fn with(class: &str) -> Value {
 }
 
 async fn gates_are_for_low_classes(plane: &ControlPlane, daemon: Value) -> Result<()> {
-    for class in ["hirl-p2", "hirl-p3"] {
+    for (class, policy) in [("hirl-p2", "PreemptLowerPriority"), ("hirl-p3", "Never")] {
         let pod = created(plane, "gated", &with(class)).await?;
         ensure!(gates(&pod) == ["hirl-scale.io/budget"], "{class}: {:?}", gates(&pod));
-        ensure!(pod["spec"]["preemptionPolicy"] == "Never", "{class}: {}", pod["spec"]);
+        ensure!(pod["spec"]["preemptionPolicy"] == policy, "{class}: {}", pod["spec"]);
         let elsewhere = created(plane, "strict", &with(class)).await?;
         ensure!(gates(&elsewhere).is_empty(), "{class}: {:?}", gates(&elsewhere));
     }
@@ -605,6 +607,9 @@ fn ledger(cpu_milli: u64) -> Placements {
         class: Class::P3,
         share: 1.0,
         pool_shares: Vec::new(),
+        floor: 0.0,
+        borrowing: hirl_scale::cluster::LoanLimit::None,
+        lending: hirl_scale::cluster::LoanLimit::Unlimited,
         breach_until: None,
         emergency_until: None,
     };

@@ -88,6 +88,8 @@ fn domain(name: &str, class: Class, weight: f64, p99_seconds: f64) -> Domain {
         weight,
         slo: Slo { p99_seconds, error_ratio: 0.01 },
         floor_share: 0.05,
+        borrowing: hirl_scale::cluster::LoanLimit::default(),
+        lending: hirl_scale::cluster::LoanLimit::default(),
         policy: PolicyChoice::Hirl,
         mode: Mode::Active,
         calls: Vec::new(),

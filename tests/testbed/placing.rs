@@ -115,12 +115,21 @@ pub struct Budget<'a> {
     pub pools: &'a [(&'a str, f64)],
     /// Until when an emergency lasts, if there is one.
     pub emergency: Option<Timestamp>,
+    /// Share of every shared pool that is guaranteed to it.
+    pub floor: f64,
+    /// Whether it may borrow beyond its share.
+    pub borrows: bool,
 }
 
 impl<'a> Budget<'a> {
-    /// The same share of every shared pool.
+    /// The same share of every shared pool, and no more.
     pub fn new(domain: &'a str, class: &'a str, share: f64) -> Self {
-        Self { domain, class, share, pools: &[], emergency: None }
+        Self { domain, class, share, pools: &[], emergency: None, floor: 0.0, borrows: false }
+    }
+
+    /// One that borrows, with this floor.
+    pub fn lending(domain: &'a str, class: &'a str, share: f64, floor: f64) -> Self {
+        Self { floor, borrows: true, ..Self::new(domain, class, share) }
     }
 
     /// Its `Domain` object.
@@ -142,8 +151,11 @@ impl<'a> Budget<'a> {
             "class": self.class, "weight": 0.5,
             "slo": {"p99": "200ms", "errorRatio": 0.01},
             "namespaceSelector": {"matchLabels": {"domain": self.domain}},
-            "budget": budget,
+            "budget": budget, "floorShare": self.floor,
         });
+        if !self.borrows {
+            spec["borrowing"] = json!({"limit": "None"});
+        }
         if let Some(until) = self.emergency {
             spec["emergency"] = by_hand(until);
         }
@@ -175,7 +187,7 @@ pub async fn ledger(plane: &ControlPlane, hirl: &Hirl) -> Result<Value> {
     serde_json::from_str(&text).with_context(|| format!("reading the ledger: {text}"))
 }
 
-/// What the ledger of an instance says about a domain in a pool: share, limit, bound, ...
+/// What the ledger of an instance says about a domain in a pool: share, target, bound, ...
 pub async fn uses(plane: &ControlPlane, hirl: &Hirl, domain: &str, pool: &str) -> Result<Value> {
     let ledger = ledger(plane, hirl).await?;
     ensure!(ledger["owner"] == true, "no owner yet: {ledger}");
@@ -184,7 +196,7 @@ pub async fn uses(plane: &ControlPlane, hirl: &Hirl, domain: &str, pool: &str) -
     found.with_context(|| format!("nothing about {domain} in {pool}: {ledger}"))
 }
 
-/// Waits until an instance owns the ledger and the domain has this limit of CPU (thousandths of a
+/// Waits until an instance owns the ledger and the domain has this target of CPU (thousandths of a
 /// core) in the pool.
 pub async fn limited(
     plane: &ControlPlane,
@@ -194,7 +206,7 @@ pub async fn limited(
 ) -> Result<()> {
     until(format_args!("{cpu}m for {domain} in {pool}"), OWNED, async || {
         let found = uses(plane, hirl, domain, pool).await?;
-        ensure!(found["limit"]["cpu_milli"] == cpu, "{found}");
+        ensure!(found["target"]["cpu_milli"] == cpu, "{found}");
         Ok(())
     })
     .await

@@ -54,7 +54,7 @@ async fn agree(stand: &Stand, what: &str) -> Result<BTreeMap<String, Room>> {
             let limit = cores.get(pool).copied().unwrap_or_default() / 2;
             ensure!(found["bound"]["cpu_milli"] == counted.cpu, "{counted}, not {found}");
             ensure!(found["bound"]["memory"] == counted.memory, "{counted}, not {found}");
-            ensure!(found["limit"]["cpu_milli"] == limit, "{limit}m, not {found}");
+            ensure!(found["target"]["cpu_milli"] == limit, "{limit}m, not {found}");
             ensure!(found["binding"]["cpu_milli"] == 0, "{found}");
             ensure!(found["held"]["cpu_milli"] == 0, "{found}");
         }

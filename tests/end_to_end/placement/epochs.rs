@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use jiff::{SignedDuration, Timestamp};
 
 use super::rig::{Batch, Rig, SOON};
@@ -128,37 +128,34 @@ fn the_reserve_is_for_p0_alone() -> Result<()> {
         rig.nodes("general", 4, 5).await?;
         rig.namespace("shop", "payments").await?;
         rig.namespace("lake", "data").await?;
-        // Of 20 cores: half for payments, four tenths for data, and a tenth is the reserve.
-        let budgets = [Budget::new("payments", "P1", 0.5), Budget::new("data", "P3", 0.4)];
+        // Of 20 cores eight are guaranteed to data, which uses them, and a tenth is the reserve.
+        let budgets =
+            [Budget::lending("payments", "P0", 0.5, 0.0), Budget::lending("data", "P3", 0.4, 0.4)];
         let choices = Choices { reserve: 0.1, ..Choices::new(&["general"]) };
         let stand = Stand::start(rig, &choices, &budgets, 10_000).await?;
         let rig = &stand.rig;
-        // A foreign pod of data takes two cores more than data may: the reserve is all that is left.
-        let foreign = Batch {
-            more: serde_json::json!({"nodeName": "general-0"}),
-            ..Batch::new("lake", "foreign-", "2")
-        };
-        foreign.create(&rig.client, 1).await?;
         Batch::new("lake", "d-", "1").class("hirl-p3").create(&rig.client, 8).await?;
-        rig.bound("lake", "d-", 6, SOON).await?;
-        let more = Batch {
-            more: serde_json::json!({"nodeName": "general-1"}),
-            ..Batch::new("lake", "more-", "1")
-        };
-        more.create(&rig.client, 2).await?;
-        // 10 of 20 cores are used by data; without the reserve 8 are left for payments.
-        Batch::new("shop", "p1-", "1").class("hirl-p1").create(&rig.client, 10).await?;
-        rig.bound("shop", "p1-", 8, SOON).await?;
+        rig.bound("lake", "d-", 8, SOON).await?;
+        // Pods of a lower class than their domain borrow up to the reserve, ...
+        Batch::new("shop", "p1-", "1").class("hirl-p1").create(&rig.client, 12).await?;
+        rig.bound("shop", "p1-", 10, SOON).await?;
         throughout("the reserve", QUIET, async || {
             let bound = rig.placed("shop", "p1-").await?.len();
-            ensure!(bound == 8, "{bound} are bound");
+            ensure!(bound == 10, "{bound} are bound");
             Ok(())
         })
         .await?;
-        Batch::new("shop", "p0-", "1").class("hirl-p0").create(&rig.client, 3).await?;
+        let (reason, text) =
+            rig.waiting("shop", "p1-").await?.into_values().next().context("none")?;
+        ensure!(
+            reason == "SchedulerError" && text.contains("cpu reserve left"),
+            "{reason}: {text}"
+        );
+        // ... and those of P0 take it.
+        Batch::new("shop", "p0-", "1").class("hirl-p0").create(&rig.client, 2).await?;
         rig.bound("shop", "p0-", 2, SOON).await?;
         let all = Limit::of_all("general", Room::cpu(20_000));
-        stand.judged(&[limit("payments", "general", 10_000), all]).map(|_| ())
+        stand.judged(&[limit("payments", "general", 12_000), all]).map(|_| ())
     })
 }
 

@@ -7,6 +7,7 @@ mod epochs;
 mod failing;
 mod gates;
 mod preemption;
+mod priority;
 mod rig;
 mod shipped;
 mod stand;

@@ -37,7 +37,8 @@ fn nobody_dies_for_a_pod_over_budget_nor_for_one_whose_victims_are_others() -> R
         rig.nodes("general", 4, 4).await?;
         rig.namespace("lake", "data").await?;
         rig.namespace("shop", "payments").await?;
-        let budgets = [Budget::new("payments", "P0", 0.25), Budget::new("data", "P3", 0.75)];
+        let data = Budget { floor: 0.75, ..Budget::new("data", "P3", 0.75) };
+        let budgets = [Budget::new("payments", "P0", 0.25), data];
         let stand = Stand::start(rig, &Choices::new(&["general"]), &budgets, 4000).await?;
         let rig = &stand.rig;
         fill(rig, &Batch::new("lake", "low-", "1").class("hirl-p3"), 1, 3).await?;
@@ -57,7 +58,7 @@ fn nobody_dies_for_a_pod_over_budget_nor_for_one_whose_victims_are_others() -> R
             Ok(())
         })
         .await?;
-        // Inside its budget now, but everybody who could die belongs to a domain inside its own.
+        // Inside its budget now, but everybody who could die belongs to a domain at its floor.
         let own = rig.placed("shop", "own-").await?.into_keys().next().context("none")?;
         for name in [own.as_str(), "over-0", "over-1"] {
             rig.delete("shop", name).await?;

@@ -16,6 +16,8 @@ pub(super) struct Entry {
     pub(super) name: String,
     pub(super) request: Value,
     pub(super) response: Value,
+    /// Why the API server refused it, if it said so.
+    message: String,
     verb: String,
     /// With its subresource: `pods/binding`.
     resource: String,
@@ -39,6 +41,7 @@ impl Entry {
             id: text(&json["auditID"]),
             user: text(&json["user"]["username"]),
             code: json["responseStatus"]["code"].as_u64().unwrap_or_default(),
+            message: text(&json["responseStatus"]["message"]),
             namespace: text(&object["namespace"]),
             name: text(&object["name"]),
             verb: text(&json["verb"]),
@@ -48,6 +51,10 @@ impl Entry {
             request: json["requestObject"].take(),
             response: json["responseObject"].take(),
         })
+    }
+
+    pub(super) fn ended(&self) -> Timestamp {
+        self.ended
     }
 
     /// Whether a failure leaves open what became of the request.
@@ -68,6 +75,12 @@ impl Entry {
         };
         let effect = match (self.resource.as_str(), self.verb.as_str()) {
             ("pods/binding", "create") if !good => (self.ended, Effect::Refuse),
+            // An overloaded server says 429 too.
+            ("pods/eviction", "create")
+                if self.code == 429 && self.message.contains("disruption budget") =>
+            {
+                (self.ended, Effect::Protect)
+            }
             _ if !good => return Vec::new(),
             ("namespaces", "create" | "patch" | "update") => match label(domain_label) {
                 Some(domain) => (self.began, Effect::Namespace(name, domain)),

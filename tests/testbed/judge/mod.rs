@@ -10,6 +10,7 @@ mod entry;
 mod room;
 #[cfg(test)]
 mod tests;
+pub mod waits;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -21,6 +22,7 @@ use serde_json::Value;
 
 use entry::Entry;
 pub use room::Room;
+use waits::Protected;
 
 /// The label that says which pool a node belongs to.
 const POOL: &str = "hirl-scale.io/pool";
@@ -133,6 +135,8 @@ pub struct Life {
     pub request: Room,
     /// Its priority class.
     pub priority_class: String,
+    /// Whether it was made with scheduling gates. When they go is not told.
+    pub gated: bool,
     /// Bindings that succeeded: when the request ended, by whom, to which node.
     pub bound: Vec<(Timestamp, String, String)>,
     /// Bindings that the API server did not answer with success: status codes.
@@ -160,6 +164,10 @@ pub struct Course {
     pub pods: Vec<Life>,
     /// What each domain uses of each pool in the end.
     pub used: BTreeMap<(String, String), Room>,
+    /// Evictions that a `PodDisruptionBudget` refused.
+    pub protected: Vec<Protected>,
+    /// The end of the last request.
+    end: Timestamp,
     domain_label: String,
     homes: HashMap<String, String>,
     pools: HashMap<String, String>,
@@ -179,6 +187,7 @@ enum Effect<'a> {
     Delete { for_good: bool },
     DeleteAll,
     Evict,
+    Protect,
     Status,
     Resize,
 }
@@ -191,7 +200,8 @@ impl Course {
             .filter(|line| line.contains("ResponseComplete"))
             .map(Entry::read)
             .collect::<Result<Vec<_>>>()?;
-        let mut course = Self { domain_label: domain_label.to_owned(), ..Self::default() };
+        let end = entries.iter().map(Entry::ended).max().unwrap_or_default();
+        let mut course = Self { domain_label: domain_label.to_owned(), end, ..Self::default() };
         let mut effects: Vec<(Timestamp, &Entry, Effect<'_>)> = Vec::new();
         for entry in &entries {
             effects.extend(entry.effects(domain_label));
@@ -334,6 +344,13 @@ impl Course {
                     }
                 }
             }
+            Effect::Protect => {
+                if let Some(index) = self.find(entry) {
+                    let (domain, pool) = self.place(&self.pods[index]);
+                    let pod = self.pods[index].name.clone();
+                    self.protected.push(Protected { at, domain, pool, pod });
+                }
+            }
             Effect::DeleteAll => {
                 for pod in entry.response["items"].as_array().into_iter().flatten() {
                     let name = full_name(&pod["metadata"]);
@@ -366,6 +383,7 @@ impl Course {
             made: at,
             request: Room::of_pod(spec).with_context(|| format!("the requests of {name}"))?,
             priority_class: spec["priorityClassName"].as_str().unwrap_or_default().to_owned(),
+            gated: spec["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty()),
             node: spec["nodeName"].as_str().map(str::to_owned),
             grace: spec["terminationGracePeriodSeconds"].as_i64().unwrap_or(30),
             ..Life::default()
@@ -412,13 +430,19 @@ impl Course {
         }
     }
 
+    /// The domain of a pod and the pool of its node, as far as they are known.
+    fn place(&self, pod: &Life) -> (String, String) {
+        let pool = pod.node.as_ref().and_then(|node| self.pools.get(node));
+        (self.home(pod).to_owned(), pool.cloned().unwrap_or_default())
+    }
+
     /// Adds a pod to the sum of its domain and pool, or takes it out.
     fn charge(&mut self, at: Timestamp, index: usize, cause: Cause, more: bool) {
         let pod = &self.pods[index];
-        let (Some(node), None) = (&pod.node, pod.gone) else { return };
-        let namespace = pod.name.split('/').next().unwrap_or_default();
-        let domain = self.homes.get(namespace).cloned().unwrap_or_default();
-        let pool = self.pools.get(node).cloned().unwrap_or_default();
+        if pod.node.is_none() || pod.gone.is_some() {
+            return;
+        }
+        let (domain, pool) = self.place(pod);
         let used = self.used.entry((domain.clone(), pool.clone())).or_default();
         *used = if more { used.plus(pod.request) } else { used.minus(pod.request) };
         let used = *used;

@@ -20,10 +20,13 @@ impl Room {
         Self { cpu, memory: i64::MAX }
     }
 
-    /// The sum.
+    /// The sum; any amount stays any amount.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
-        Self { cpu: self.cpu + other.cpu, memory: self.memory + other.memory }
+        Self {
+            cpu: self.cpu.saturating_add(other.cpu),
+            memory: self.memory.saturating_add(other.memory),
+        }
     }
 
     /// The difference.
@@ -36,6 +39,12 @@ impl Room {
     #[must_use]
     pub fn most(self, other: Self) -> Self {
         Self { cpu: self.cpu.max(other.cpu), memory: self.memory.max(other.memory) }
+    }
+
+    /// The smaller, resource by resource.
+    #[must_use]
+    pub fn least(self, other: Self) -> Self {
+        Self { cpu: self.cpu.min(other.cpu), memory: self.memory.min(other.memory) }
     }
 
     /// Whether it is no more than `limit`.
@@ -83,7 +92,10 @@ impl Room {
 
 impl fmt::Display for Room {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}m CPU and {} bytes", self.cpu, self.memory)
+        match self.memory {
+            i64::MAX => write!(out, "{}m CPU", self.cpu),
+            memory => write!(out, "{}m CPU and {memory} bytes", self.cpu),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::waits::{Inversion, Order};
 use super::*;
 
 const SCHEDULER: &str = "system:kube-scheduler";
@@ -245,4 +246,215 @@ fn an_eviction_is_told_by_its_user() {
     let course = log.read();
     assert_eq!(course.ended_by(SCHEDULER).len(), 1);
     assert_eq!(course.used[&("payments".to_owned(), "general".to_owned())], Room::default());
+}
+
+/// How long a pod may wait in these tests: 100 ms.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+impl Log {
+    /// A cluster with one more domain, `data` of namespace `lake`, of which so many pods of one core are
+    /// bound in `general` at 10.
+    fn lent(cores: usize) -> Self {
+        let mut log = Self::cluster();
+        let labels = json!({"metadata": {"labels": {"domain": "data"}}});
+        log.add("patch", "namespaces", "", "lake", 1, 2, 200, &labels, &Value::Null);
+        for index in 0..cores {
+            let name = format!("low{index}");
+            log.waits("lake", &name, "hirl-p3", 5, &json!({}));
+            let binding = json!({"target": {"name": "n1"}});
+            log.add("create", "pods/binding", "lake", &name, 9, 10, 201, &binding, &Value::Null);
+        }
+        log
+    }
+
+    /// A pod of one core, made at `ms`.
+    fn waits(&mut self, namespace: &str, name: &str, class: &str, ms: i64, more: &Value) {
+        let mut spec = json!({
+            "priorityClassName": class, "terminationGracePeriodSeconds": 0,
+            "containers": [{"resources": {"requests": {"cpu": "1", "memory": "1Mi"}}}],
+        });
+        for (key, value) in more.as_object().into_iter().flatten() {
+            spec[key] = value.clone();
+        }
+        let pod = json!({"metadata": {"namespace": namespace, "name": name}, "spec": spec});
+        self.add("create", "pods", namespace, name, ms - 1, ms, 201, &Value::Null, &pod);
+    }
+
+    /// Something that has nothing to do with anything, so that the log lasts until `ms`.
+    fn lasts(&mut self, ms: i64) {
+        let status = json!({"status": {}});
+        self.add("patch", "pods/status", "lake", "low0", ms - 1, ms, 200, &status, &Value::Null);
+    }
+
+    /// An eviction of a pod of `lake` that was answered with this.
+    fn evict(&mut self, name: &str, ms: i64, code: u16, message: &str) {
+        let (none, before) = (Value::Null, self.0.len());
+        self.add("create", "pods/eviction", "lake", name, ms - 1, ms, code, &json!({}), &none);
+        let mut line: Value = serde_json::from_str(&self.0[before..]).unwrap();
+        line["responseStatus"]["message"] = message.into();
+        self.0.replace_range(before.., &format!("{line}\n"));
+    }
+}
+
+/// Payments is of P0, data of P3 with a floor of so many cores of `general`.
+fn order(floor: i64) -> Order {
+    let floors = vec![Limit::constant("data", "general", Room { cpu: floor, memory: 0 })];
+    Order {
+        floors,
+        ..Order::of_pool("general", &[("payments", 0), ("data", 3)], Vec::new(), PATIENCE)
+    }
+}
+
+/// What the judge finds of a P0 pod that is made at 20 and never bound, while P3 uses so many cores.
+fn judged(cores: usize, floor: i64, until: i64) -> Vec<Inversion> {
+    let mut log = Log::lent(cores);
+    log.waits("shop", "urgent", "hirl-p0", 20, &json!({}));
+    log.lasts(until);
+    log.read().inversions(&order(floor)).found
+}
+
+#[test]
+fn a_p0_pod_that_waits_while_p3_borrows_is_found() {
+    let found = judged(5, 2000, 200);
+    assert_eq!(found.len(), 1, "{found:?}");
+    let one = &found[0];
+    assert_eq!((&*one.pod, &*one.lower, &*one.pool), ("shop/urgent", "data", "general"));
+    assert_eq!((one.at, one.used.cpu, one.floor.cpu), (at(120), 5000, 2000));
+    assert!(one.to_string().contains("shop/urgent waits for 0.1 s while data"), "{one}");
+}
+
+#[test]
+fn a_lower_class_at_its_floor_and_one_pod_inverts_nothing() {
+    let at_floor = Order {
+        floors: vec![Limit::constant("data", "general", Room { cpu: 2000, memory: 2 << 20 })],
+        ..order(0)
+    };
+    for (cores, found) in [(2, 0), (3, 0), (4, 1)] {
+        let mut log = Log::lent(cores);
+        log.waits("shop", "urgent", "hirl-p0", 20, &json!({}));
+        log.lasts(200);
+        let verdict = log.read().inversions(&at_floor);
+        assert_eq!((verdict.found.len(), verdict.late), (found, 1), "{cores}: {verdict:?}");
+    }
+    // What is used above the floor of memory alone is borrowed too.
+    assert_eq!(judged(3, 2000, 200).len(), 1);
+}
+
+#[test]
+fn a_wait_that_is_not_too_long_yet_or_ended_in_time_inverts_nothing() {
+    assert!(judged(5, 0, 119).is_empty());
+    for (ends, found) in [(119, 0), (121, 1)] {
+        for binds in [true, false] {
+            let mut log = Log::lent(5);
+            log.waits("shop", "urgent", "hirl-p0", 20, &json!({}));
+            if binds {
+                log.bind("urgent", "n1", 30, ends, 201);
+            } else {
+                log.delete("urgent", ends, ends + 1, 0);
+            }
+            log.lasts(200);
+            let verdict = log.read().inversions(&order(0));
+            assert_eq!(verdict.found.len(), found, "{ends} {binds}: {verdict:?}");
+        }
+    }
+}
+
+#[test]
+fn a_lower_class_that_comes_in_before_a_pod_that_waits_is_found_when_it_does() {
+    let mut log = Log::lent(1);
+    log.waits("shop", "urgent", "hirl-p0", 20, &json!({}));
+    for (name, ms) in [("late0", 150), ("late1", 160)] {
+        log.waits("lake", name, "hirl-p3", ms, &json!({}));
+        let binding = json!({"target": {"name": "n1"}});
+        let (began, ended) = (ms + 2, ms + 4);
+        log.add("create", "pods/binding", "lake", name, began, ended, 201, &binding, &Value::Null);
+    }
+    // It is bound in the end: that does not make it right.
+    log.bind("urgent", "n1", 300, 310, 201);
+    let verdict = log.read().inversions(&order(0));
+    assert_eq!(verdict.found.len(), 1, "{verdict:?}");
+    assert_eq!((verdict.found[0].at, verdict.found[0].used.cpu), (at(154), 2000));
+}
+
+#[test]
+fn a_refusal_by_a_disruption_budget_excuses_and_is_counted() {
+    let why = "Cannot evict pod as it would violate the pod's disruption budget.";
+    for (ms, code, message, excused) in [
+        (50, 429, why, 1),
+        // An overloaded server, a success, and one from before the pod waited.
+        (50, 429, "Too many requests, please try again later.", 0),
+        (50, 500, why, 0),
+        (15, 429, why, 0),
+        (150, 429, why, 0),
+    ] {
+        let mut log = Log::lent(5);
+        log.waits("shop", "urgent", "hirl-p0", 20, &json!({}));
+        log.evict("low0", ms, code, message);
+        log.lasts(200);
+        let verdict = log.read().inversions(&order(0));
+        let seen = (verdict.excused.len(), verdict.found.len());
+        assert_eq!(seen, (excused, 1 - excused), "{ms} {code} {message}: {verdict:?}");
+        assert_eq!(verdict.refusals, usize::from(code == 429 && message == why));
+    }
+}
+
+#[test]
+fn who_is_not_judged_does_not_wait() {
+    let gated = json!({"schedulingGates": [{"name": "hirl-scale.io/budget"}]});
+    let foreign = json!({"nodeName": "n2"});
+    let none = json!({});
+    for (namespace, class, more, found) in [
+        ("shop", "hirl-p0", &none, 1),
+        // A pod without a class has that of its domain, and none ranks above it.
+        ("shop", "", &none, 1),
+        ("shop", "hirl-p2", &none, 1),
+        ("shop", "hirl-p3", &none, 0),
+        ("lake", "hirl-p0", &none, 0),
+        ("free", "hirl-p0", &none, 0),
+        ("shop", "hirl-p0", &gated, 0),
+        ("shop", "hirl-p0", &foreign, 0),
+    ] {
+        let mut log = Log::lent(5);
+        log.waits(namespace, "urgent", class, 20, more);
+        log.lasts(200);
+        let verdict = log.read().inversions(&order(0));
+        assert_eq!(verdict.found.len(), found, "{namespace} {class} {more}: {verdict:?}");
+    }
+    let mut log = Log::lent(5);
+    log.waits("shop", "urgent", "hirl-p2", 20, &none);
+    log.lasts(200);
+    let course = log.read();
+    assert!(course.inversions(&Order { judged: vec![0, 1], ..order(0) }).found.is_empty());
+    assert!(course.inversions(&Order { may_use: |_, _| false, ..order(0) }).found.is_empty());
+    let reserves = vec![Limit::of_all("general", Room::cpu(4000))];
+    assert!(course.inversions(&Order { reserves, ..order(0) }).found.is_empty());
+}
+
+#[test]
+fn the_least_use_is_counted_from_an_instant_on() {
+    let mut log = Log::lent(3);
+    for (name, ms) in [("low0", 50), ("low1", 60)] {
+        let gone = json!({"metadata": {"deletionGracePeriodSeconds": 0}});
+        log.add("delete", "pods", "lake", name, ms, ms + 1, 200, &Value::Null, &gone);
+    }
+    let course = log.read();
+    let least = |since| course.least("data", "general", at(since)).cpu;
+    assert_eq!([least(0), least(20), least(55), least(100)], [0, 1000, 1000, 1000]);
+}
+
+#[test]
+fn whoever_ends_a_pod_of_a_domain_at_its_floor_is_found() {
+    let mut log = Log::lent(3);
+    for (name, ms) in [("low0", 50), ("low1", 60), ("low2", 70)] {
+        let gone = json!({"metadata": {"deletionGracePeriodSeconds": 0}});
+        log.add("delete", "pods", "lake", name, ms, ms + 1, 200, &Value::Null, &gone);
+    }
+    let course = log.read();
+    let mut floors = order(1000).floors;
+    floors[0].steps[0].1 = Room::cpu(1000);
+    let robbed = course.robbed(&floors, &[SCHEDULER]);
+    assert_eq!(robbed.len(), 1, "{robbed:?}");
+    assert_eq!((&*robbed[0].pod, robbed[0].used.cpu), ("lake/low2", 0));
+    assert!(course.robbed(&floors, &["somebody"]).is_empty());
+    assert!(course.robbed(&limit(1000), &[SCHEDULER]).is_empty(), "another domain's floor");
 }
