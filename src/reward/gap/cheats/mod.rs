@@ -34,6 +34,7 @@ struct World {
 
 const TOY: World = World { run: toy::run, cores: toy::CORES };
 const SIMULATOR: World = World { run: policies::run, cores: policies::CORES };
+const FLOORED: World = World { run: policies::run_with_floors, cores: policies::CORES };
 
 /// What a reward is made of instead, or as well.
 type Mistake = fn(&Timeline, f64) -> Vec<Series>;
@@ -161,7 +162,7 @@ fn the_honest_are_not_flagged() {
 
 #[test]
 fn the_reward_of_the_design_pays_no_cheat_more_than_the_rule() {
-    for world in [TOY, SIMULATOR] {
+    for world in [TOY, FLOORED] {
         for policy in [Policy::Hoarder, Policy::Rescuer, Policy::Surfer, Policy::BumpFarmer] {
             let paid = world
                 .played(policy, 2, nothing)
@@ -190,7 +191,7 @@ fn a_rescuer_is_flagged() {
 
 #[test]
 fn an_anticipator_is_flagged_at_the_lag_of_its_claim() {
-    for world in [TOY, SIMULATOR] {
+    for world in [TOY, FLOORED] {
         let courses = world.played(Policy::Rule, 5, claim);
         let report = report(&courses);
         let tie = tied(&report, "claim", "change of payments requested cores");

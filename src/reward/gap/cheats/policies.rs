@@ -20,8 +20,8 @@ name: cheats
 durationSeconds: 43200
 warmUpSeconds: 1800
 domains:
-  - {name: payments, class: P0, weight: 1.0, sloP99Seconds: 0.2, floorShare: 0.1, traffic: steady, noise: 0.05}
-  - {name: platform, class: P3, weight: 0.3, sloP99Seconds: 1, floorShare: 0.02, traffic: steady, noise: 0.05}
+  - {name: payments, class: P0, weight: 1.0, sloP99Seconds: 0.2, floorShare: FLOOR0, traffic: steady, noise: 0.05}
+  - {name: platform, class: P3, weight: 0.3, sloP99Seconds: 1, floorShare: FLOOR3, traffic: steady, noise: 0.05}
 apps:
   - {name: checkout, domain: payments, count: 4, rps: 2000, workers: 2, serviceSeconds: 0.015, cpuRequest: 0.5}
   - {name: tools, domain: platform, count: 4, rps: 300, workers: 4, serviceSeconds: 0.1, cpuRequest: 0.5}
@@ -30,8 +30,17 @@ pools:
 events:
 ";
 
-/// A run in which each domain surges now and then, one after the other.
+/// A run in which each domain surges now and then, one after the other; the higher one takes what it needs.
 pub(super) fn run(policy: Policy, seed: Seed) -> Timeline {
+    run_with(policy, seed, ["0.1", "0.02"])
+}
+
+/// The same where floors keep each domain's part.
+pub(super) fn run_with_floors(policy: Policy, seed: Seed) -> Timeline {
+    run_with(policy, seed, ["0.5", "0.4"])
+}
+
+fn run_with(policy: Policy, seed: Seed, floors: [&str; 2]) -> Timeline {
     let surges = (0..25_u32).map(|number| {
         let domain = if number % 2 == 0 { "payments" } else { "platform" };
         let late = 600.0 * seed.child("surge").draw(number.into()).uniform();
@@ -41,7 +50,8 @@ pub(super) fn run(policy: Policy, seed: Seed) -> Timeline {
              announcedSeconds: {start}, rampSeconds: 90, holdSeconds: 600, decaySeconds: 300, factor: 2}}\n"
         )
     });
-    let text: String = std::iter::once(SCENARIO.to_owned()).chain(surges).collect();
+    let domains = SCENARIO.replace("FLOOR0", floors[0]).replace("FLOOR3", floors[1]);
+    let text: String = std::iter::once(domains).chain(surges).collect();
     let scenario = Arc::new(read(&text, "cheats", seed).unwrap());
     // Not the searched constants: another search would make another world.
     let arm = arms::untuned("rules").unwrap();
