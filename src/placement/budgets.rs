@@ -62,9 +62,11 @@ impl DomainBudget {
         self.emergency_until.is_some_and(|until| now < until)
     }
 
-    /// Whether its target is wider by the band at `now`.
-    fn has_band(&self, now: Timestamp) -> bool {
-        self.in_emergency(now) || self.breach_until.is_some_and(|until| now < until)
+    /// Whether its target is wider by the band at `now` for a pod of `class`: in a breach for its own class
+    /// and above, in an emergency for all.
+    fn has_band(&self, class: Class, now: Timestamp) -> bool {
+        let breach = self.breach_until.is_some_and(|until| now < until) && class <= self.class;
+        self.in_emergency(now) || breach
     }
 }
 
@@ -160,13 +162,15 @@ impl Budgets {
     }
 
     /// What each domain may claim of `pool` at `now`, while nobody uses any of it: in the order of
-    /// [`Self::domains`]. `standing` is what the pool's nodes hold now, `growth` what it can grow to.
+    /// [`Self::domains`], as a pod of `class` finds them. `standing` is what the pool's nodes hold now, `growth`
+    /// what it can grow to.
     #[must_use]
     pub fn claims(
         &self,
         pool: &str,
         standing: Amount,
         growth: Amount,
+        class: Class,
         now: Timestamp,
     ) -> Vec<Claim> {
         // A limit is a share of what the pool can become: one of what stands now would keep it from growing.
@@ -185,7 +189,7 @@ impl Budgets {
         let domains = self.domains.iter().zip(floors);
         domains
             .map(|(domain, floor)| {
-                let band = if domain.has_band(now) { 1.0 + self.band } else { 1.0 };
+                let band = if domain.has_band(class, now) { 1.0 + self.band } else { 1.0 };
                 let share = domain.share_of(pool).max(floor) * band;
                 let borrowed = match domain.borrowing {
                     LoanLimit::Unlimited => None,

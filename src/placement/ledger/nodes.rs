@@ -29,7 +29,7 @@ struct Group {
 /// A pool as one pod sees it.
 #[derive(Debug, Default)]
 pub(super) struct Reach {
-    /// Allocatable on the nodes that take the pod, without what pods of no domain request there.
+    /// Allocatable on the nodes that take the pod.
     pub(super) standing: Amount,
     /// Allocatable on the others.
     pub(super) closed: Amount,
@@ -227,7 +227,6 @@ impl Nodes {
                 reach.aside.extend(aside);
             }
         }
-        reach.standing = reach.standing.less(reach.strangers);
         reach
     }
 

@@ -51,13 +51,16 @@ impl Ledger {
     pub(super) fn claims(&self, pool: PoolId, question: &Question<'_>, now: Timestamp) -> Claims {
         let reach = self.nodes.reach(pool, &question.needs.tolerations);
         let (standing, name) = (reach.standing, self.nodes.pool_name(pool));
-        let growth = match self.growth.get(name) {
+        let whole = match self.growth.get(name) {
             Some(&UNLIMITED) => UNLIMITED,
-            Some(growth) => growth.less(reach.closed + reach.strangers).max(standing),
+            Some(growth) => growth.less(reach.closed).max(standing),
             None => standing,
         };
+        // Pods of no domain take room that nobody can claim.
+        let growth = if whole == UNLIMITED { whole } else { whole.less(reach.strangers) };
         let budgets = self.budgets.as_ref();
-        let stated = budgets.map_or_else(Vec::new, |one| one.claims(name, standing, growth, now));
+        let stated = budgets
+            .map_or_else(Vec::new, |one| one.claims(name, standing, whole, question.class, now));
         let mut claims: Vec<Claim> = (0..self.domains.len() as DomainId)
             .map(|domain| {
                 let stated = self.budget_of[usize::from(domain)].and_then(|at| stated.get(at));

@@ -297,6 +297,7 @@ fn a_breach_or_an_emergency_widens_the_target_by_the_band() {
     let mut breach = budgets(2, 0.5, 0.3);
     breach.domains[0].breach_until = Some(at(100.0));
     assert!(ledger.install(breach.clone()));
+    assert_eq!(place(&mut ledger, &p2("q", 1), &names, at(1.0)), Err(spent("payments")));
     assert!(place(&mut ledger, &p0("r", 5000), &names, at(1.0)).is_ok());
     assert_eq!(place(&mut ledger, &p0("s", 1), &names, at(1.0)), Err(spent("payments")));
     ledger.remove_pod("uid-r");

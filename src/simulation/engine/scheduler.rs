@@ -242,7 +242,7 @@ impl Simulation {
             } else {
                 home.at_the_most().max(standing)
             };
-            entitlements.stated.push(budgets.claims(&spec.name, standing, growth, at));
+            entitlements.stated.push(budgets.claims(&spec.name, standing, growth, Class::P0, at));
             entitlements.growth.push(growth);
             entitlements.reserve.push(standing.part(budgets.reserve_of(&spec.name)));
         }

@@ -182,7 +182,8 @@ fn growth_by_the_rule() -> (u32, u32, u32) {
         let stated = Budgets::of(&decision, 0.1, now);
         let (standing, growth) =
             (simulation.nodes.pools[0].allocatable(), simulation.nodes.pools[0].at_the_most());
-        let claims = stated.claims(&scenario.pools[0].name, standing, growth.max(standing), now);
+        let claims =
+            stated.claims(&scenario.pools[0].name, standing, growth.max(standing), Class::P0, now);
         let used = &simulation.used;
         for (domain, claim) in claims.iter().enumerate() {
             if used[domain].cpu_milli <= before[domain].cpu_milli || used[domain].fits(claim.floor)
