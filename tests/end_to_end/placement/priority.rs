@@ -424,7 +424,7 @@ async fn small(more: &str, agents: bool, first: Budget<'_>) -> Result<Stand> {
         let agent = Batch { more, ..Batch::new("kube-system", &prefix, "1") };
         agent.create(&rig.client, 1).await?;
     }
-    let target = first.share * f64::from(if agents { 28_000 } else { 32_000 });
+    let target = first.share * 32_000.0;
     let budgets = [first, Budget::lending("lake", "P3", 0.5, 0.0)];
     let choices = Choices { extender: more, ..Choices::new(&[POOL]) };
     Stand::start(rig, &choices, &budgets, target as i64).await
