@@ -281,7 +281,10 @@ pub(super) struct PreemptResult<'a> {
 
 /// The candidates that remain, each with the victims offered or others in their place.
 #[derive(Debug)]
-pub(super) struct Kept<'a>(pub(super) Vec<(&'a (Name<'a>, Victims<'a>), Option<Vec<Arc<str>>>)>);
+pub(super) struct Kept<'a>(pub(super) Vec<KeptNode<'a>>);
+
+/// A candidate with the victims offered, and others in their place.
+type KeptNode<'a> = (&'a (Name<'a>, Victims<'a>), Option<Vec<Arc<str>>>);
 
 #[derive(Serialize)]
 struct KeptVictims<'a> {

@@ -68,7 +68,7 @@ impl Ledger {
         let question = anybody(domain, class);
         for pool in self.nodes.shared_pools() {
             let claims = self.claims(pool, &question, now);
-            let own = claims.claims[usize::from(domain)];
+            let own = claims.of[usize::from(domain)];
             sum.0 += entitlement::entitlement(&claims.room(), &self.asker(&question, now))
                 .unwrap_or_default();
             sum.1 += own.most.unwrap_or(claims.growth).max(own.floor);
@@ -100,10 +100,10 @@ impl Ledger {
         let mut victims = BTreeMap::new();
         for pool in pools {
             let question = anybody(0, Class::P0);
-            let claims = match self.domains.is_empty() {
-                true => continue,
-                false => self.claims(pool, &question, now).claims,
-            };
+            if self.domains.is_empty() {
+                continue;
+            }
+            let claims = self.claims(pool, &question, now).of;
             let mut spare = Vec::new();
             for (domain, claim) in claims.iter().enumerate() {
                 let beyond = claim.most.map_or(Amount::ZERO, |most| claim.used.less(most));

@@ -26,7 +26,7 @@ impl Ledger {
                 let used = row.get(usize::from(pool)).copied().unwrap_or_default();
                 let pool_name = self.nodes.pool_name(pool);
                 let claims = self.claims(pool, &anybody(domain, Class::P3), now);
-                let claim = claims.claims[usize::from(domain)];
+                let claim = claims.of[usize::from(domain)];
                 let waits = self.waiters_in(pool, None, now);
                 let waits = waits.filter(|(_, entry)| entry.domain == Some(domain));
                 PoolUse {

@@ -35,14 +35,15 @@ pub(super) struct Question<'a> {
 /// Claims of all domains on one pool, as one pod sees them.
 #[derive(Debug)]
 pub(super) struct Claims {
-    pub(super) claims: Vec<Claim>,
+    /// By the number of the domain.
+    pub(super) of: Vec<Claim>,
     pub(super) growth: Amount,
     pub(super) reserve: Amount,
 }
 
 impl Claims {
     pub(super) fn room(&self) -> Room<'_> {
-        Room { growth: self.growth, reserve: self.reserve, claims: &self.claims }
+        Room { growth: self.growth, reserve: self.reserve, claims: &self.of }
     }
 }
 
@@ -77,7 +78,7 @@ impl Ledger {
         self.add_promised(pool, question, rank, &mut claims);
         self.add_waiting(pool, question, rank, &mut claims, now);
         let reserve = budgets.map_or(0.0, |budgets| budgets.reserve_of(name));
-        Claims { claims, growth, reserve: standing.part(reserve.clamp(0.0, 1.0)) }
+        Claims { of: claims, growth, reserve: standing.part(reserve.clamp(0.0, 1.0)) }
     }
 
     /// Adds the pods that preemption promised a node of the pool and that count nowhere yet: what was
@@ -178,7 +179,7 @@ impl Ledger {
         if waiting == Amount::ZERO {
             return offered;
         }
-        let own = self.claims(pool, question, now).claims[usize::from(question.domain)];
+        let own = self.claims(pool, question, now).of[usize::from(question.domain)];
         if (own.used + question.request).fits(own.floor) {
             return offered;
         }

@@ -187,7 +187,7 @@ impl Ledger {
             key(b).cmp(&key(a)).then_with(|| a.uid.cmp(&b.uid))
         });
         let mut free = self.nodes.free(node).less(self.promised_on(node, own, rank));
-        let claims = self.claims(pool, &self.question(own, domain, ask, rank), now).claims;
+        let claims = self.claims(pool, &Self::question(own, domain, ask, rank), now).of;
         let mut lost = vec![Amount::ZERO; claims.len()];
         let mut victims = Vec::new();
         for entry in lower {
@@ -390,7 +390,7 @@ impl Ledger {
         if !offered.contains(&true) {
             return Err(Refusal::UnknownNode);
         }
-        let question = self.question(Some(id), domain, ask, class);
+        let question = Self::question(Some(id), domain, ask, class);
         let mut denied = Vec::new();
         let mut open: Vec<Open> = Vec::new();
         for pool in self.nodes.all_pools().filter(|&pool| offered[usize::from(pool)]) {
@@ -428,13 +428,7 @@ impl Ledger {
         Err(self.nowhere(domain, &question, &offered, &denied, now))
     }
 
-    fn question<'a>(
-        &self,
-        pod: Option<EntryId>,
-        domain: DomainId,
-        ask: &'a Ask,
-        class: Class,
-    ) -> Question<'a> {
+    fn question(pod: Option<EntryId>, domain: DomainId, ask: &Ask, class: Class) -> Question<'_> {
         let (request, needs) = (ask.pod.request, &*ask.needs);
         Question { pod, domain, class, request, given_up: Amount::ZERO, needs }
     }
@@ -506,13 +500,13 @@ impl Ledger {
     ) -> Option<Vec<(EntryId, Path)>> {
         let class = self.class_of(&ask.pod);
         let rank = class.max(self.domain_class(Some(domain)));
-        let mut question = self.question(own, domain, ask, class);
+        let mut question = Self::question(own, domain, ask, class);
         if let Some(entry) = own.and_then(|id| self.entries[id as usize].as_ref())
             && matches!(entry.state, State::Held { pool: Some(home), .. } if home == pool)
         {
             question.given_up = entry.request;
         }
-        let claims = self.claims(pool, &question, now).claims;
+        let claims = self.claims(pool, &question, now).of;
         let own_claim = claims[usize::from(domain)];
         let within = (own_claim.used + ask.pod.request).fits(own_claim.target);
         let mut lost = vec![Amount::ZERO; claims.len()];

@@ -105,8 +105,8 @@ impl Batches {
         let nodes: f64 = shared().map(|pool| f64::from(pool.nodes)).sum();
         let capacity = snapshot.shared_cpu();
         let cores = |raise: &Raise, pods: u32| f64::from(pods) * raise.growth.cost;
-        let raised: f64 = raises.iter().map(|raise| cores(raise, raise.granted)).sum();
-        let wanted = standing + raised + warm_cores;
+        let growth: f64 = raises.iter().map(|raise| cores(raise, raise.granted)).sum();
+        let wanted = standing + growth + warm_cores;
         if settings.batches == 0 || nodes == 0.0 || wanted <= capacity {
             self.released = wanted;
             self.held_since = None;

@@ -169,12 +169,12 @@ impl Scene {
     }
 
     /// The statement, for a pool that grew to so many nodes (of 20) at these instants.
-    fn order(&self, grown: &[(Timestamp, usize)], allowed: Duration) -> Result<Order> {
+    fn order(&self, nodes_after: &[(Timestamp, usize)], allowed: Duration) -> Result<Order> {
         let of_pool = |share: f64| {
             let room = |nodes| {
                 Room::cpu((share * milli(self.part(nodes) * CORES as usize) as f64).round() as i64)
             };
-            let later = grown.iter().map(|&(at, nodes)| (at, room(nodes)));
+            let later = nodes_after.iter().map(|&(at, nodes)| (at, room(nodes)));
             let steps = [(Timestamp::MIN, room(20))].into_iter().chain(later).collect();
             Limit { steps, ..limit("", POOL, 0) }
         };
@@ -215,9 +215,10 @@ fn fair(verdict: &Inversions) -> Result<()> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story, told in its order")]
 fn nobody_waits_while_a_lower_class_borrows_and_floors_are_kept() -> Result<()> {
     run(async {
-        let scene = Scene::start(RECLAIM, None).await?;
+        let scene = Box::pin(Scene::start(RECLAIM, None)).await?;
         scene.fill().await?;
         let filled = Timestamp::now();
 
@@ -226,7 +227,7 @@ fn nobody_waits_while_a_lower_class_borrows_and_floors_are_kept() -> Result<()> 
         scene.urgent("a-", 30).await?;
         scene.holds(&[("pay", 30), ("shop", 20)]).await?;
         // Nodes join while P0 waits: of 160 cores become 200.
-        let ((grows, grown), ()) = tokio::try_join!(
+        let ((grows, nodes_after), ()) = tokio::try_join!(
             async {
                 scene.scale("shop", "web", 40).await?;
                 let begin = Timestamp::now();
@@ -296,7 +297,7 @@ fn nobody_waits_while_a_lower_class_borrows_and_floors_are_kept() -> Result<()> 
         let first = course.ended_by(USER).into_iter().filter(|pod| pod.name.starts_with("pay/"));
         ensure!(first.count() == 0, "pods of P0 were ended");
         ensure!(each <= 1.5, "{each} evictions for each pod");
-        let floors = scene.order(&[(grown, 25)], patience())?.floors;
+        let floors = scene.order(&[(nodes_after, 25)], patience())?.floors;
         let robbed = course.robbed(&floors, &[USER, hirl::USER]);
         ensure!(robbed.is_empty(), "{} below a floor: {:?}", robbed.len(), robbed[0]);
         for domain in ["data", "lake"] {
@@ -318,7 +319,7 @@ fn the_judge_finds_p0_that_waits_at_a_cap_while_p3_borrows() -> Result<()> {
         let allowed = Duration::from_secs(10);
         let capped = Budget::new("pay", "P0", 0.05);
         let target = milli(sized(20, 400) * CORES as usize) / 20;
-        let scene = Scene::start("", Some((capped, target))).await?;
+        let scene = Box::pin(Scene::start("", Some((capped, target)))).await?;
         scene.fill().await?;
         scene.urgent("a-", 30).await?;
         scene.holds(&[("pay", 8)]).await?;
@@ -456,7 +457,8 @@ async fn spares(stand: &Stand, most: usize, span: Duration) -> Result<usize> {
 #[test]
 fn a_p0_pod_that_fits_nowhere_ever_keeps_nobody_out() -> Result<()> {
     run(async {
-        let stand = small(RECLAIM, false, Budget::lending("pay", "P0", 0.5, 0.25)).await?;
+        let stand =
+            Box::pin(small(RECLAIM, false, Budget::lending("pay", "P0", 0.5, 0.25))).await?;
         let rig = &stand.rig;
         Batch::new("pay", "huge-", "1000").class("hirl-p0").create(&rig.client, 1).await?;
         let (reason, text) = told(rig, "pay", "huge-").await?;

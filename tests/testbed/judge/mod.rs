@@ -285,6 +285,7 @@ impl Course {
         waits
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm for each effect")]
     fn take(&mut self, at: Timestamp, entry: &Entry, effect: &Effect<'_>) -> Result<()> {
         match *effect {
             Effect::Namespace(name, domain) => {
