@@ -13,6 +13,7 @@ fn reads(process: u32) -> Option<u64> {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "samples a process that ends by itself")]
 fn a_run_of_the_learned_policy_makes_few_reads_however_many_products_it_computes() {
     let mut process = Command::new(env!("CARGO_BIN_EXE_hirl"))
         .args(["simulate", "--scenario", "level-1", "--policy", "hirl", "--seed", "1"])
