@@ -475,7 +475,7 @@ fn a_p0_pod_that_fits_nowhere_ever_keeps_nobody_out() -> Result<()> {
 fn a_p0_pod_that_finds_no_node_keeps_only_its_own_room_and_not_for_ever() -> Result<()> {
     run(async {
         let guard = "placement: {guardSeconds: 30}\n";
-        let stand = small(guard, true, Budget::lending("pay", "P0", 0.5, 0.25)).await?;
+        let stand = Box::pin(small(guard, true, Budget::lending("pay", "P0", 0.5, 0.25))).await?;
         let rig = &stand.rig;
         Batch::new("pay", "whole-", "8").class("hirl-p0").create(&rig.client, 1).await?;
         let (reason, text) = told(rig, "pay", "whole-").await?;
@@ -503,7 +503,7 @@ fn a_p0_pod_that_finds_no_node_keeps_only_its_own_room_and_not_for_ever() -> Res
 #[test]
 fn nobody_is_evicted_for_a_p0_pod_that_its_own_limit_keeps_out() -> Result<()> {
     run(async {
-        let stand = small(RECLAIM, false, Budget::new("pay", "P0", 0.25)).await?;
+        let stand = Box::pin(small(RECLAIM, false, Budget::new("pay", "P0", 0.25))).await?;
         let rig = &stand.rig;
         Batch::new("lake", "low-", "1").class("hirl-p3").create(&rig.client, 24).await?;
         rig.bound("lake", "low-", 24, SOON).await?;
@@ -520,7 +520,7 @@ fn nobody_is_evicted_for_a_p0_pod_that_its_own_limit_keeps_out() -> Result<()> {
 fn a_p0_pod_that_no_node_can_ever_hold_costs_lower_classes_what_it_requests_at_the_most()
 -> Result<()> {
     run(async {
-        let stand = small(RECLAIM, true, Budget::lending("pay", "P0", 0.5, 0.25)).await?;
+        let stand = Box::pin(small(RECLAIM, true, Budget::lending("pay", "P0", 0.5, 0.25))).await?;
         let rig = &stand.rig;
         Batch::new("lake", "low-", "1").class("hirl-p3").create(&rig.client, 28).await?;
         rig.bound("lake", "low-", 28, SOON).await?;
