@@ -71,6 +71,8 @@ impl Ledger {
         for (domain, aside) in reach.aside {
             let claim = &mut claims[usize::from(domain)];
             claim.used = claim.used.less(aside);
+            // A limit of borrowing counts them all the same: taints come and go.
+            claim.most = claim.most.map(|most| most.less(aside));
         }
         let own = &mut claims[usize::from(question.domain)];
         own.used = own.used.less(question.given_up);
