@@ -131,9 +131,10 @@ impl Reclaimer {
 
     async fn look(&mut self) {
         // Asked each time, room or not: the ledger finds out by it how long the excess lasts.
-        let excess = self.placements.lock().excess(self.delay_seconds, clock::now());
         let now = Instant::now();
         self.tried.retain(|_, until| now < *until);
+        let spared = |uid: &str| self.tried.contains_key(uid);
+        let excess = self.placements.lock().excess(self.delay_seconds, &spared, clock::now());
         let mut queues: Vec<_> = excess
             .into_iter()
             .map(|((domain, pool), pods)| (domain, pool, pods.into_iter()))
@@ -142,9 +143,7 @@ impl Reclaimer {
         while !queues.is_empty() {
             let mut rest = Vec::new();
             for (domain, pool, mut pods) in queues {
-                let Some(pod) = pods.find(|(uid, _, _)| !self.tried.contains_key(uid)) else {
-                    continue;
-                };
+                let Some(pod) = pods.next() else { continue };
                 if self.pace.left(Instant::now()) == 0 || !*self.owner.borrow() {
                     return;
                 }
@@ -167,6 +166,9 @@ impl Reclaimer {
             %domain, %pool, %namespace, %name, outcome = outcome.as_str(),
             "A domain is to give room back: eviction of a pod"
         );
+        if outcome == Outcome::Evicted {
+            self.placements.lock().note_evicted(uid);
+        }
         if outcome == Outcome::Protected {
             self.tell(domain, pool, pod).await;
         }
@@ -324,12 +326,12 @@ mod tests {
         };
         let answers = async {
             let first = played.answer(429, &protected).await;
-            [vec![first], played.answer_all(201, 1).await].concat()
+            [vec![first], played.answer_all(201, 2).await].concat()
         };
         let (reclaimer, asked) = tokio::join!(looked, answers);
-        assert_eq!(names(&asked), ["young", "old"]);
+        assert_eq!(names(&asked), ["young", "old", "mid"]);
         assert!(played.silent().await, "a protected pod is not asked about again at once");
-        assert_eq!((count(&reclaimer, "protected"), count(&reclaimer, "evicted")), (1, 1));
+        assert_eq!((count(&reclaimer, "protected"), count(&reclaimer, "evicted")), (1, 2));
     }
 
     #[tokio::test]

@@ -91,7 +91,7 @@ impl Supply {
 
     fn export(&self, shown: &mut HashSet<PoolLabel>) {
         let (uses, unsettled, counts) = {
-            let ledger = self.placements.lock();
+            let mut ledger = self.placements.lock();
             (ledger.uses(clock::now()), ledger.unsettled().len(), ledger.counts())
         };
         let meters = &self.instruments.extender;

@@ -67,7 +67,7 @@ impl Placing {
     /// Use of every shared pool.
     pub(super) fn pools(&self) -> Result<Response, ApiError> {
         let shown = {
-            let ledger = self.placements()?.lock();
+            let mut ledger = self.placements()?.lock();
             Pools {
                 owner: self.owner(&ledger),
                 epoch: ledger.epoch(),
@@ -82,7 +82,7 @@ impl Placing {
     /// Why a pod is where it is.
     pub(super) fn pod(&self, namespace: &str, name: &str) -> Result<Response, ApiError> {
         let shown = {
-            let ledger = self.placements()?.lock();
+            let mut ledger = self.placements()?.lock();
             let explained = ledger.explain(namespace, name, clock::now());
             explained.map(|placement| Placed { owner: self.owner(&ledger), placement })
         };

@@ -14,7 +14,9 @@ mod settings;
 mod verdict;
 
 pub use budgets::{Budgets, DomainBudget, Epoch, UNLIMITED};
-pub use ledger::{Counts, HOST_NAME, Ledger, Notice, Path, PodName, PoolUse, Standing, Unsettled};
+pub use ledger::{
+    Counts, Excess, HOST_NAME, Ledger, Notice, Path, PodName, PoolUse, Standing, Unsettled,
+};
 pub use pod::{Ask, Expression, Needs, NodeFacts, Operator, Pod, Taint, Toleration};
 pub use settings::{Growth, Settings};
 pub use verdict::{

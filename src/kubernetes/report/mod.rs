@@ -79,7 +79,7 @@ fn log(write: &Write) {
 /// The ledger's figures of the domains; only its owner has them all.
 fn placing(placements: &Placements) -> Option<Placing> {
     let uses = {
-        let ledger = placements.lock();
+        let mut ledger = placements.lock();
         // Without budgets nobody has a target yet.
         let knows = ledger.standing() == Standing::Owner && ledger.epoch().is_some();
         knows.then(|| ledger.uses(clock::now()))?

@@ -10,7 +10,8 @@ use crate::placement::{Explanation, UNLIMITED};
 impl Ledger {
     /// Use per domain and shared pool, by their names.
     #[must_use]
-    pub fn uses(&self, now: Timestamp) -> Vec<PoolUse> {
+    pub fn uses(&mut self, now: Timestamp) -> Vec<PoolUse> {
+        self.date_waiters(now);
         let domains = 0..self.domains.len() as DomainId;
         let mut uses: Vec<PoolUse> = domains.flat_map(|domain| self.uses_of(domain, now)).collect();
         uses.sort_by(|a, b| (&a.domain, &a.pool).cmp(&(&b.domain, &b.pool)));
@@ -51,7 +52,8 @@ impl Ledger {
 
     /// Why the pod is where it is.
     #[must_use]
-    pub fn explain(&self, namespace: &str, name: &str, now: Timestamp) -> Option<Explanation> {
+    pub fn explain(&mut self, namespace: &str, name: &str, now: Timestamp) -> Option<Explanation> {
+        self.date_waiters(now);
         let named = |entry: &&Entry| &*entry.name == name && &*entry.namespace == namespace;
         let entry = self.entries.iter().flatten().find(named)?;
         let node = match entry.state {

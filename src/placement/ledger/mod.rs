@@ -9,8 +9,10 @@
 
 mod demand;
 mod explain;
+mod grants;
 mod nodes;
 mod notices;
+mod reclaim;
 mod rooms;
 mod verbs;
 
@@ -20,6 +22,7 @@ mod tests;
 pub use demand::PodName;
 pub use nodes::HOST_NAME;
 pub use notices::{Notice, Path};
+pub use reclaim::Excess;
 
 use std::collections::BTreeMap;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -93,6 +96,8 @@ struct Use {
     bound: Amount,
     binding: Amount,
     held: Amount,
+    /// The part of `bound` that is going.
+    going: Amount,
 }
 
 impl Use {
@@ -194,12 +199,16 @@ pub struct Ledger {
     waiting: Vec<Amount>,
     nominated: HashSet<EntryId>,
     waiters: BTreeMap<EntryId, rooms::Waiter>,
-    /// Waiters that have no beginning yet.
+    /// Those of whom it is not known yet since when they wait and whether they are entitled.
     undated: Vec<EntryId>,
+    /// When it was last found out who of all waiters is entitled.
+    weighed: Option<Timestamp>,
     /// What pools can grow to, by name.
     growth: HashMap<Arc<str>, Amount>,
     /// How often each pod was granted victims.
     preemptions: HashMap<EntryId, u32>,
+    /// Victims granted to each pod that waits, while it is not known yet which of them go.
+    grants: HashMap<EntryId, grants::Grants>,
     notices: notices::Notices,
     gated: HashSet<EntryId>,
     in_doubt: HashSet<EntryId>,
@@ -240,7 +249,9 @@ impl Ledger {
             nominated: HashSet::new(),
             waiters: BTreeMap::new(),
             undated: Vec::new(),
+            weighed: None,
             preemptions: HashMap::new(),
+            grants: HashMap::new(),
             notices: notices::Notices::default(),
             gated: HashSet::new(),
             in_doubt: HashSet::new(),
@@ -587,6 +598,7 @@ impl Ledger {
             self.take(id, &entry);
             self.waiters.remove(&id);
             self.preemptions.remove(&id);
+            self.grants.remove(&id);
             self.notices.forget(id);
             self.by_uid.remove(&entry.uid);
             self.free.push(id);
@@ -620,6 +632,7 @@ impl Ledger {
         }
         if matches!(entry.state, State::Bound { .. }) {
             self.preemptions.remove(&id);
+            self.grants.remove(&id);
             self.notices.settled(id);
         }
         if entry.gated_by_us && entry.domain.is_some() && !entry.deleting {
@@ -635,6 +648,9 @@ impl Ledger {
         if let Some(amount) = self.account(charge) {
             *amount += entry.request;
         }
+        if let Some(used) = self.where_it_goes(entry, charge) {
+            used.going += entry.request;
+        }
     }
 
     fn take(&mut self, id: EntryId, entry: &Entry) {
@@ -644,6 +660,9 @@ impl Ledger {
         let charge = charge(entry);
         if let Some(amount) = self.account(charge) {
             *amount -= entry.request;
+        }
+        if let Some(used) = self.where_it_goes(entry, charge) {
+            used.going -= entry.request;
         }
         if let Charge::Binding(_, node) | Charge::Bound(_, node) = charge {
             self.nodes.unsettle_pod(node, id, entry.domain, entry.request);
@@ -668,6 +687,13 @@ impl Ledger {
             row.resize(usize::from(pool) + 1, Use::default());
         }
         Some(part(&mut row[usize::from(pool)]))
+    }
+
+    /// The use that a bound pod which is going belongs to.
+    fn where_it_goes(&mut self, entry: &Entry, charge: Charge) -> Option<&mut Use> {
+        let Charge::Bound(Some(domain), node) = charge else { return None };
+        let pool = self.nodes.pool(node).filter(|_| entry.deleting)?;
+        self.uses[usize::from(domain)].get_mut(usize::from(pool))
     }
 
     /// Changes what is known of a node; its pods count in its new pool.

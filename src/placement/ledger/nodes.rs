@@ -253,6 +253,28 @@ impl Nodes {
         self.all_pools().filter(|pool| pools[usize::from(*pool)]).collect()
     }
 
+    /// Usable nodes of a pool that take the pod, full or not.
+    pub(super) fn open_to<'a>(
+        &'a self,
+        pool: PoolId,
+        needs: &'a Needs,
+    ) -> impl Iterator<Item = NodeId> + use<'a> {
+        let takes = |profile: &Arc<Profile>| profile.takes(needs);
+        let rows = self.rows.iter().enumerate();
+        let mut last: Option<(*const Profile, bool)> = None;
+        rows.filter_map(move |(id, row)| {
+            let profile = row.profile.as_ref().filter(|_| row.pool == Some(pool))?;
+            row.usable?;
+            let key = Arc::as_ptr(profile);
+            let open = match last {
+                Some((one, open)) if one == key => open,
+                _ => takes(profile),
+            };
+            last = Some((key, open));
+            open.then_some(id as NodeId)
+        })
+    }
+
     /// What is free on a node; nothing on one that takes no pods.
     pub(super) fn free(&self, node: NodeId) -> Amount {
         let node = &self.rows[node as usize];

@@ -9,13 +9,21 @@ use crate::cluster::{Amount, Class, Timestamp};
 use crate::placement::entitlement::{self, Asker, Claim, Denial, Room};
 use crate::placement::{Needs, UNLIMITED};
 
-/// A pod that is entitled to room and found none, or that the scheduler says found none.
+/// Seconds between two looks at who of all that wait is entitled to room.
+const WEIGH_SECONDS: f64 = 5.0;
+
+/// A pod that found no room, by our answer or by the scheduler's own rules.
 #[derive(Debug, Clone)]
 pub(super) struct Waiter {
     /// Since when; `None` until somebody with a clock looks.
     pub(super) since: Option<Timestamp>,
+    /// Which nodes it may go to.
+    pub(super) needs: Arc<Needs>,
     /// Pools in which some node could hold it.
     pub(super) pools: Vec<PoolId>,
+    /// Those of them in which it was entitled to room at the last look: elsewhere it waits for its own
+    /// domain, and keeps nobody out.
+    pub(super) entitled: Vec<PoolId>,
 }
 
 /// A pod that asks for a place in one pool.
@@ -50,6 +58,14 @@ impl Claims {
 impl Ledger {
     /// The claims of all domains on a pool, in the order of their numbers.
     pub(super) fn claims(&self, pool: PoolId, question: &Question<'_>, now: Timestamp) -> Claims {
+        let mut claims = self.settled_claims(pool, question, now);
+        let rank = question.class.max(self.domain_class(Some(question.domain)));
+        self.add_waiting(pool, question, rank, &mut claims.of, now);
+        claims
+    }
+
+    /// The same without those who wait.
+    fn settled_claims(&self, pool: PoolId, question: &Question<'_>, now: Timestamp) -> Claims {
         let reach = self.nodes.reach(pool, &question.needs.tolerations);
         let (standing, name) = (reach.standing, self.nodes.pool_name(pool));
         let whole = match self.growth.get(name) {
@@ -78,7 +94,6 @@ impl Ledger {
         own.used = own.used.less(question.given_up);
         let rank = question.class.max(self.domain_class(Some(question.domain)));
         self.add_promised(pool, question, rank, &mut claims);
-        self.add_waiting(pool, question, rank, &mut claims, now);
         let reserve = budgets.map_or(0.0, |budgets| budgets.reserve_of(name));
         Claims { of: claims, growth, reserve: standing.part(reserve.clamp(0.0, 1.0)) }
     }
@@ -123,7 +138,8 @@ impl Ledger {
         }
     }
 
-    /// Pods that wait for room in a pool, without those that preemption promised a node.
+    /// Pods that wait for room in a pool and are entitled to it, without those that preemption promised a
+    /// node and those that have waited for longer than the guard lasts.
     pub(super) fn waiters_in(
         &self,
         pool: PoolId,
@@ -134,7 +150,7 @@ impl Ledger {
             let over = waiter
                 .since
                 .is_some_and(|since| now.seconds_since(since) >= self.settings.guard_seconds);
-            let here = waiter.pools.contains(&pool) && !over && Some(id) != but;
+            let here = waiter.entitled.contains(&pool) && !over && Some(id) != but;
             let entry = self.entries[id as usize].as_ref().filter(|_| here)?;
             entry.nominated.is_none().then_some((id, entry))
         })
@@ -202,27 +218,116 @@ impl Ledger {
 
     /// Notes that a pod waits for room, with the pools that could ever hold it: one whose request fits no
     /// node waits for nothing.
-    pub(super) fn wait(&mut self, id: EntryId, needs: &Needs, since: Option<Timestamp>) {
+    pub(super) fn wait(&mut self, id: EntryId, needs: &Arc<Needs>, since: Option<Timestamp>) {
         let Some(entry) = &self.entries[id as usize] else { return };
         if entry.state != State::Pending || entry.domain.is_none() || entry.gated || entry.deleting
         {
             return;
         }
         let pools = self.nodes.pools_for(needs, entry.request);
-        let since = self.waiters.get(&id).and_then(|waiter| waiter.since).or(since);
-        if since.is_none() {
-            self.undated.push(id);
-        }
-        self.waiters.insert(id, Waiter { since, pools });
+        let before = self.waiters.remove(&id);
+        let since = before.as_ref().and_then(|waiter| waiter.since).or(since);
+        let entitled = before.map_or_else(Vec::new, |waiter| waiter.entitled);
+        self.waiters.insert(id, Waiter { since, needs: Arc::clone(needs), pools, entitled });
+        self.undated.push(id);
     }
 
-    /// Gives those who wait their beginning, once somebody with a clock looks.
+    /// Gives those who wait their beginning, once somebody with a clock looks, and finds out who of them is
+    /// entitled: of the new ones at once, of all now and then.
     pub(super) fn date_waiters(&mut self, now: Timestamp) {
         for id in std::mem::take(&mut self.undated) {
+            let Some(waiter) = self.waiters.get_mut(&id) else { continue };
+            waiter.since.get_or_insert(now);
+            let waiter = &self.waiters[&id];
+            let entitled = self.entitled_in(id, waiter, now);
             if let Some(waiter) = self.waiters.get_mut(&id) {
-                waiter.since.get_or_insert(now);
+                waiter.entitled = entitled;
             }
         }
+        let due = self.weighed.is_none_or(|then| now.seconds_since(then) >= WEIGH_SECONDS);
+        if due && !self.waiters.is_empty() {
+            self.weigh_waiters(now);
+        }
+    }
+
+    /// Pools in which a pod that waits is entitled to room.
+    fn entitled_in(&self, id: EntryId, waiter: &Waiter, now: Timestamp) -> Vec<PoolId> {
+        let Some(question) = self.question_of(id, waiter) else { return Vec::new() };
+        let shared = waiter.pools.iter().copied().filter(|&pool| self.nodes.is_shared(pool));
+        shared.filter(|&pool| self.entitled(pool, &question, now).is_ok()).collect()
+    }
+
+    pub(super) fn question_of<'a>(&self, id: EntryId, waiter: &'a Waiter) -> Option<Question<'a>> {
+        let entry = self.entries[id as usize].as_ref()?;
+        Some(Question {
+            pod: Some(id),
+            domain: entry.domain?,
+            class: self.entry_class(entry),
+            request: entry.request,
+            given_up: Amount::ZERO,
+            needs: &waiter.needs,
+        })
+    }
+
+    /// Finds out who of all that wait is entitled to room, one after the other: what those before are
+    /// entitled to is not there for those behind.
+    pub(super) fn weigh_waiters(&mut self, now: Timestamp) {
+        self.weighed = Some(now);
+        let mut entitled: HashMap<EntryId, Vec<PoolId>> = HashMap::new();
+        let queue = self.queue(now);
+        for pool in self.nodes.shared_pools() {
+            let mut ahead = vec![Amount::ZERO; self.domains.len()];
+            // Pods of one kind find the same claims.
+            let mut kinds: Vec<(Question<'_>, Claims)> = Vec::new();
+            for &(id, _, waiter) in &queue {
+                if !waiter.pools.contains(&pool) {
+                    continue;
+                }
+                let Some(question) = self.question_of(id, waiter) else { continue };
+                let same = |(one, _): &(Question<'_>, Claims)| {
+                    (one.domain, one.class) == (question.domain, question.class)
+                        && one.needs.tolerations == question.needs.tolerations
+                };
+                let at = kinds.iter().position(same).unwrap_or_else(|| {
+                    kinds.push((question, self.settled_claims(pool, &question, now)));
+                    kinds.len() - 1
+                });
+                let claims = &kinds[at].1;
+                let mut of = claims.of.clone();
+                for (domain, (claim, ahead)) in of.iter_mut().zip(&ahead).enumerate() {
+                    if domain == usize::from(question.domain) {
+                        claim.used += *ahead;
+                    } else {
+                        claim.waiting += *ahead;
+                    }
+                }
+                let room = Room { claims: &of, ..claims.room() };
+                if entitlement::entitlement(&room, &self.asker(&question, now)).is_ok() {
+                    ahead[usize::from(question.domain)] += question.request;
+                    entitled.entry(id).or_default().push(pool);
+                }
+            }
+        }
+        for (id, waiter) in &mut self.waiters {
+            waiter.entitled = entitled.remove(id).unwrap_or_default();
+        }
+    }
+
+    /// Pods that wait and still count, best right first: by class, then age.
+    pub(super) fn queue(&self, now: Timestamp) -> Vec<(EntryId, &Entry, &Waiter)> {
+        let over = |waiter: &Waiter| {
+            let since = waiter.since.map_or(0.0, |since| now.seconds_since(since));
+            since >= self.settings.guard_seconds
+        };
+        let mut queue: Vec<(EntryId, &Entry, &Waiter)> = self
+            .waiters
+            .iter()
+            .filter(|(_, waiter)| !over(waiter))
+            .filter_map(|(&id, waiter)| Some((id, self.entries[id as usize].as_ref()?, waiter)))
+            .filter(|(_, entry, _)| entry.nominated.is_none())
+            .collect();
+        queue.sort_by_cached_key(|&(id, entry, _)| (self.entry_rank(entry), entry.created, id));
+        queue
     }
 
     /// The class by which a pod is judged: no pod ranks above its domain.

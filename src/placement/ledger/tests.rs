@@ -477,18 +477,18 @@ fn a_nodes_pods_move_with_its_label_and_come_back_with_the_node() {
     one.node = Some(Arc::from("a0"));
     ledger.put_pod(&one);
     ledger.put_node("a0", node("b", 10_000));
-    let used = |ledger: &Ledger, pool: &str| {
+    let used = |ledger: &mut Ledger, pool: &str| {
         let uses = ledger.uses(at(0.0));
         uses.iter().find(|one| &*one.pool == pool && &*one.domain == "payments").unwrap().bound
     };
-    assert_eq!((used(&ledger, "a"), used(&ledger, "b")), (Amount::ZERO, cpu(3000)));
+    assert_eq!((used(&mut ledger, "a"), used(&mut ledger, "b")), (Amount::ZERO, cpu(3000)));
     ledger.remove_node("a0");
-    assert_eq!(used(&ledger, "b"), Amount::ZERO);
+    assert_eq!(used(&mut ledger, "b"), Amount::ZERO);
     ledger.put_node("a0", node("a", 10_000));
-    assert_eq!(used(&ledger, "a"), cpu(3000));
+    assert_eq!(used(&mut ledger, "a"), cpu(3000));
     // A resize in place.
     ledger.put_pod(&Pod { request: cpu(4000), ..one });
-    assert_eq!(used(&ledger, "a"), cpu(4000));
+    assert_eq!(used(&mut ledger, "a"), cpu(4000));
     assert_eq!(ledger.sums(), ledger.recount());
 }
 
@@ -773,16 +773,16 @@ fn excess_is_named_after_its_delay_lowest_class_and_youngest_first() {
         });
     }
     assert!(ledger.install(budgets(2, 0.02, 0.5)));
-    assert!(ledger.excess(60.0, at(0.0)).is_empty());
-    assert!(ledger.excess(60.0, at(59.0)).is_empty());
-    let excess = ledger.excess(60.0, at(60.0));
+    assert!(ledger.excess(60.0, &|_| false, at(0.0)).is_empty());
+    assert!(ledger.excess(60.0, &|_| false, at(59.0)).is_empty());
+    let excess = ledger.excess(60.0, &|_| false, at(60.0));
     let named: Vec<&str> = excess.values().flatten().map(|(_, _, name)| &**name).collect();
     assert_eq!(named, ["young"]);
     // Back under the limit, the time starts anew.
     assert!(ledger.install(budgets(3, 0.5, 0.5)));
-    assert!(ledger.excess(60.0, at(61.0)).is_empty());
+    assert!(ledger.excess(60.0, &|_| false, at(61.0)).is_empty());
     assert!(ledger.install(budgets(4, 0.02, 0.5)));
-    assert!(ledger.excess(60.0, at(62.0)).is_empty());
+    assert!(ledger.excess(60.0, &|_| false, at(62.0)).is_empty());
 }
 
 #[test]
@@ -796,23 +796,117 @@ fn what_is_borrowed_is_reclaimed_for_those_who_wait_and_never_below_a_floor() {
             ..pod("plat", &name, 9000)
         });
     }
-    assert!(ledger.excess(60.0, at(100.0)).is_empty(), "borrowing alone is no reason");
+    assert!(ledger.excess(60.0, &|_| false, at(100.0)).is_empty(), "borrowing alone is no reason");
     let waits =
         Pod { unschedulable: Some(Arc::default()), unscheduled: 1, ..pod("pay", "waits", 10_000) };
     ledger.put_pod(&waits);
-    assert!(ledger.excess(60.0, at(100.0)).is_empty());
+    assert!(ledger.excess(60.0, &|_| false, at(100.0)).is_empty());
     let names = |excess: BTreeMap<(Arc<str>, Arc<str>), Vec<PodName>>| -> Vec<String> {
         excess.values().flatten().map(|(_, _, name)| name.to_string()).collect()
     };
-    // Two pods are what it takes; the youngest go.
-    assert_eq!(names(ledger.excess(60.0, at(111.0))), ["low9", "low8"]);
+    // One node is what it takes, by the youngest pod; where that may not go, the next one goes.
+    assert_eq!(names(ledger.excess(60.0, &|_| false, at(111.0))), ["low9"]);
+    assert_eq!(names(ledger.excess(60.0, &|uid| uid == "uid-low9", at(111.0))), ["low8"]);
     // All of it is wanted back: the floor of 10 cores stays.
     for number in 0..20 {
         let name = format!("waits{number}");
         ledger.put_pod(&Pod { uid: Arc::from(&*name), ..waits.clone() });
     }
-    assert!(ledger.excess(60.0, at(112.0)).values().flatten().count() <= 2, "they wait since now");
-    assert_eq!(ledger.excess(60.0, at(130.0)).values().flatten().count(), 8);
+    assert!(
+        ledger.excess(60.0, &|_| false, at(112.0)).values().flatten().count() <= 2,
+        "they wait since now"
+    );
+    assert_eq!(ledger.excess(60.0, &|_| false, at(130.0)).values().flatten().count(), 8);
+}
+
+#[test]
+fn a_pod_that_its_own_limit_keeps_out_keeps_out_nobody_and_costs_nobody() {
+    let mut ledger = lending();
+    let mut capped = budgets(3, 0.3, 0.6);
+    capped.domains[0].borrowing = LoanLimit::None;
+    capped.domains[1].borrowing = LoanLimit::Unlimited;
+    assert!(ledger.install(capped));
+    bound(&mut ledger, "pay", "own", "", 9000, "a0");
+    for number in 1..10 {
+        bound(&mut ledger, "plat", &format!("low{number}"), "", 6000, &format!("a{number}"));
+    }
+    // The scheduler found no node for two pods of which the domain may have one more ...
+    for name in ["one", "two", "three"] {
+        ledger.put_pod(&Pod {
+            unschedulable: Some(Arc::default()),
+            unscheduled: 1,
+            created: at(if name == "one" { 0.0 } else { 1.0 }),
+            ..pod("pay", name, 10_000)
+        });
+    }
+    let waiting = |ledger: &mut Ledger, seconds| ledger.uses(at(seconds))[0].waiting.cpu_milli;
+    assert_eq!(waiting(&mut ledger, 0.0), 20_000);
+    // ... so that lower classes go for two, each on one node, and nobody for the third.
+    let excess = ledger.excess(60.0, &|_| false, at(20.0));
+    assert_eq!(excess.values().flatten().count(), 2);
+    for (uid, ..) in excess.values().flatten() {
+        ledger.note_evicted(uid);
+    }
+    assert!(ledger.excess(60.0, &|_| false, at(21.0)).is_empty(), "they are going");
+    bound(&mut ledger, "pay", "more", "", 20_000, "a0");
+    assert_eq!(waiting(&mut ledger, 30.0), 0);
+    let verdict = ledger.filter(&ask("plat", "low", 1000), &names("a", 10), at(30.0));
+    assert!(matches!(verdict, FilterVerdict::Narrowed(_)), "{verdict:?}");
+}
+
+#[test]
+fn nobody_is_evicted_for_a_pod_that_no_node_can_hold_beside_what_stays() {
+    let mut ledger = lending();
+    for number in 0..10 {
+        bound(&mut ledger, "pay", &format!("high{number}"), "", 1000, &format!("a{number}"));
+        bound(&mut ledger, "plat", &format!("low{number}"), "", 9000, &format!("a{number}"));
+    }
+    let whole = |name: &str, milli| Pod {
+        unschedulable: Some(Arc::default()),
+        unscheduled: 1,
+        ..pod("pay", name, milli)
+    };
+    ledger.put_pod(&whole("whole", 10_000));
+    assert!(ledger.excess(60.0, &|_| false, at(0.0)).is_empty(), "it waits since now");
+    assert!(ledger.excess(60.0, &|_| false, at(60.0)).is_empty());
+    ledger.put_pod(&whole("less", 9000));
+    assert!(ledger.excess(60.0, &|_| false, at(60.0)).is_empty(), "it waits since now");
+    assert_eq!(ledger.excess(60.0, &|_| false, at(75.0)).values().flatten().count(), 1);
+}
+
+#[test]
+fn two_preemptors_never_take_the_same_room_above_a_floor() {
+    let mut ledger = lending();
+    // 12 cores in pods of 2: one more than the floor.
+    for number in 0..6 {
+        bound(&mut ledger, "plat", &format!("low{number}"), "", 2000, &format!("a{number}"));
+    }
+    for number in 0..10 {
+        let request = if number < 6 { 8000 } else { 10_000 };
+        bound(&mut ledger, "pay", &format!("high{number}"), "", request, &format!("a{number}"));
+    }
+    for name in ["one", "two"] {
+        ledger.put_pod(&pod("pay", name, 2000));
+    }
+    let offered: Vec<(String, Vec<String>)> =
+        (0..6).map(|number| (format!("a{number}"), vec![format!("uid-low{number}")])).collect();
+    let mut preempt = |name: &str, seconds| {
+        ledger.preempt(&ask("pay", name, 2000), &offered, at(seconds)).unwrap().kept.len()
+    };
+    assert_eq!(preempt("one", 0.0), 6);
+    assert_eq!(preempt("two", 0.0), 0, "one of those goes already");
+    assert_eq!(preempt("one", 1.0), 6, "its own grant does not stand in its way");
+    // Nobody went after all.
+    assert_eq!(preempt("two", 12.0), 6);
+    // The watch shows who goes before who is gone.
+    ledger.put_pod(&Pod {
+        node: Some(Arc::from("a0")),
+        deleting: true,
+        ..pod("plat", "low0", 2000)
+    });
+    let kept = ledger.preempt(&ask("pay", "one", 2000), &offered[1..], at(30.0)).unwrap().kept;
+    assert!(kept.is_empty(), "{kept:?}");
+    assert_eq!(ledger.sums(), ledger.recount());
 }
 
 #[test]

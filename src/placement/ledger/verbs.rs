@@ -130,6 +130,7 @@ impl Ledger {
             return Some(verdict);
         }
         let mut allowed = Vec::new();
+        let mut granted_on: Vec<(NodeId, Vec<EntryId>)> = Vec::new();
         let mut others = Vec::new();
         for (at, (node, victims)) in candidates.iter().enumerate() {
             let Some((node, pool)) = self.nodes.find(node.as_ref()) else { continue };
@@ -138,6 +139,7 @@ impl Ledger {
             } else if let Some(paths) = self.may_evict(ask, own, domain, (node, pool), victims, now)
             {
                 verdict.kept.push(at as u32);
+                granted_on.push((node, paths.iter().map(|(id, _)| *id).collect()));
                 allowed.extend(paths);
             } else if !victims.is_empty() {
                 others.push((at as u32, node, pool));
@@ -152,6 +154,7 @@ impl Ledger {
                 if let Some(paths) = self.may_evict(ask, own, domain, (node, pool), &victims, now) {
                     verdict.kept.push(at);
                     verdict.instead.insert(at, victims);
+                    granted_on.push((node, paths.iter().map(|(id, _)| *id).collect()));
                     allowed.extend(paths);
                 }
             }
@@ -159,6 +162,7 @@ impl Ledger {
         if let (Some(id), false) = (own, allowed.is_empty()) {
             *self.preemptions.entry(id).or_insert(0) += 1;
             self.notices.allow(id, &allowed);
+            self.grant_victims(id, granted_on, now);
         }
         Some(verdict)
     }
@@ -188,7 +192,7 @@ impl Ledger {
         });
         let mut free = self.nodes.free(node).less(self.promised_on(node, own, rank));
         let claims = self.claims(pool, &Self::question(own, domain, ask, rank), now).of;
-        let mut lost = vec![Amount::ZERO; claims.len()];
+        let mut lost = self.losing(pool, own, now);
         let mut victims = Vec::new();
         for entry in lower {
             if ask.pod.request.fits(free) {
@@ -509,8 +513,9 @@ impl Ledger {
         let claims = self.claims(pool, &question, now).of;
         let own_claim = claims[usize::from(domain)];
         let within = (own_claim.used + ask.pod.request).fits(own_claim.target);
-        let mut lost = vec![Amount::ZERO; claims.len()];
+        let mut lost = self.losing(pool, own, now);
         let mut free = self.nodes.free(node);
+        let mut given_up = Amount::ZERO;
         let mut paths = Vec::new();
         for victim in victims {
             let id = *self.by_uid.get(victim.as_ref())?;
@@ -525,10 +530,12 @@ impl Ledger {
             let other = victim.domain?;
             let claim: &Claim = &claims[usize::from(other)];
             let lost = &mut lost[usize::from(other)];
+            // One that is going is among what its domain loses.
+            let request = if victim.deleting { Amount::ZERO } else { victim.request };
             let path = if other == domain {
                 (self.entry_class(victim) > class).then_some(Path::InDomain)
             } else if self.entry_rank(victim) > rank
-                && entitlement::may_lose(claim, *lost + victim.request)
+                && entitlement::may_lose(claim, *lost + request)
             {
                 Some(Path::Reclaimed)
             } else {
@@ -536,10 +543,13 @@ impl Ledger {
                 (above && within).then_some(Path::OverTarget)
             };
             paths.push((id, path?));
-            *lost += victim.request;
+            *lost += request;
+            if other == domain {
+                given_up += victim.request;
+            }
             free += victim.request;
         }
-        question.given_up += lost[usize::from(domain)];
+        question.given_up += given_up;
         let promised = self.promised_on(node, own, rank);
         let runs = (ask.pod.request + promised).fits(free);
         (!victims.is_empty() && runs && self.entitled(pool, &question, now).is_ok())
@@ -547,7 +557,7 @@ impl Ledger {
     }
 
     /// Requests of pods that preemption promised this node and that go before a pod of `rank`.
-    fn promised_on(&self, node: NodeId, but: Option<EntryId>, rank: Class) -> Amount {
+    pub(super) fn promised_on(&self, node: NodeId, but: Option<EntryId>, rank: Class) -> Amount {
         let all = self.nominated.iter().filter(|&&id| Some(id) != but);
         all.filter_map(|&id| self.entries[id as usize].as_ref())
             .filter(|entry| entry.nominated == Some(node) && self.entry_rank(entry) <= rank)
