@@ -39,7 +39,7 @@ const fn told(
 /// Every measure, in the order of tables. What they count is defined at
 /// [`Counts`](crate::simulation::counts::Counts) and [`Summary`](crate::simulation::Summary).
 #[rustfmt::skip]
-pub const MEASURES: [Measure; 31] = [
+pub const MEASURES: [Measure; 33] = [
     judged("weightedBreachMinutes", "Breach, weighted by domain", "app-min", weighted_breach_minutes),
     judged("breachMinutes", "Breach, all apps", "app-min", |run| run.summary.counts.breach_minutes.iter().sum()),
     judged("breachMinutesP0", "Breach, P0", "app-min", |run| run.summary.counts.breach_minutes[0]),
@@ -65,6 +65,8 @@ pub const MEASURES: [Measure; 31] = [
     judged("cascadeMinutes", "Time in a cascade", "min", |run| run.summary.counts.cascade_minutes),
     judged("inversions", "Priority inversions", "", |run| total(run.summary.counts.inversions)),
     judged("inversionMinutes", "Time in an inversion", "min", |run| run.summary.counts.inversion_minutes),
+    judged("withheld", "Waits behind what lower classes borrow", "", |run| total(run.summary.counts.withheld)),
+    told("withheldP0", "of which P0", "", |run| run.summary.counts.withheld[0] as f64),
     judged("preemptions", "Pods preempted", "pods", |run| total(run.summary.counts.preempted)),
     told("preemptionsP0", "of which P0", "pods", |run| run.summary.counts.preempted[0] as f64),
     told("preemptionsP1", "of which P1", "pods", |run| run.summary.counts.preempted[1] as f64),

@@ -39,6 +39,9 @@ pub struct Definitions {
     pub cascade_breach_seconds: f64,
     /// In an inversion pods are pending for at least this long, in seconds.
     pub inversion_pending_seconds: f64,
+    /// Where room is lent, a pod may be pending for as long as preemption takes: the grace period of its
+    /// victims, its binding and one back-off, in seconds.
+    pub preemption_seconds: f64,
     /// What stops for less than this is still the same cascade or inversion, in seconds. Ours.
     pub episode_gap_seconds: f64,
     /// Replicas that go less than this after they were asked for have oscillated, in seconds
@@ -58,6 +61,7 @@ impl Default for Definitions {
             cascade_traffic: 0.1,
             cascade_breach_seconds: 30.0,
             inversion_pending_seconds: 30.0,
+            preemption_seconds: 45.0,
             episode_gap_seconds: 60.0,
             reversal_seconds: 120.0,
         }
@@ -113,6 +117,8 @@ pub struct Use {
     pub cores: f64,
     /// Its reference budget there, in cores; infinite where none applies.
     pub budget_cores: f64,
+    /// What is guaranteed to it there and one pod, in cores; infinite where that does not apply.
+    pub floor_cores: f64,
     /// How long its oldest pod that could go there has been pending for capacity, in seconds;
     /// 0 when none is.
     pub pending_seconds: f64,
@@ -180,6 +186,10 @@ pub struct Counts {
     pub inversions: [u64; Class::ALL.len()],
     /// How long they were, in minutes.
     pub inversion_minutes: f64,
+    /// Episodes in which a domain waited for longer than preemption takes while a lower one had more than
+    /// its floor and one pod: those that the rule of placement excludes, wherever the room is.
+    #[serde(default)]
+    pub withheld: [u64; Class::ALL.len()],
 }
 
 impl Counts {
@@ -218,6 +228,7 @@ pub struct Counter {
     breach_seconds: Vec<f64>,
     cascades: Vec<Episode>,
     inversions: Vec<Episode>,
+    withheld: Vec<Episode>,
     /// Cores per pool and domain, newest last, one entry older than the growth window.
     history: VecDeque<(f64, Vec<f64>)>,
 }
@@ -233,6 +244,7 @@ impl Counter {
             breach_seconds: vec![0.0; domains],
             cascades: vec![Episode::NONE; domains],
             inversions: vec![Episode::NONE; domains * pools],
+            withheld: vec![Episode::NONE; domains * pools],
             history: VecDeque::new(),
         }
     }
@@ -252,6 +264,7 @@ impl Counter {
         }
         self.cascades(tick);
         self.inversions(tick);
+        self.withheld(tick);
     }
 
     fn remember(&mut self, tick: &Tick<'_>) {
@@ -346,6 +359,30 @@ impl Counter {
                         self.counts.inversions[domain.class as usize] += u64::from(new);
                         self.counts.inversion_minutes += tick.seconds / 60.0;
                     }
+                }
+            }
+        }
+    }
+}
+
+impl Counter {
+    /// A domain waits in a pool where a lower one has more than what is guaranteed to it.
+    fn withheld(&mut self, tick: &Tick<'_>) {
+        let rules = self.definitions;
+        for (pool, uses) in tick.uses.chunks_exact(self.domains.max(1)).enumerate() {
+            for (index, (domain, own)) in tick.domains.iter().zip(uses).enumerate() {
+                let borrowed = tick.domains.iter().zip(uses).any(|(lower, one)| {
+                    lower.class > domain.class && one.cores > one.floor_cores + 1e-9
+                });
+                if own.pending_seconds <= rules.preemption_seconds || !borrowed {
+                    continue;
+                }
+                let Some(episode) = self.withheld.get_mut(pool * self.domains + index) else {
+                    continue;
+                };
+                let new = episode.goes_on(tick.at, tick.seconds, rules.episode_gap_seconds);
+                if tick.counted {
+                    self.counts.withheld[domain.class as usize] += u64::from(new);
                 }
             }
         }

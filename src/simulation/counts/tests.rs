@@ -7,7 +7,7 @@ fn domain(class: Class) -> DomainTick {
 }
 
 fn held(cores: f64, pending_seconds: f64) -> Use {
-    Use { cores, budget_cores: f64::INFINITY, pending_seconds }
+    Use { cores, budget_cores: f64::INFINITY, floor_cores: f64::INFINITY, pending_seconds }
 }
 
 /// One pool, `P0` and `P3`, a tick of 10 s each: what each domain is and has.
@@ -60,7 +60,7 @@ fn breaches_and_cost_are_summed_by_class() {
         }],
         apps: &apps,
         pools: &[PoolTick { paid_nodes: 10, node_cores: 16.0, added: 2, removed: 1 }],
-        uses: &[Use { cores: 1.0, budget_cores: 2.0, pending_seconds: 0.0 }],
+        uses: &[Use { cores: 1.0, budget_cores: 2.0, floor_cores: 2.0, pending_seconds: 0.0 }],
         preempted: [0, 0, 1, 4],
     };
     counter.tick(&tick(30.0, false));
@@ -131,7 +131,7 @@ fn the_growth_of_the_bystander_itself_is_no_cascade() {
 #[test]
 fn a_lower_domain_above_its_budget_is_an_inversion() {
     let domains = [domain(Class::P0), domain(Class::P3)];
-    let above = Use { cores: 12.0, budget_cores: 10.0, pending_seconds: 0.0 };
+    let above = Use { cores: 12.0, budget_cores: 10.0, ..held(0.0, 0.0) };
     let waits = |seconds| held(5.0, seconds);
     assert_eq!(run([(domains, [waits(29.0), above])]).inversions, [0; 4], "not long enough");
     assert_eq!(run([(domains, [waits(30.0), above])]).inversions, [1, 0, 0, 0]);
@@ -148,9 +148,22 @@ fn a_lower_domain_above_its_budget_is_an_inversion() {
 }
 
 #[test]
+fn room_above_a_floor_is_withheld_from_who_waits_for_longer_than_preemption_takes() {
+    let domains = [domain(Class::P0), domain(Class::P3)];
+    let lower = |floor_cores| Use { floor_cores, ..held(12.0, 0.0) };
+    let withheld = |seconds, floor| run([(domains, [held(5.0, seconds), lower(floor)])]).withheld;
+    assert_eq!(withheld(60.0, 10.0), [1, 0, 0, 0]);
+    assert_eq!(withheld(45.0, 10.0), [0; 4], "its victims may still be going");
+    assert_eq!(withheld(600.0, 12.0), [0; 4], "all of it is guaranteed");
+    // The lower one may wait as long as it takes.
+    let above = Use { floor_cores: 1.0, ..held(12.0, 0.0) };
+    assert_eq!(run([(domains, [above, held(5.0, 600.0)])]).withheld, [0; 4]);
+}
+
+#[test]
 fn a_pause_makes_a_new_episode_and_a_short_one_does_not() {
     let domains = [domain(Class::P1), domain(Class::P3)];
-    let above = Use { cores: 12.0, budget_cores: 10.0, pending_seconds: 0.0 };
+    let above = Use { cores: 12.0, budget_cores: 10.0, ..held(0.0, 0.0) };
     let with_pause = |pause: u32| {
         run((1..=30).map(|index| {
             let waits = if (10..10 + pause).contains(&index) { 0.0 } else { 40.0 };

@@ -6,6 +6,7 @@ use super::provisioning::Provisioning;
 use super::reference::Reference;
 use super::scheduler::Queue;
 use crate::cluster::{Amount, Class, Outlook, Slo};
+use crate::placement::entitlement;
 use crate::simulation::Reversals;
 use crate::simulation::counts::{
     AppTick, Counter, Definitions, DomainTick, PoolTick, Tick, Use, Waves,
@@ -69,6 +70,8 @@ pub(super) struct Accounts {
     pools: Vec<PoolTick>,
     uses: Vec<Use>,
     slos: Vec<Slo>,
+    /// What is guaranteed to each domain, as a share of every shared pool, and its largest pod, in cores.
+    guaranteed: Vec<(f64, f64)>,
     /// Requests per second to apps in breach, per domain.
     breaching: Vec<f64>,
     start_hours: f64,
@@ -90,6 +93,18 @@ struct Course {
     episodes: (u64, u64),
 }
 
+/// Floors as placement keeps them, and the largest pod of each domain, in cores.
+fn guaranteed(scenario: &Scenario) -> Vec<(f64, f64)> {
+    let stated: Vec<(Class, f64)> =
+        scenario.domains.iter().map(|domain| (domain.class, domain.floor_share)).collect();
+    let largest = |name: &str| {
+        let apps = scenario.apps.iter().filter(|app| app.domain == name);
+        apps.map(|app| app.cpu_request).fold(0.0, f64::max)
+    };
+    let floors = entitlement::floors(&stated, 0.0).into_iter();
+    floors.zip(&scenario.domains).map(|(floor, domain)| (floor, largest(&domain.name))).collect()
+}
+
 impl Accounts {
     pub(super) fn new(scenario: &Scenario, every: Option<f64>) -> Self {
         let (domains, pools) = (scenario.domains.len(), scenario.pools.len());
@@ -100,6 +115,7 @@ impl Accounts {
             pools: Vec::with_capacity(pools),
             uses: Vec::with_capacity(domains * pools),
             slos: scenario.domains.iter().map(|domain| domain.to_domain().slo).collect(),
+            guaranteed: guaranteed(scenario),
             breaching: vec![0.0; domains],
             start_hours: scenario.start.as_seconds() / 3600.0,
             summary: Summary {
@@ -245,11 +261,12 @@ impl Accounts {
                 removed: scene.flows[pool].removed,
             });
             let cores = home.allocatable().cpu_milli as f64 / 1000.0;
-            for domain in 0..domains {
+            for (domain, (floor, pod)) in self.guaranteed.iter().enumerate() {
                 let budget = scene.reference.shares[domain] * cores;
                 self.uses.push(Use {
                     cores: scene.used[pool * domains + domain].cpu_milli as f64 / 1000.0,
                     budget_cores: if home.shared { budget } else { f64::INFINITY },
+                    floor_cores: if home.shared { floor * cores + pod } else { f64::INFINITY },
                     pending_seconds: 0.0,
                 });
             }
