@@ -7,7 +7,7 @@
 //! - within its domain's floor: `U + r <= F`, or
 //! - if what is not to be moved for it leaves room:
 //!   `U + r + higher and equal classes' U + lower classes' min(U, F) + R (unless P0) <= K+`,
-//!   where lower classes that borrow stand in R first.
+//!   where R is open while lower classes borrow as much as r: the pod takes their place.
 //!
 //! What lower classes use above their floors is borrowed: it never stands in the way. Between domains
 //! of one class targets decide: who stays within its target counts an equal at its target at the
@@ -124,14 +124,26 @@ fn beyond_the_floor(room: &Room<'_>, asker: &Asker, used: Amount) -> Result<Amou
     }
     let mut left = room.growth.less(taken);
     if rank != Class::P0 && !asker.emergency {
-        // The pod takes nothing of the reserve while lower classes stand in it: it takes their place.
-        let reserve = room.reserve.less(borrowed);
-        if let Some(resource) = (taken + reserve).exceeds(room.growth) {
+        let closed = closed_reserve(room.reserve, borrowed, asker.request);
+        if let Some(resource) = (taken + closed).exceeds(room.growth) {
             return Err(Denial::Reserve(resource));
         }
-        left = left.less(reserve);
+        left = left.less(room.reserve.less(borrowed)).max(left.min(borrowed.less(asker.request)));
     }
     Ok(own.most.map_or(left, |most| left.min(most.less(used))))
+}
+
+/// The part of the reserve that is closed to a request: what lower classes do not stand in; and nothing
+/// while they borrow as much as the request, whose place it then takes. Otherwise it would wait for
+/// whoever may use the reserve, behind a lower class that holds more than its floor.
+fn closed_reserve(reserve: Amount, borrowed: Amount, request: Amount) -> Amount {
+    let closed = |reserve: u64, borrowed: u64, request: u64| {
+        if borrowed > 0 && request <= borrowed { 0 } else { reserve.saturating_sub(borrowed) }
+    };
+    Amount {
+        cpu_milli: closed(reserve.cpu_milli, borrowed.cpu_milli, request.cpu_milli),
+        memory: closed(reserve.memory, borrowed.memory, request.memory),
+    }
 }
 
 /// What one other domain counts for a pod of `rank` whose domain has the class `own` and stays `within`
@@ -246,6 +258,20 @@ mod tests {
         // No pod ranks above its domain.
         let forged = Asker { class: Class::P0, emergency: false, ..asker };
         assert_eq!(entitlement(&room, &forged), Err(Denial::Reserve(Resource::Cpu)));
+    }
+
+    #[test]
+    fn nobody_waits_at_the_reserve_while_a_lower_class_borrows_as_much_as_it_asks_for() {
+        // P0 stands in the reserve, and so does what P3 has above its floor.
+        let claims = |borrowed: u64| {
+            let lower = claim(Class::P3, 5, 5, 5 + borrowed);
+            [claim(Class::P0, 0, 50, 50), claim(Class::P2, 0, 30, 34), lower]
+        };
+        assert_eq!(ask(&claims(12), 1), Ok(1));
+        assert_eq!(ask(&claims(0), 1), Err(Denial::Reserve(Resource::Cpu)));
+        assert_eq!(ask(&claims(2), 1), Err(Denial::Reserve(Resource::Cpu)), "less than it asks for");
+        let fuller = [claim(Class::P0, 0, 50, 52), claims(12)[1], claims(12)[2]];
+        assert_eq!(ask(&fuller, 1), Err(Denial::Full(Resource::Cpu)));
     }
 
     #[test]
