@@ -269,7 +269,11 @@ mod tests {
         };
         assert_eq!(ask(&claims(12), 1), Ok(1));
         assert_eq!(ask(&claims(0), 1), Err(Denial::Reserve(Resource::Cpu)));
-        assert_eq!(ask(&claims(2), 1), Err(Denial::Reserve(Resource::Cpu)), "less than it asks for");
+        assert_eq!(
+            ask(&claims(2), 1),
+            Err(Denial::Reserve(Resource::Cpu)),
+            "less than it asks for"
+        );
         let fuller = [claim(Class::P0, 0, 50, 52), claims(12)[1], claims(12)[2]];
         assert_eq!(ask(&fuller, 1), Err(Denial::Full(Resource::Cpu)));
     }

@@ -19,6 +19,8 @@ pub(super) struct Waiter {
     pub(super) since: Option<Timestamp>,
     /// Which nodes it may go to.
     pub(super) needs: Arc<Needs>,
+    /// For how long it has been entitled to room and found none, in seconds: so long it is guarded.
+    pub(super) guarded: f64,
     /// Pools in which some node could hold it.
     pub(super) pools: Vec<PoolId>,
     /// Those of them in which it was entitled to room at the last look: elsewhere it waits for its own
@@ -138,6 +140,17 @@ impl Ledger {
         }
     }
 
+    /// Whether a pod has been guarded for as long as the guard lasts.
+    fn is_over(&self, waiter: &Waiter, now: Timestamp) -> bool {
+        waiter.guarded + self.since_weighed(waiter, now) >= self.settings.guard_seconds
+    }
+
+    /// The time for which a pod has been entitled since the last look at all that wait, in seconds.
+    fn since_weighed(&self, waiter: &Waiter, now: Timestamp) -> f64 {
+        let from = self.weighed.max(waiter.since).filter(|_| !waiter.entitled.is_empty());
+        from.map_or(0.0, |from| now.seconds_since(from).max(0.0))
+    }
+
     /// Pods that wait for room in a pool and are entitled to it, without those that preemption promised a
     /// node and those that have waited for longer than the guard lasts.
     pub(super) fn waiters_in(
@@ -147,9 +160,7 @@ impl Ledger {
         now: Timestamp,
     ) -> impl Iterator<Item = (EntryId, &Entry)> {
         self.waiters.iter().filter_map(move |(&id, waiter)| {
-            let over = waiter
-                .since
-                .is_some_and(|since| now.seconds_since(since) >= self.settings.guard_seconds);
+            let over = self.is_over(waiter, now);
             let here = waiter.entitled.contains(&pool) && !over && Some(id) != but;
             let entry = self.entries[id as usize].as_ref().filter(|_| here)?;
             entry.nominated.is_none().then_some((id, entry))
@@ -227,8 +238,10 @@ impl Ledger {
         let pools = self.nodes.pools_for(needs, entry.request);
         let before = self.waiters.remove(&id);
         let since = before.as_ref().and_then(|waiter| waiter.since).or(since);
-        let entitled = before.map_or_else(Vec::new, |waiter| waiter.entitled);
-        self.waiters.insert(id, Waiter { since, needs: Arc::clone(needs), pools, entitled });
+        let (guarded, entitled) =
+            before.map_or_else(Default::default, |waiter| (waiter.guarded, waiter.entitled));
+        let needs = Arc::clone(needs);
+        self.waiters.insert(id, Waiter { since, needs, guarded, pools, entitled });
         self.undated.push(id);
     }
 
@@ -272,6 +285,11 @@ impl Ledger {
     /// Finds out who of all that wait is entitled to room, one after the other: what those before are
     /// entitled to is not there for those behind.
     pub(super) fn weigh_waiters(&mut self, now: Timestamp) {
+        let guarded: Vec<f64> =
+            self.waiters.values().map(|waiter| self.since_weighed(waiter, now)).collect();
+        for (waiter, guarded) in self.waiters.values_mut().zip(guarded) {
+            waiter.guarded += guarded;
+        }
         self.weighed = Some(now);
         let mut entitled: HashMap<EntryId, Vec<PoolId>> = HashMap::new();
         let queue = self.queue(now);
@@ -315,14 +333,10 @@ impl Ledger {
 
     /// Pods that wait and still count, best right first: by class, then age.
     pub(super) fn queue(&self, now: Timestamp) -> Vec<(EntryId, &Entry, &Waiter)> {
-        let over = |waiter: &Waiter| {
-            let since = waiter.since.map_or(0.0, |since| now.seconds_since(since));
-            since >= self.settings.guard_seconds
-        };
         let mut queue: Vec<(EntryId, &Entry, &Waiter)> = self
             .waiters
             .iter()
-            .filter(|(_, waiter)| !over(waiter))
+            .filter(|(_, waiter)| !self.is_over(waiter, now))
             .filter_map(|(&id, waiter)| Some((id, self.entries[id as usize].as_ref()?, waiter)))
             .filter(|(_, entry, _)| entry.nominated.is_none())
             .collect();

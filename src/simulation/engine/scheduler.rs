@@ -41,6 +41,8 @@ pub(super) struct Entry {
     /// When they were created, in seconds.
     pub since: f64,
     pub why: Waiting,
+    /// For how long they have been unschedulable, in seconds: so long they are guarded.
+    guarded: f64,
     tries: u32,
     not_before: f64,
     /// The version of the room on the nodes at which they did not fit.
@@ -60,8 +62,16 @@ pub(super) struct Queue {
 
 impl Queue {
     pub(super) fn push(&mut self, lane: usize, app: usize, count: u32, since: f64) {
-        let entry =
-            Entry { app, count, since, why: Waiting::New, tries: 0, not_before: since, version: 0 };
+        let entry = Entry {
+            app,
+            count,
+            since,
+            why: Waiting::New,
+            guarded: 0.0,
+            tries: 0,
+            not_before: since,
+            version: 0,
+        };
         self.entries[lane].push_back(entry);
     }
 
@@ -127,6 +137,9 @@ impl Simulation {
         hopeless.clear();
         hopeless.resize(self.nodes.pools.len(), None);
         let mut unschedulable = false;
+        for entry in self.queue.entries.iter_mut().flatten() {
+            entry.guarded += if entry.why == Waiting::Unschedulable { seconds } else { 0.0 };
+        }
         self.state_claims(now);
         for lane in 0..Class::ALL.len() {
             let mut entries = std::mem::take(&mut self.queue.entries[lane]);
@@ -140,7 +153,7 @@ impl Simulation {
             // Pods that were preempted meanwhile wait behind.
             entries.append(&mut self.queue.entries[lane]);
             self.queue.entries[lane] = entries;
-            self.count_waiting(lane, now);
+            self.count_waiting(lane);
         }
         self.hopeless = hopeless;
         self.queue.credit = attempts;
@@ -247,12 +260,12 @@ impl Simulation {
             entitlements.reserve.push(standing.part(budgets.reserve_of(&spec.name)));
         }
         for lane in 0..Class::ALL.len() {
-            self.count_waiting(lane, now);
+            self.count_waiting(lane);
         }
     }
 
     /// Counts anew what the pods of a lane request that wait for room.
-    fn count_waiting(&mut self, lane: usize, now: f64) {
+    fn count_waiting(&mut self, lane: usize) {
         if self.budgets.is_none() {
             return;
         }
@@ -262,7 +275,7 @@ impl Simulation {
         waiting.resize(self.nodes.pools.len() * domains, Amount::ZERO);
         let guard = placement::Settings::default().guard_seconds;
         for entry in &self.queue.entries[lane] {
-            if entry.why != Waiting::Unschedulable || now - entry.since >= guard {
+            if entry.why != Waiting::Unschedulable || entry.guarded >= guard {
                 continue;
             }
             let fixed = &self.apps.fixed[entry.app];
