@@ -233,9 +233,11 @@ struct Placement {
 struct Pool {
     pool: String,
     share: f64,
-    limit: Amount,
-    bound: Amount,
-    binding: Amount,
+    target: Amount,
+    floor: Amount,
+    most: Option<Amount>,
+    used: Amount,
+    waiting: Amount,
     held: Amount,
 }
 
@@ -298,16 +300,22 @@ fn sentences(answer: &Answer) -> String {
     }
     let _ = writeln!(text, "Budgets of decision {epoch}, in cores:");
     let wide = place.pools.iter().map(|pool| pool.pool.len()).max().unwrap_or(0).max(4);
-    let _ = writeln!(text, "  {:wide$}  share    budget      used      held", "pool");
+    let _ = writeln!(
+        text,
+        "  {:wide$}   share      used    target     floor   waiting      held   at most",
+        "pool"
+    );
     for pool in &place.pools {
-        let used = cores(pool.bound) + cores(pool.binding);
+        let most = pool.most.map_or_else(|| "-".to_owned(), |most| format!("{:.3}", cores(most)));
         let _ = writeln!(
             text,
-            "  {:wide$}  {:>4.1} %  {:>8.3}  {:>8.3}  {:>8.3}",
+            "  {:wide$}  {:>4.1} %  {:>8.3}  {:>8.3}  {:>8.3}  {:>8.3}  {:>8.3}  {most:>8}",
             pool.pool,
             pool.share * 100.0,
-            cores(pool.limit),
-            used,
+            cores(pool.used),
+            cores(pool.target),
+            cores(pool.floor),
+            cores(pool.waiting),
             cores(pool.held),
         );
     }
@@ -330,8 +338,9 @@ mod tests {
                 "state": "pending", "node": null, "epoch": {"term": 3, "sequence": 14},
                 "refused": "budget: spent",
                 "pools": [{"pool": "general", "domain": "payments", "share": 0.5,
-                    "limit": cpu(5000), "bound": cpu(4000), "binding": cpu(500), "held": cpu(250),
-                    "cap": cpu(9000), "all": cpu(4750)}],
+                    "target": cpu(5000), "floor": cpu(1000), "most": null, "used": cpu(4750),
+                    "waiting": cpu(2000), "growth": null, "bound": cpu(4000), "binding": cpu(500),
+                    "held": cpu(250), "cap": cpu(9000), "all": cpu(4750)}],
             },
         });
         change(&mut answer);
@@ -346,7 +355,7 @@ mod tests {
             "domain payments as P0: 1.500 cores and 1.00 GiB",
             "refused: budget: spent.",
             "decision 3-14",
-            "general  50.0 %     5.000     4.500     0.250",
+            "general  50.0 %     4.750     5.000     1.000     2.000     0.250         -",
         ] {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }
@@ -381,8 +390,31 @@ mod tests {
             refused: None,
             pools: Vec::new(),
         };
-        let answer = json!({"owner": false, "placement": explained});
-        let text = sentences(&Answer::deserialize(&answer).unwrap());
+        let said = |explained: &Explanation| {
+            let answer = json!({"owner": false, "placement": explained});
+            sentences(&Answer::deserialize(&answer).unwrap())
+        };
+        let text = said(&explained);
         assert!(text.contains("DaemonSet"), "{text}");
+        let cpu = |cpu_milli| Amount { cpu_milli, memory: 0 };
+        let pools = vec![crate::placement::PoolUse {
+            pool: "general".into(),
+            domain: "payments".into(),
+            share: 0.25,
+            used: cpu(6000),
+            target: cpu(5000),
+            floor: cpu(1000),
+            most: Some(cpu(7000)),
+            waiting: cpu(2000),
+            growth: None,
+            bound: cpu(5500),
+            binding: cpu(250),
+            held: cpu(250),
+            cap: cpu(19_000),
+            all: cpu(12_000),
+        }];
+        let text = said(&Explanation { bypass: None, pools, ..explained });
+        let row = "general  25.0 %     6.000     5.000     1.000     2.000     0.250     7.000";
+        assert!(text.contains(row), "{text}");
     }
 }

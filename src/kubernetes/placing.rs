@@ -134,6 +134,7 @@ impl AskedPod {
 fn needs(spec: &PodSpec) -> Needs {
     let tolerations = spec.tolerations.iter();
     Needs {
+        more: !spec.is_plain(),
         selects: selects(spec),
         tolerations: tolerations
             .map(|one| Toleration {

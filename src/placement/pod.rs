@@ -52,6 +52,9 @@ pub struct Needs {
     pub selects: Vec<Vec<Expression>>,
     /// What it tolerates.
     pub tolerations: Vec<Toleration>,
+    /// Whether more than these and CPU and memory decides where it fits: volumes, spreading, affinity to
+    /// pods, ports, other resources.
+    pub more: bool,
 }
 
 /// One term of a node selector.

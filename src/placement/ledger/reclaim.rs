@@ -182,6 +182,9 @@ impl Ledger {
         for id in bound {
             let lost = going.lost(domain, pool);
             let Some((entry, node, place)) = self.bound_at(id) else { continue };
+            if !beyond.fits(lost) && beyond.less(lost).min(entry.request) == Amount::ZERO {
+                continue;
+            }
             if beyond.fits(lost) || !entitlement::may_lose(claim, lost + entry.request) {
                 return;
             }
@@ -202,9 +205,10 @@ impl Ledger {
         for (id, entry, waiter) in self.queue(now).into_iter().take(LOOKED_AT) {
             let waited = waiter.since.map_or(0.0, |since| now.seconds_since(since));
             let Some(domain) = entry.domain else { continue };
-            // Which node has that name is not known here.
+            // Which node has that name, and what else would be in its way, is not known here.
             let one_node = waiter.needs.selects.iter().flatten().any(|term| term.key == HOST_NAME);
-            if waiter.entitled.is_empty() || waited < RECLAIM_SECONDS || one_node {
+            let unknown = one_node || waiter.needs.more;
+            if waiter.entitled.is_empty() || waited < RECLAIM_SECONDS || unknown {
                 continue;
             }
             let mut asking = Asking {
@@ -303,7 +307,8 @@ impl Ledger {
         let claims = &asking.claims.iter().find(|(one, _)| *one == pool)?.1;
         let own = &claims[usize::from(asking.domain)];
         let within = (own.used + asking.entry.request).fits(own.target);
-        let mut missing = self.missing(asking, node, going);
+        let needed = self.missing(asking, node, going);
+        let mut missing = needed;
         let mut here: Vec<EntryId> = self.nodes.pods(node).to_vec();
         here.retain(|id| {
             let found = self.bound_at(*id).filter(|_| !going.chosen.contains(id));
@@ -317,7 +322,7 @@ impl Ledger {
                 break;
             }
             let Some((victim, _, (other, _))) = self.bound_at(id) else { continue };
-            if other == asking.domain {
+            if other == asking.domain || victim.request.min(missing) == Amount::ZERO {
                 continue;
             }
             let claim = &claims[usize::from(other)];
@@ -334,13 +339,28 @@ impl Ledger {
             if !goes {
                 continue;
             }
-            if victims.len() == at_most {
-                return None;
-            }
-            victims.push(id);
+            victims.push((id, victim.request));
             *lost.entry(other).or_default() += victim.request;
             missing = missing.less(victim.request);
         }
-        (missing == Amount::ZERO).then_some(victims)
+        if missing != Amount::ZERO {
+            return None;
+        }
+        let victims = needed_ones(victims, needed);
+        (victims.len() <= at_most).then_some(victims)
     }
+}
+
+/// Those of the victims, with what they request, without whom `needed` would not be free: the most important
+/// are let off first.
+pub(super) fn needed_ones<T>(mut victims: Vec<(T, Amount)>, needed: Amount) -> Vec<T> {
+    let mut freed = victims.iter().fold(Amount::ZERO, |sum, (_, request)| sum + *request);
+    for at in (0..victims.len()).rev() {
+        let without = freed.less(victims[at].1);
+        if needed.fits(without) {
+            victims.remove(at);
+            freed = without;
+        }
+    }
+    victims.into_iter().map(|(victim, _)| victim).collect()
 }

@@ -12,6 +12,9 @@ use crate::placement::{Needs, UNLIMITED};
 /// Seconds between two looks at who of all that wait is entitled to room.
 const WEIGH_SECONDS: f64 = 5.0;
 
+/// More new pods that wait than this are found out about together: one by one, each is compared with all.
+const WEIGHED_SINGLY: usize = 32;
+
 /// A pod that found no room, by our answer or by the scheduler's own rules.
 #[derive(Debug, Clone)]
 pub(super) struct Waiter {
@@ -248,16 +251,23 @@ impl Ledger {
     /// Gives those who wait their beginning, once somebody with a clock looks, and finds out who of them is
     /// entitled: of the new ones at once, of all now and then.
     pub(super) fn date_waiters(&mut self, now: Timestamp) {
-        for id in std::mem::take(&mut self.undated) {
+        let mut undated = std::mem::take(&mut self.undated);
+        undated.sort_unstable();
+        undated.dedup();
+        let many = undated.len() > WEIGHED_SINGLY;
+        for id in undated {
             let Some(waiter) = self.waiters.get_mut(&id) else { continue };
             waiter.since.get_or_insert(now);
-            let waiter = &self.waiters[&id];
-            let entitled = self.entitled_in(id, waiter, now);
+            if many {
+                continue;
+            }
+            let entitled = self.entitled_in(id, &self.waiters[&id], now);
             if let Some(waiter) = self.waiters.get_mut(&id) {
                 waiter.entitled = entitled;
             }
         }
-        let due = self.weighed.is_none_or(|then| now.seconds_since(then) >= WEIGH_SECONDS);
+        let old = self.weighed.is_none_or(|then| now.seconds_since(then) >= WEIGH_SECONDS);
+        let due = many || old;
         if due && !self.waiters.is_empty() {
             self.weigh_waiters(now);
         }

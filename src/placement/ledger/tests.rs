@@ -87,7 +87,7 @@ fn ask(namespace: &str, name: &str, cpu_milli: u64) -> Ask {
 
 fn tolerates(key: &str) -> Arc<Needs> {
     let toleration = Toleration { key: key.to_owned(), exists: true, ..Toleration::default() };
-    Arc::new(Needs { selects: Vec::new(), tolerations: vec![toleration] })
+    Arc::new(Needs { tolerations: vec![toleration], ..Needs::default() })
 }
 
 fn names(pool: &str, count: usize) -> Vec<String> {
@@ -268,7 +268,7 @@ fn budget_in_a_pool_that_was_not_offered_is_no_refusal() {
                 operator: Operator::In,
                 values: vec!["a".to_owned()],
             }]],
-            tolerations: Vec::new(),
+            ..Needs::default()
         }),
         ..here.clone()
     };
@@ -872,6 +872,41 @@ fn nobody_is_evicted_for_a_pod_that_no_node_can_hold_beside_what_stays() {
     ledger.put_pod(&whole("less", 9000));
     assert!(ledger.excess(60.0, &|_| false, at(60.0)).is_empty(), "it waits since now");
     assert_eq!(ledger.excess(60.0, &|_| false, at(75.0)).values().flatten().count(), 1);
+}
+
+#[test]
+fn nobody_goes_whose_place_is_not_needed() {
+    let mut ledger = lending();
+    for number in 0..10 {
+        bound(&mut ledger, "pay", &format!("high{number}"), "", 6000, &format!("a{number}"));
+    }
+    // Youngest first: two that free nothing or little, then one whose place is enough.
+    for (name, milli, created) in [("enough", 4000, 1.0), ("little", 0, 2.0), ("none", 0, 3.0)] {
+        for node in 0..8 {
+            ledger.put_pod(&Pod {
+                created: at(created),
+                node: Some(Arc::from(format!("a{node}"))),
+                ..pod("plat", &format!("{name}{node}"), milli)
+            });
+        }
+    }
+    for node in 8..10 {
+        bound(&mut ledger, "pay", &format!("more{node}"), "", 4000, &format!("a{node}"));
+    }
+    let waits = |name: &str, more| Pod {
+        unschedulable: Some(Arc::new(Needs { more, ..Needs::default() })),
+        unscheduled: 1,
+        ..pod("pay", name, 4000)
+    };
+    ledger.put_pod(&waits("picky", true));
+    assert!(ledger.excess(60.0, &|_| false, at(0.0)).is_empty());
+    assert!(ledger.excess(60.0, &|_| false, at(20.0)).is_empty(), "it may need more than CPU");
+    ledger.put_pod(&waits("plain", false));
+    assert!(ledger.excess(60.0, &|_| false, at(21.0)).is_empty());
+    let excess = ledger.excess(60.0, &|_| false, at(40.0));
+    let named: Vec<&str> = excess.values().flatten().map(|(_, _, name)| &**name).collect();
+    assert_eq!(named.len(), 1, "{named:?}");
+    assert!(named[0].starts_with("enough"), "{named:?}");
 }
 
 #[test]

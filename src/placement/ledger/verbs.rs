@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::nodes::{NodeId, PoolId};
 use super::notices::Path;
+use super::reclaim::needed_ones;
 use super::rooms::Question;
 use super::{DomainId, EntryId, Ledger, Standing, State};
 use crate::cluster::{Amount, Class, Timestamp};
@@ -191,6 +192,7 @@ impl Ledger {
             key(b).cmp(&key(a)).then_with(|| a.uid.cmp(&b.uid))
         });
         let mut free = self.nodes.free(node).less(self.promised_on(node, own, rank));
+        let needed = ask.pod.request.less(free);
         let claims = self.claims(pool, &Self::question(own, domain, ask, rank), now).of;
         let mut lost = self.losing(pool, own, now);
         let mut victims = Vec::new();
@@ -199,13 +201,14 @@ impl Ledger {
                 break;
             }
             let Some(other) = entry.domain.map(usize::from) else { continue };
-            if entitlement::may_lose(&claims[other], lost[other] + entry.request) {
+            let helps = ask.pod.request.less(free).min(entry.request) != Amount::ZERO;
+            if helps && entitlement::may_lose(&claims[other], lost[other] + entry.request) {
                 lost[other] += entry.request;
                 free += entry.request;
-                victims.push(Arc::clone(&entry.uid));
+                victims.push((Arc::clone(&entry.uid), entry.request));
             }
         }
-        ask.pod.request.fits(free).then_some(victims)
+        ask.pod.request.fits(free).then(|| needed_ones(victims, needed))
     }
 
     /// Whether the Binding may be sent. `BindVerdict::Send` must be followed by
