@@ -1,4 +1,4 @@
-//! Who may come in from behind the gates.
+//! Opening of our scheduling gates: pods that may come in from behind them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

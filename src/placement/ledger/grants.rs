@@ -27,8 +27,8 @@ impl Ledger {
         self.grants.insert(preemptor, Grants { at: now, candidates });
     }
 
-    /// What each domain loses of a pool: by pods that are going, and at the most by those that pods other
-    /// than `but` were granted.
+    /// Loss of each domain in a pool, in CPU and memory: by pods that are going, and at the most by the
+    /// victims that pods other than `but` were granted.
     pub(super) fn losing(&self, pool: PoolId, but: Option<EntryId>, now: Timestamp) -> Vec<Amount> {
         let of = |row: &Vec<super::Use>| row.get(usize::from(pool)).map(|used| used.going);
         let mut losing: Vec<Amount> =

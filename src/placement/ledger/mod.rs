@@ -199,9 +199,9 @@ pub struct Ledger {
     waiting: Vec<Amount>,
     nominated: HashSet<EntryId>,
     waiters: BTreeMap<EntryId, rooms::Waiter>,
-    /// Those of whom it is not known yet since when they wait and whether they are entitled.
+    /// Waiters without a beginning, or whose entitlement is not known yet.
     undated: Vec<EntryId>,
-    /// When it was last found out who of all waiters is entitled.
+    /// The last time that the entitlement of all waiters was judged.
     weighed: Option<Timestamp>,
     /// What pools can grow to, by name.
     growth: HashMap<Arc<str>, Amount>,

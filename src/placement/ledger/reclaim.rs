@@ -1,4 +1,4 @@
-//! Who is to be evicted, so that others have what is theirs.
+//! Reclaim: pods to evict, so that others have what is theirs.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -10,12 +10,14 @@ use super::{DomainId, Entry, EntryId, Ledger, PodName, Standing, State};
 use crate::cluster::{Amount, Class, Timestamp};
 use crate::placement::entitlement::{self, Claim};
 
-/// How long a pod of a higher class waits for room before lower ones are evicted for it, in seconds:
+/// Delay before lower classes are evicted for a pod of a higher one that waits for room, in seconds:
 /// preemption by the scheduler, where it can, takes one back-off.
 const RECLAIM_SECONDS: f64 = 10.0;
 
-/// Pods that wait that one look considers, and those of them for which it looks for victims on every node.
+/// Waiters that one look considers at the most.
 const LOOKED_AT: usize = 64;
+
+/// Waiters for which one look searches victims on every node.
 const SEARCHES: usize = 8;
 
 /// Pods to evict by domain and shared pool, in the order in which they are to go.
@@ -24,13 +26,13 @@ pub type Excess = BTreeMap<(Arc<str>, Arc<str>), Vec<PodName>>;
 /// Pods that are going, and what that leaves to others.
 #[derive(Debug, Default)]
 struct Going {
-    /// Those that go because this look says so.
+    /// Victims of this look.
     chosen: HashSet<EntryId>,
-    /// What each domain loses of a pool.
+    /// Loss of each domain in a pool.
     lost: HashMap<(DomainId, PoolId), Amount>,
-    /// What each node gets back.
+    /// Room that comes free on each node.
     freed: HashMap<NodeId, Amount>,
-    /// What pods that wait will take of it.
+    /// Room on each node that waiters will take.
     taken: HashMap<NodeId, Amount>,
 }
 
@@ -145,7 +147,7 @@ impl Ledger {
         !entry.deleting && !free && !spared(&entry.uid)
     }
 
-    /// What is going already.
+    /// Losses and room by pods that are going already.
     fn going(&self, now: Timestamp) -> Going {
         let mut going = Going::default();
         for pool in self.nodes.shared_pools() {
@@ -351,8 +353,8 @@ impl Ledger {
     }
 }
 
-/// Those of the victims, with what they request, without whom `needed` would not be free: the most important
-/// are let off first.
+/// Victims, with their requests, without the superfluous ones: the most important are let off first, as long
+/// as `needed` still comes free.
 pub(super) fn needed_ones<T>(mut victims: Vec<(T, Amount)>, needed: Amount) -> Vec<T> {
     let mut freed = victims.iter().fold(Amount::ZERO, |sum, (_, request)| sum + *request);
     for at in (0..victims.len()).rev() {

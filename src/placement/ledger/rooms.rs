@@ -26,7 +26,7 @@ pub(super) struct Waiter {
     pub(super) guarded: f64,
     /// Pools in which some node could hold it.
     pub(super) pools: Vec<PoolId>,
-    /// Those of them in which it was entitled to room at the last look: elsewhere it waits for its own
+    /// Pools among them in which it was entitled to room at the last look. In others it waits for its own
     /// domain, and keeps nobody out.
     pub(super) entitled: Vec<PoolId>,
 }
@@ -69,7 +69,7 @@ impl Ledger {
         claims
     }
 
-    /// The same without those who wait.
+    /// Claims without those of pods that wait.
     fn settled_claims(&self, pool: PoolId, question: &Question<'_>, now: Timestamp) -> Claims {
         let reach = self.nodes.reach(pool, &question.needs.tolerations);
         let (standing, name) = (reach.standing, self.nodes.pool_name(pool));

@@ -117,7 +117,7 @@ pub struct Use {
     pub cores: f64,
     /// Its reference budget there, in cores; infinite where none applies.
     pub budget_cores: f64,
-    /// What is guaranteed to it there and one pod, in cores; infinite where that does not apply.
+    /// Its floor there and one pod, in cores; infinite where none applies.
     pub floor_cores: f64,
     /// How long its oldest pod that could go there has been pending for capacity, in seconds;
     /// 0 when none is.

@@ -70,7 +70,7 @@ pub(super) struct Accounts {
     pools: Vec<PoolTick>,
     uses: Vec<Use>,
     slos: Vec<Slo>,
-    /// What is guaranteed to each domain, as a share of every shared pool, and its largest pod, in cores.
+    /// Floor of each domain, as a share of every shared pool, and its largest pod, in cores.
     guaranteed: Vec<(f64, f64)>,
     /// Requests per second to apps in breach, per domain.
     breaching: Vec<f64>,
