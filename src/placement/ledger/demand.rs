@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::rooms::Question;
+use super::claims::Question;
 use super::{DomainId, Entry, Ledger, Standing};
 use crate::cluster::{Amount, Class, Timestamp};
 use crate::placement::Needs;

@@ -7,14 +7,15 @@
 //! | binding | its domain in the pool of its node | the API server's answer, or the watch |
 //! | bound | its domain in the live pool of its node | the end of the pod |
 
+mod claims;
 mod demand;
 mod explain;
 mod grants;
 mod nodes;
 mod notices;
 mod reclaim;
-mod rooms;
 mod verbs;
+mod waiters;
 
 #[cfg(test)]
 mod tests;
@@ -198,7 +199,7 @@ pub struct Ledger {
     /// Requests of the pods in each domain's queue.
     waiting: Vec<Amount>,
     nominated: HashSet<EntryId>,
-    waiters: BTreeMap<EntryId, rooms::Waiter>,
+    waiters: BTreeMap<EntryId, waiters::Waiter>,
     /// Waiters without a beginning, or whose entitlement is not known yet.
     undated: Vec<EntryId>,
     /// The last time that the entitlement of all waiters was judged.

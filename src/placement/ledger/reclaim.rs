@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::demand::{anybody, named};
 use super::nodes::{HOST_NAME, NodeId, PoolId};
-use super::rooms::Waiter;
+use super::waiters::Waiter;
 use super::{DomainId, Entry, EntryId, Ledger, PodName, Standing, State};
 use crate::cluster::{Amount, Class, Timestamp};
 use crate::placement::entitlement::{self, Claim};

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::claims::Question;
 use super::nodes::{NodeId, PoolId};
 use super::notices::Path;
 use super::reclaim::needed_ones;
-use super::rooms::Question;
 use super::{DomainId, EntryId, Ledger, Standing, State};
 use crate::cluster::{Amount, Class, Timestamp};
 use crate::placement::entitlement::{self, Claim, Denial};

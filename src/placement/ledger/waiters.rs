@@ -1,0 +1,186 @@
+//! Waiters: pods that found no room, which of them are entitled to it, and for how long that is guarded.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::claims::{Claims, Question};
+use super::nodes::PoolId;
+use super::{Entry, EntryId, Ledger, State};
+use crate::cluster::{Amount, Timestamp};
+use crate::placement::Needs;
+use crate::placement::entitlement::{self, Room};
+
+/// Seconds between two looks at who of all that wait is entitled to room.
+const WEIGH_SECONDS: f64 = 5.0;
+
+/// More new pods that wait than this are found out about together: one by one, each is compared with all.
+const WEIGHED_SINGLY: usize = 32;
+
+/// A pod that found no room, by our answer or by the scheduler's own rules.
+#[derive(Debug, Clone)]
+pub(super) struct Waiter {
+    /// Since when; `None` until somebody with a clock looks.
+    pub(super) since: Option<Timestamp>,
+    /// Which nodes it may go to.
+    pub(super) needs: Arc<Needs>,
+    /// For how long it has been entitled to room and found none, in seconds: so long it is guarded.
+    pub(super) guarded: f64,
+    /// Pools in which some node could hold it.
+    pub(super) pools: Vec<PoolId>,
+    /// Pools among them in which it was entitled to room at the last look. In others it waits for its own
+    /// domain, and keeps nobody out.
+    pub(super) entitled: Vec<PoolId>,
+}
+
+impl Ledger {
+    /// Notes that a pod waits for room, with the pools that could ever hold it: one whose request fits no
+    /// node waits for nothing.
+    pub(super) fn wait(&mut self, id: EntryId, needs: &Arc<Needs>, since: Option<Timestamp>) {
+        let Some(entry) = &self.entries[id as usize] else { return };
+        if entry.state != State::Pending || entry.domain.is_none() || entry.gated || entry.deleting
+        {
+            return;
+        }
+        let pools = self.nodes.pools_for(needs, entry.request);
+        let before = self.waiters.remove(&id);
+        let since = before.as_ref().and_then(|waiter| waiter.since).or(since);
+        let (guarded, entitled) =
+            before.map_or_else(Default::default, |waiter| (waiter.guarded, waiter.entitled));
+        let needs = Arc::clone(needs);
+        self.waiters.insert(id, Waiter { since, needs, guarded, pools, entitled });
+        self.undated.push(id);
+    }
+
+    /// Gives those who wait their beginning, once somebody with a clock looks, and finds out who of them is
+    /// entitled: of the new ones at once, of all now and then.
+    pub(super) fn date_waiters(&mut self, now: Timestamp) {
+        let mut undated = std::mem::take(&mut self.undated);
+        undated.sort_unstable();
+        undated.dedup();
+        let many = undated.len() > WEIGHED_SINGLY;
+        for id in undated {
+            let Some(waiter) = self.waiters.get_mut(&id) else { continue };
+            waiter.since.get_or_insert(now);
+            if many {
+                continue;
+            }
+            let entitled = self.entitled_in(id, &self.waiters[&id], now);
+            if let Some(waiter) = self.waiters.get_mut(&id) {
+                waiter.entitled = entitled;
+            }
+        }
+        let old = self.weighed.is_none_or(|then| now.seconds_since(then) >= WEIGH_SECONDS);
+        let due = many || old;
+        if due && !self.waiters.is_empty() {
+            self.weigh_waiters(now);
+        }
+    }
+
+    /// Pools in which a pod that waits is entitled to room.
+    fn entitled_in(&self, id: EntryId, waiter: &Waiter, now: Timestamp) -> Vec<PoolId> {
+        let Some(question) = self.question_of(id, waiter) else { return Vec::new() };
+        let shared = waiter.pools.iter().copied().filter(|&pool| self.nodes.is_shared(pool));
+        shared.filter(|&pool| self.entitled(pool, &question, now).is_ok()).collect()
+    }
+
+    pub(super) fn question_of<'a>(&self, id: EntryId, waiter: &'a Waiter) -> Option<Question<'a>> {
+        let entry = self.entries[id as usize].as_ref()?;
+        Some(Question {
+            pod: Some(id),
+            domain: entry.domain?,
+            class: self.entry_class(entry),
+            request: entry.request,
+            given_up: Amount::ZERO,
+            needs: &waiter.needs,
+        })
+    }
+
+    /// Finds out who of all that wait is entitled to room, one after the other: what those before are
+    /// entitled to is not there for those behind.
+    pub(super) fn weigh_waiters(&mut self, now: Timestamp) {
+        let guarded: Vec<f64> =
+            self.waiters.values().map(|waiter| self.since_weighed(waiter, now)).collect();
+        for (waiter, guarded) in self.waiters.values_mut().zip(guarded) {
+            waiter.guarded += guarded;
+        }
+        self.weighed = Some(now);
+        let mut entitled: HashMap<EntryId, Vec<PoolId>> = HashMap::new();
+        let queue = self.queue(now);
+        for pool in self.nodes.shared_pools() {
+            let mut ahead = vec![Amount::ZERO; self.domains.len()];
+            // Pods of one kind find the same claims.
+            let mut kinds: Vec<(Question<'_>, Claims)> = Vec::new();
+            for &(id, _, waiter) in &queue {
+                if !waiter.pools.contains(&pool) {
+                    continue;
+                }
+                let Some(question) = self.question_of(id, waiter) else { continue };
+                let same = |(one, _): &(Question<'_>, Claims)| {
+                    (one.domain, one.class) == (question.domain, question.class)
+                        && one.needs.tolerations == question.needs.tolerations
+                };
+                let at = kinds.iter().position(same).unwrap_or_else(|| {
+                    kinds.push((question, self.settled_claims(pool, &question, now)));
+                    kinds.len() - 1
+                });
+                let claims = &kinds[at].1;
+                let mut of = claims.of.clone();
+                for (domain, (claim, ahead)) in of.iter_mut().zip(&ahead).enumerate() {
+                    if domain == usize::from(question.domain) {
+                        claim.used += *ahead;
+                    } else {
+                        claim.waiting += *ahead;
+                    }
+                }
+                let room = Room { claims: &of, ..claims.room() };
+                if entitlement::entitlement(&room, &self.asker(&question, now)).is_ok() {
+                    ahead[usize::from(question.domain)] += question.request;
+                    entitled.entry(id).or_default().push(pool);
+                }
+            }
+        }
+        for (id, waiter) in &mut self.waiters {
+            waiter.entitled = entitled.remove(id).unwrap_or_default();
+        }
+    }
+
+    /// Pods that wait and still count, best right first: by class, then age.
+    pub(super) fn queue(&self, now: Timestamp) -> Vec<(EntryId, &Entry, &Waiter)> {
+        let mut queue: Vec<(EntryId, &Entry, &Waiter)> = self
+            .waiters
+            .iter()
+            .filter(|(_, waiter)| !self.is_over(waiter, now))
+            .filter_map(|(&id, waiter)| Some((id, self.entries[id as usize].as_ref()?, waiter)))
+            .filter(|(_, entry, _)| entry.nominated.is_none())
+            .collect();
+        queue.sort_by_cached_key(|&(id, entry, _)| (self.entry_rank(entry), entry.created, id));
+        queue
+    }
+
+    /// Whether a pod has been guarded for as long as the guard lasts.
+    fn is_over(&self, waiter: &Waiter, now: Timestamp) -> bool {
+        waiter.guarded + self.since_weighed(waiter, now) >= self.settings.guard_seconds
+    }
+
+    /// The time for which a pod has been entitled since the last look at all that wait, in seconds.
+    fn since_weighed(&self, waiter: &Waiter, now: Timestamp) -> f64 {
+        let from = self.weighed.max(waiter.since).filter(|_| !waiter.entitled.is_empty());
+        from.map_or(0.0, |from| now.seconds_since(from).max(0.0))
+    }
+
+    /// Pods that wait for room in a pool and are entitled to it, without those that preemption promised a
+    /// node and those that have waited for longer than the guard lasts.
+    pub(super) fn waiters_in(
+        &self,
+        pool: PoolId,
+        but: Option<EntryId>,
+        now: Timestamp,
+    ) -> impl Iterator<Item = (EntryId, &Entry)> {
+        self.waiters.iter().filter_map(move |(&id, waiter)| {
+            let over = self.is_over(waiter, now);
+            let here = waiter.entitled.contains(&pool) && !over && Some(id) != but;
+            let entry = self.entries[id as usize].as_ref().filter(|_| here)?;
+            entry.nominated.is_none().then_some((id, entry))
+        })
+    }
+}
