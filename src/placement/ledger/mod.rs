@@ -25,8 +25,7 @@ pub use nodes::HOST_NAME;
 pub use notices::{Notice, Path};
 pub use reclaim::Excess;
 
-use std::collections::BTreeMap;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -201,7 +200,7 @@ pub struct Ledger {
     nominated: HashSet<EntryId>,
     waiters: BTreeMap<EntryId, waiters::Waiter>,
     /// Waiters without a beginning, or whose entitlement is not known yet.
-    undated: Vec<EntryId>,
+    undated: BTreeSet<EntryId>,
     /// The last time that the entitlement of all waiters was judged.
     weighed: Option<Timestamp>,
     /// What pools can grow to, by name.
@@ -249,7 +248,7 @@ impl Ledger {
             waiting: Vec::new(),
             nominated: HashSet::new(),
             waiters: BTreeMap::new(),
-            undated: Vec::new(),
+            undated: BTreeSet::new(),
             weighed: None,
             preemptions: HashMap::new(),
             grants: HashMap::new(),

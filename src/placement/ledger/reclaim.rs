@@ -77,12 +77,11 @@ impl Ledger {
         spared: &dyn Fn(&str) -> bool,
         now: Timestamp,
     ) -> Excess {
-        self.date_waiters(now);
+        self.weigh_waiters(now);
         if self.standing != Standing::Owner || self.budgets.is_none() || self.domains.is_empty() {
             self.above_since.clear();
             return Excess::new();
         }
-        self.weigh_waiters(now);
         let mut going = self.going(now);
         let mut above = Vec::new();
         for pool in self.nodes.shared_pools() {

@@ -1,6 +1,6 @@
 //! Waiters: pods that found no room, which of them are entitled to it, and for how long that is guarded.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::claims::{Claims, Question};
@@ -48,32 +48,35 @@ impl Ledger {
             before.map_or_else(Default::default, |waiter| (waiter.guarded, waiter.entitled));
         let needs = Arc::clone(needs);
         self.waiters.insert(id, Waiter { since, needs, guarded, pools, entitled });
-        self.undated.push(id);
+        self.undated.insert(id);
     }
 
     /// Gives those who wait their beginning, once somebody with a clock looks, and finds out who of them is
     /// entitled: of the new ones at once, of all now and then.
     pub(super) fn date_waiters(&mut self, now: Timestamp) {
-        let mut undated = std::mem::take(&mut self.undated);
-        undated.sort_unstable();
-        undated.dedup();
-        let many = undated.len() > WEIGHED_SINGLY;
-        for id in undated {
-            let Some(waiter) = self.waiters.get_mut(&id) else { continue };
-            waiter.since.get_or_insert(now);
-            if many {
-                continue;
-            }
-            let entitled = self.entitled_in(id, &self.waiters[&id], now);
+        let old = self.weighed.is_none_or(|then| now.seconds_since(then) >= WEIGH_SECONDS);
+        if self.undated.len() > WEIGHED_SINGLY || old && !self.waiters.is_empty() {
+            self.weigh_waiters(now);
+            return;
+        }
+        for id in self.begin_waiting(now) {
+            let Some(waiter) = self.waiters.get(&id) else { continue };
+            let entitled = self.entitled_in(id, waiter, now);
             if let Some(waiter) = self.waiters.get_mut(&id) {
                 waiter.entitled = entitled;
             }
         }
-        let old = self.weighed.is_none_or(|then| now.seconds_since(then) >= WEIGH_SECONDS);
-        let due = many || old;
-        if due && !self.waiters.is_empty() {
-            self.weigh_waiters(now);
+    }
+
+    /// Gives new waiters their beginning, and says which they are.
+    fn begin_waiting(&mut self, now: Timestamp) -> BTreeSet<EntryId> {
+        let new = std::mem::take(&mut self.undated);
+        for id in &new {
+            if let Some(waiter) = self.waiters.get_mut(id) {
+                waiter.since.get_or_insert(now);
+            }
         }
+        new
     }
 
     /// Pools in which a pod that waits is entitled to room.
@@ -98,6 +101,7 @@ impl Ledger {
     /// Finds out who of all that wait is entitled to room, one after the other: what those before are
     /// entitled to is not there for those behind.
     pub(super) fn weigh_waiters(&mut self, now: Timestamp) {
+        self.begin_waiting(now);
         let guarded: Vec<f64> =
             self.waiters.values().map(|waiter| self.since_weighed(waiter, now)).collect();
         for (waiter, guarded) in self.waiters.values_mut().zip(guarded) {
