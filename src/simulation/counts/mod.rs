@@ -264,7 +264,6 @@ impl Counter {
         }
         self.cascades(tick);
         self.inversions(tick);
-        self.withheld(tick);
     }
 
     fn remember(&mut self, tick: &Tick<'_>) {
@@ -338,51 +337,40 @@ impl Counter {
         }
     }
 
-    /// A domain waits in a pool where a lower one has more than its budget, or grew.
+    /// Inversions: a domain waits in a pool where a lower one has more than its budget, or grew. And
+    /// withheld room: it waits for long where a lower one has more than its floor and one pod.
     fn inversions(&mut self, tick: &Tick<'_>) {
         let rules = self.definitions;
+        let least = rules.inversion_pending_seconds.min(rules.preemption_seconds);
         for (pool, uses) in tick.uses.chunks_exact(self.domains.max(1)).enumerate() {
             for (index, (domain, own)) in tick.domains.iter().zip(uses).enumerate() {
-                if own.pending_seconds < rules.inversion_pending_seconds {
+                if own.pending_seconds < least {
                     continue;
                 }
                 let slot = pool * self.domains;
-                let inverted =
-                    tick.domains.iter().zip(uses).enumerate().any(|(other, (lower, one))| {
-                        lower.class > domain.class
-                            && (one.cores > one.budget_cores + 1e-9
-                                || self.grew(slot + other, one.cores))
-                    });
+                let (mut inverted, mut withheld) = (false, false);
+                for (other, (lower, one)) in tick.domains.iter().zip(uses).enumerate() {
+                    if lower.class > domain.class {
+                        inverted |= one.cores > one.budget_cores + 1e-9
+                            || self.grew(slot + other, one.cores);
+                        withheld |= one.cores > one.floor_cores + 1e-9;
+                    }
+                }
+                inverted &= own.pending_seconds >= rules.inversion_pending_seconds;
+                withheld &= own.pending_seconds > rules.preemption_seconds;
+                let gap = rules.episode_gap_seconds;
                 if let (true, Some(episode)) = (inverted, self.inversions.get_mut(slot + index)) {
-                    let new = episode.goes_on(tick.at, tick.seconds, rules.episode_gap_seconds);
+                    let new = episode.goes_on(tick.at, tick.seconds, gap);
                     if tick.counted {
                         self.counts.inversions[domain.class as usize] += u64::from(new);
                         self.counts.inversion_minutes += tick.seconds / 60.0;
                     }
                 }
-            }
-        }
-    }
-}
-
-impl Counter {
-    /// A domain waits in a pool where a lower one has more than what is guaranteed to it.
-    fn withheld(&mut self, tick: &Tick<'_>) {
-        let rules = self.definitions;
-        for (pool, uses) in tick.uses.chunks_exact(self.domains.max(1)).enumerate() {
-            for (index, (domain, own)) in tick.domains.iter().zip(uses).enumerate() {
-                let borrowed = tick.domains.iter().zip(uses).any(|(lower, one)| {
-                    lower.class > domain.class && one.cores > one.floor_cores + 1e-9
-                });
-                if own.pending_seconds <= rules.preemption_seconds || !borrowed {
-                    continue;
-                }
-                let Some(episode) = self.withheld.get_mut(pool * self.domains + index) else {
-                    continue;
-                };
-                let new = episode.goes_on(tick.at, tick.seconds, rules.episode_gap_seconds);
-                if tick.counted {
-                    self.counts.withheld[domain.class as usize] += u64::from(new);
+                if let (true, Some(episode)) = (withheld, self.withheld.get_mut(slot + index)) {
+                    let new = episode.goes_on(tick.at, tick.seconds, gap);
+                    if tick.counted {
+                        self.counts.withheld[domain.class as usize] += u64::from(new);
+                    }
                 }
             }
         }
