@@ -2,7 +2,7 @@
 //! without them, so that two preemptors never take the same room above a floor.
 
 use super::nodes::{NodeId, PoolId};
-use super::{EntryId, Ledger, State};
+use super::{EntryId, Ledger, Path, State};
 use crate::cluster::{Amount, Timestamp};
 
 /// After so many seconds the scheduler has taken one of the candidates or none.
@@ -12,7 +12,7 @@ const OPEN_SECONDS: f64 = 10.0;
 #[derive(Debug)]
 pub(super) struct Grants {
     at: Timestamp,
-    candidates: Vec<(NodeId, Vec<EntryId>)>,
+    candidates: Vec<(NodeId, Vec<(EntryId, Path)>)>,
 }
 
 impl Ledger {
@@ -20,7 +20,7 @@ impl Ledger {
     pub(super) fn grant_victims(
         &mut self,
         preemptor: EntryId,
-        candidates: Vec<(NodeId, Vec<EntryId>)>,
+        candidates: Vec<(NodeId, Vec<(EntryId, Path)>)>,
         now: Timestamp,
     ) {
         self.grants.retain(|_, one| now.seconds_since(one.at) < OPEN_SECONDS);
@@ -44,7 +44,7 @@ impl Ledger {
                     continue;
                 }
                 let mut sums = vec![Amount::ZERO; losing.len()];
-                for &victim in victims {
+                for &(victim, _) in victims {
                     let Some(entry) = self.entries[victim as usize].as_ref() else { continue };
                     let stands = matches!(entry.state, State::Bound { node } if node == *at);
                     if let (Some(domain), true, false) = (entry.domain, stands, entry.deleting) {

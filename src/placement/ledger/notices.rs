@@ -79,9 +79,13 @@ pub(super) struct Notices {
 
 impl Notices {
     /// A pod is allowed these victims, and no others any more.
-    pub(super) fn allow(&mut self, preemptor: EntryId, victims: &[(EntryId, Path)]) {
-        self.allowed.retain(|_, (whom, _)| *whom != preemptor);
-        self.allowed.extend(victims.iter().map(|(victim, path)| (*victim, (preemptor, *path))));
+    pub(super) fn allow(
+        &mut self,
+        preemptor: EntryId,
+        victims: impl Iterator<Item = (EntryId, Path)>,
+    ) {
+        self.settled(preemptor);
+        self.allowed.extend(victims.map(|(victim, path)| (victim, (preemptor, path))));
     }
 
     /// A pod has its place: it needs no victims any more.

@@ -130,8 +130,7 @@ impl Ledger {
         if granted >= self.settings.preemptions {
             return Some(verdict);
         }
-        let mut allowed = Vec::new();
-        let mut granted_on: Vec<(NodeId, Vec<EntryId>)> = Vec::new();
+        let mut granted_on = Vec::new();
         let mut others = Vec::new();
         for (at, (node, victims)) in candidates.iter().enumerate() {
             let Some((node, pool)) = self.nodes.find(node.as_ref()) else { continue };
@@ -140,8 +139,7 @@ impl Ledger {
             } else if let Some(paths) = self.may_evict(ask, own, domain, (node, pool), victims, now)
             {
                 verdict.kept.push(at as u32);
-                granted_on.push((node, paths.iter().map(|(id, _)| *id).collect()));
-                allowed.extend(paths);
+                granted_on.push((node, paths));
             } else if !victims.is_empty() {
                 others.push((at as u32, node, pool));
             }
@@ -155,14 +153,14 @@ impl Ledger {
                 if let Some(paths) = self.may_evict(ask, own, domain, (node, pool), &victims, now) {
                     verdict.kept.push(at);
                     verdict.instead.insert(at, victims);
-                    granted_on.push((node, paths.iter().map(|(id, _)| *id).collect()));
-                    allowed.extend(paths);
+                    granted_on.push((node, paths));
                 }
             }
         }
-        if let (Some(id), false) = (own, allowed.is_empty()) {
+        if let (Some(id), false) = (own, granted_on.is_empty()) {
             *self.preemptions.entry(id).or_insert(0) += 1;
-            self.notices.allow(id, &allowed);
+            let victims = granted_on.iter().flat_map(|(_, paths)| paths);
+            self.notices.allow(id, victims.copied());
             self.grant_victims(id, granted_on, now);
         }
         Some(verdict)
