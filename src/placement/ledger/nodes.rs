@@ -232,25 +232,10 @@ impl Nodes {
 
     /// Pools in which some usable node takes the pod and could hold it if it were empty.
     pub(super) fn pools_for(&self, needs: &Needs, request: Amount) -> Vec<PoolId> {
-        let mut pools = vec![false; self.pools.len()];
-        let mut judged: Option<(*const Profile, bool)> = None;
-        for row in &self.rows {
-            let (Some(pool), Some(usable), Some(profile)) = (row.pool, row.usable, &row.profile)
-            else {
-                continue;
-            };
-            if pools[usize::from(pool)] || !request.fits(usable) {
-                continue;
-            }
-            let key = Arc::as_ptr(profile);
-            let takes = match judged {
-                Some((last, takes)) if last == key => takes,
-                _ => profile.takes(needs),
-            };
-            judged = Some((key, takes));
-            pools[usize::from(pool)] = takes;
-        }
-        self.all_pools().filter(|pool| pools[usize::from(*pool)]).collect()
+        let holds = |node: NodeId| {
+            self.rows[node as usize].usable.is_some_and(|usable| request.fits(usable))
+        };
+        self.all_pools().filter(|&pool| self.open_to(pool, needs).any(holds)).collect()
     }
 
     /// Usable nodes of a pool that take the pod, full or not.
