@@ -183,10 +183,14 @@ impl Ledger {
         for id in bound {
             let lost = going.lost(domain, pool);
             let Some((entry, node, place)) = self.bound_at(id) else { continue };
-            if !beyond.fits(lost) && beyond.less(lost).min(entry.request) == Amount::ZERO {
+            let left = beyond.less(lost);
+            if left == Amount::ZERO {
+                return;
+            }
+            if left.min(entry.request) == Amount::ZERO {
                 continue;
             }
-            if beyond.fits(lost) || !entitlement::may_lose(claim, lost + entry.request) {
+            if !entitlement::may_lose(claim, lost + entry.request) {
                 return;
             }
             going.add(place, node, entry.request);
