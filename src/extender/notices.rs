@@ -195,7 +195,7 @@ mod tests {
         };
         ledger.put_pod(&asking);
         let needs = Arc::new(Needs::default());
-        let ask = Ask { pod: asking, keeps_choice: false, plain: true, needs };
+        let ask = Ask { pod: asking, keeps_choice: false, needs };
         let uids = names.iter().map(|name| format!("uid-{name}")).collect();
         let candidates = [("node-0".to_owned(), uids)];
         let verdict = ledger.preempt(&ask, &candidates, NOW).unwrap();

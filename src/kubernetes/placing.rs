@@ -125,8 +125,7 @@ impl AskedPod {
         let keeps_choice = !spec.topology_spread_constraints.is_empty()
             || affinity.is_some_and(|one| one.to_pods.is_some() || one.against_pods.is_some())
             || nodes.is_some_and(|nodes| !nodes.preferred.is_empty());
-        let (needs, plain) = (Arc::new(needs(spec)), spec.is_plain());
-        Ok(Ask { pod, keeps_choice, plain, needs })
+        Ok(Ask { pod, keeps_choice, needs: Arc::new(needs(spec)) })
     }
 }
 

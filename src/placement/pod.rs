@@ -112,8 +112,6 @@ pub struct Ask {
     /// Whether it has topology or affinity terms, so that the scheduler must keep every node of the
     /// pool to choose from.
     pub keeps_choice: bool,
-    /// Whether nothing but CPU, memory and what it [`Needs`] decides where it fits.
-    pub plain: bool,
     /// Which nodes it may go to.
     pub needs: Arc<Needs>,
 }

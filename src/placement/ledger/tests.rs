@@ -1161,7 +1161,7 @@ impl Played {
             let fits: Vec<usize> =
                 (0..10).filter(|&node| self.free_for(node, at) >= PLAYED).collect();
             let names: Vec<&str> = fits.iter().map(|&node| &*self.nodes[node]).collect();
-            let ask = Ask { pod: object.clone(), plain: true, ..Ask::default() };
+            let ask = Ask { pod: object.clone(), ..Ask::default() };
             let verdict = (!names.is_empty()).then(|| self.ledger.filter(&ask, &names, now));
             match verdict {
                 Some(FilterVerdict::Narrowed(chosen)) if !chosen.is_empty() => {

@@ -145,7 +145,7 @@ impl Ledger {
             }
         }
         // Only where nobody else will do: the scheduler has not tried these.
-        if verdict.kept.is_empty() && ask.plain {
+        if verdict.kept.is_empty() && !ask.needs.more {
             for (at, node, pool) in others {
                 let Some(victims) = self.other_victims(ask, own, domain, (node, pool), now) else {
                     continue;
