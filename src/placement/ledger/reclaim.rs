@@ -65,7 +65,7 @@ impl Ledger {
     /// first, then youngest:
     ///
     /// - of a domain that has been above its limit of borrowing for `delay_seconds`, down to that limit;
-    /// - for a pod that has waited for room for [`RECLAIM_SECONDS`], those of lower classes above their
+    /// - for a pod that has waited for room for ten seconds, those of lower classes above their
     ///   domains' floors, and for one that has waited for `delay_seconds` within its domain's target, those
     ///   of equals above theirs: on one node, and only if the pod then fits there.
     ///
