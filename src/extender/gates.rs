@@ -124,13 +124,8 @@ impl Gatekeeper {
         if room == 0 {
             return;
         }
-        // Pods that were patched and still look gated take their part of the room first.
-        let listed = self.placements.lock().ungate(room + self.patched.len(), clock::now());
-        let pods: Vec<PodName> = listed
-            .into_iter()
-            .filter(|(uid, _, _)| !self.patched.contains_key(uid))
-            .take(room)
-            .collect();
+        let opened = |uid: &str| self.patched.contains_key(uid);
+        let pods = self.placements.lock().ungate(room, &opened, clock::now());
         for (uid, _, _) in &pods {
             self.pace.spend(now);
             self.patched.insert(Arc::clone(uid), now + LEFT_ALONE);
@@ -263,6 +258,25 @@ mod tests {
         let names: Vec<&str> =
             asked.iter().map(|(_, path, _)| path.rsplit('/').next().unwrap()).collect();
         assert_eq!(names, ["p0", "p1", "p2", "p3"], "and four a second");
+        assert!(played.silent().await);
+    }
+
+    #[tokio::test]
+    async fn an_older_pod_that_a_watch_shows_late_does_not_get_room_that_was_given_away() {
+        let pods: Vec<_> = (0..4).map(|n| gated(&format!("p{n}"), "p2", f64::from(n))).collect();
+        let (mut gatekeeper, mut played, _tell) = scene(100, &pods);
+        let placements = gatekeeper.placements.clone();
+        let looked = async {
+            gatekeeper.look().await;
+            for late in ["a", "b", "c"] {
+                placements.lock().put_pod(&gated(late, "p2", -1.0));
+            }
+            gatekeeper.look().await;
+        };
+        let ((), asked) = tokio::join!(looked, played.answer_all(200, 5));
+        let names: Vec<&str> =
+            asked.iter().map(|(_, path, _)| path.rsplit('/').next().unwrap()).collect();
+        assert_eq!(names, ["p0", "p1", "p2", "p3", "a"], "five cores, no more");
         assert!(played.silent().await);
     }
 

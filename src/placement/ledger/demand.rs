@@ -16,10 +16,18 @@ impl Ledger {
     /// Pods behind our gate that may be let through now, at most so many, best first: by class,
     /// then age, within the headroom that those already let through leave.
     ///
+    /// A pod (by UID) for which `opened` is true was let through although no watch shows that yet: it
+    /// takes its room before all others, and is not named again.
+    ///
     /// A pod that must wait holds back the later ones of its domain, so that it is not overtaken
     /// for ever; one that asks for more than its domain can ever have does not.
     #[must_use]
-    pub fn ungate(&mut self, at_most: usize, now: Timestamp) -> Vec<PodName> {
+    pub fn ungate(
+        &mut self,
+        at_most: usize,
+        opened: &dyn Fn(&str) -> bool,
+        now: Timestamp,
+    ) -> Vec<PodName> {
         self.expire(now);
         if self.standing != Standing::Owner || self.budgets.is_none() || self.gated.is_empty() {
             return Vec::new();
@@ -33,8 +41,15 @@ impl Ledger {
             })
             .collect();
         behind.sort_by(|a, b| (a.0, a.1, &a.2.uid).cmp(&(b.0, b.1, &b.2.uid)));
+        // Nobody is older than one that is through: a watch shows pods of one second in any order.
+        let (open, behind): (Vec<_>, Vec<_>) =
+            behind.into_iter().partition(|(_, _, entry, _)| opened(&entry.uid));
         // Per domain and class: the band and the reserve are not open to everybody.
         let mut given: BTreeMap<DomainId, Amount> = BTreeMap::new();
+        for (_, _, entry, domain) in open {
+            *given.entry(domain).or_insert_with(|| self.waiting[usize::from(domain)]) +=
+                entry.request;
+        }
         let mut stopped: Vec<DomainId> = Vec::new();
         let mut through = Vec::new();
         for (class, _, entry, domain) in behind {

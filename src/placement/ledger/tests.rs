@@ -748,7 +748,11 @@ fn gates_open_by_class_then_age_within_the_headroom() {
         ledger.put_pod(&pod);
     }
     let through = |ledger: &mut Ledger, most| -> Vec<String> {
-        ledger.ungate(most, at(10.0)).iter().map(|(_, _, name)| name.to_string()).collect()
+        ledger
+            .ungate(most, &|_| false, at(10.0))
+            .iter()
+            .map(|(_, _, name)| name.to_string())
+            .collect()
     };
     assert_eq!(through(&mut ledger, 100), ["old-p2", "young-p2", "old-p3"]);
     assert_eq!(through(&mut ledger, 1), ["old-p2"]);
@@ -1049,7 +1053,7 @@ proptest! {
             prop_assert_eq!(ledger.sums(), ledger.recount());
         }
         // In the end every hold is over; nothing leaks.
-        let _ = ledger.ungate(0, now.plus(std::time::Duration::from_mins(1)));
+        let _ = ledger.ungate(0, &|_| false, now.plus(std::time::Duration::from_mins(1)));
         prop_assert!(ledger.uses(now).iter().all(|one| one.held == Amount::ZERO));
     }
 }
