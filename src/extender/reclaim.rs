@@ -1,6 +1,7 @@
 //! Takes back by eviction what the ledger says domains are to give back, because they use more than
 //! they may borrow or because others wait for what is theirs: lowest class and youngest first, few at a
-//! time, and never against a `PodDisruptionBudget`. Opt-in, and only on the replica that owns the ledger.
+//! time, and never against a `PodDisruptionBudget`. Pods that go for another one go together or not at
+//! all, as far as the API server can say before. Opt-in, and only on the replica that owns the ledger.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use super::pace::Pace;
 use crate::clock;
 use crate::instruments::OutcomeLabel;
 use crate::kubernetes::{Events, Placements, PodEvent};
-use crate::placement::PodName;
+use crate::placement::{Eviction, PodName, Victim};
 
 /// Time between two looks at the ledger.
 const TICK: Duration = Duration::from_secs(5);
@@ -42,6 +43,8 @@ const ACTION: &str = "Reclaiming";
 enum Outcome {
     /// It is going.
     Evicted,
+    /// It may go.
+    Allowed,
     /// A `PodDisruptionBudget` keeps it.
     Protected,
     /// The pod is gone, or another one by now.
@@ -56,6 +59,7 @@ impl Outcome {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Evicted => "evicted",
+            Self::Allowed => "allowed",
             Self::Protected => "protected",
             Self::Gone => "gone",
             Self::Refused => "refused",
@@ -69,6 +73,7 @@ pub struct Reclaimer {
     placements: Placements,
     client: Client,
     delay_seconds: f64,
+    per_minute: usize,
     pace: Pace,
     owner: watch::Receiver<bool>,
     outcomes: Family<OutcomeLabel, Counter>,
@@ -103,6 +108,7 @@ impl Reclaimer {
             placements,
             client,
             delay_seconds,
+            per_minute: per_minute as usize,
             pace,
             owner,
             outcomes,
@@ -134,48 +140,60 @@ impl Reclaimer {
         let now = Instant::now();
         self.tried.retain(|_, until| now < *until);
         let spared = |uid: &str| self.tried.contains_key(uid);
-        let excess = self.placements.lock().excess(self.delay_seconds, &spared, clock::now());
-        let mut queues: Vec<_> = excess
-            .into_iter()
-            .map(|((domain, pool), pods)| (domain, pool, pods.into_iter()))
-            .collect();
-        // In turn, so that no domain waits for another one's excess.
-        while !queues.is_empty() {
-            let mut rest = Vec::new();
-            for (domain, pool, mut pods) in queues {
-                let Some(pod) = pods.next() else { continue };
-                if self.pace.left(Instant::now()) == 0 || !*self.owner.borrow() {
-                    return;
-                }
-                if self.evict(&domain, &pool, &pod).await == Outcome::Failed {
-                    return;
-                }
-                rest.push((domain, pool, pods));
+        let limits = (self.delay_seconds, self.per_minute);
+        let excess = self.placements.lock().excess(limits, &spared, clock::now());
+        for eviction in excess {
+            if self.pace.left(Instant::now()) < eviction.victims.len() || !*self.owner.borrow() {
+                return;
             }
-            queues = rest;
+            if self.evict_all(&eviction).await == Outcome::Failed {
+                return;
+            }
         }
     }
 
-    async fn evict(&mut self, domain: &Arc<str>, pool: &Arc<str>, pod: &PodName) -> Outcome {
+    /// Evicts pods that go for one reason, up to the first that may not go.
+    async fn evict_all(&mut self, Eviction { waiter, victims }: &Eviction) -> Outcome {
+        if victims.len() > 1 {
+            // Half of them would go in vain.
+            for victim in victims {
+                let outcome = evict(&self.client, &victim.pod, true).await;
+                if outcome != Outcome::Allowed {
+                    return self.note(victim, outcome).await;
+                }
+            }
+        }
+        if let Some(waiter) = waiter {
+            self.placements.lock().note_reclaim(waiter, victims);
+        }
+        for victim in victims {
+            self.pace.spend(Instant::now());
+            let outcome = evict(&self.client, &victim.pod, false).await;
+            let outcome = self.note(victim, outcome).await;
+            if !matches!(outcome, Outcome::Evicted | Outcome::Gone) {
+                return outcome;
+            }
+        }
+        Outcome::Evicted
+    }
+
+    /// Notes what became of an attempt, and leaves the pod alone for a while.
+    async fn note(&mut self, victim: &Victim, outcome: Outcome) -> Outcome {
+        let Victim { pod, domain, pool } = victim;
         let (uid, namespace, name) = pod;
-        self.pace.spend(Instant::now());
-        self.tried.insert(Arc::clone(uid), Instant::now() + LEFT_ALONE);
-        let outcome = evict(&self.client, pod).await;
+        // Nothing is known against it after trouble. The next look still begins with another: the API
+        // server answers for a pod whose identity differs only when it has tried for long.
+        let pause = if outcome == Outcome::Failed { AFTER_TROUBLE } else { LEFT_ALONE };
+        self.tried.insert(Arc::clone(uid), Instant::now() + pause);
         self.outcomes.get_or_create(&OutcomeLabel { outcome: outcome.as_str() }).inc();
         tracing::info!(
             %domain, %pool, %namespace, %name, outcome = outcome.as_str(),
             "A domain is to give room back: eviction of a pod"
         );
-        if outcome == Outcome::Evicted {
-            self.placements.lock().note_evicted(uid);
-        }
-        if outcome == Outcome::Protected {
-            self.tell(domain, pool, pod).await;
-        }
-        if outcome == Outcome::Failed {
-            // Nothing is known against it. The next look still begins with another: the API server
-            // answers for a pod whose identity differs only when it has tried for long.
-            self.tried.insert(Arc::clone(uid), Instant::now() + AFTER_TROUBLE);
+        match outcome {
+            Outcome::Evicted => self.placements.lock().note_evicted(uid),
+            Outcome::Protected => self.tell(domain, pool, pod).await,
+            _ => {}
         }
         outcome
     }
@@ -210,8 +228,8 @@ impl Reclaimer {
     }
 }
 
-/// Evicts one pod, and no other pod of its name.
-async fn evict(client: &Client, (uid, namespace, name): &PodName) -> Outcome {
+/// Evicts one pod, and no other pod of its name; with `dry_run` only asks whether it may go.
+async fn evict(client: &Client, (uid, namespace, name): &PodName, dry_run: bool) -> Outcome {
     let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
     // Written here, because kube's own `evict` misspells `deleteOptions`: the API server ignores
     // what it sends there, the identity of the pod among it.
@@ -221,9 +239,10 @@ async fn evict(client: &Client, (uid, namespace, name): &PodName) -> Outcome {
         "metadata": {"name": name, "namespace": namespace},
         "deleteOptions": {"preconditions": {"uid": uid}},
     });
-    let params = PostParams::default();
+    let params = PostParams { dry_run, ..PostParams::default() };
     let request = api.create_subresource::<_, Status>("eviction", name, &params, &eviction);
     match tokio::time::timeout(LIMIT, request).await {
+        Ok(Ok(_)) if dry_run => Outcome::Allowed,
         Ok(Ok(_)) => Outcome::Evicted,
         Ok(Err(kube::Error::Api(status))) => match status.code {
             404 | 409 => Outcome::Gone,
@@ -358,6 +377,55 @@ mod tests {
         assert!(note.contains("Domain shop") && note.contains("\"general\""), "{note}");
         assert_eq!(names(&asked[2..]), ["old"]);
         assert_eq!(count(&reclaimer, "protected"), 2);
+    }
+
+    /// An eviction of the first pods of [`scene`] together.
+    fn together(names: &[&str]) -> Eviction {
+        let victim = |name: &&str| {
+            let pod = pod("shop", name);
+            Victim {
+                pod: (pod.uid, pod.namespace, pod.name),
+                domain: Arc::from("shop"),
+                pool: Arc::from("general"),
+            }
+        };
+        Eviction {
+            waiter: Some(Arc::from("uid-high")),
+            victims: names.iter().map(victim).collect(),
+        }
+    }
+
+    #[tokio::test]
+    async fn pods_that_go_together_are_all_asked_about_before_the_first_goes() {
+        let (mut reclaimer, mut played, _tell) = scene(10, 0.0);
+        let protected = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure",
+            "message": "no", "reason": "TooManyRequests", "code": 429,
+            "details": {"causes": [{"reason": "DisruptionBudget", "message": "needs 4"}]}});
+        let eviction = together(&["old", "young", "mid"]);
+        let answers = async {
+            let first = played.answer_all(201, 1).await;
+            let second = played.answer(429, &protected).await;
+            ([first, vec![second]].concat(), played.silent().await)
+        };
+        let (outcome, (asked, silent)) = tokio::join!(reclaimer.evict_all(&eviction), answers);
+        assert_eq!((outcome, names(&asked)), (Outcome::Protected, vec!["old", "young"]));
+        assert!(silent, "nobody went");
+        assert!(reclaimer.tried.contains_key("uid-young") && reclaimer.tried.len() == 1);
+        // All may go.
+        let eviction = together(&["old", "mid"]);
+        let (outcome, asked) =
+            tokio::join!(reclaimer.evict_all(&eviction), played.answer_all(201, 4));
+        assert_eq!((outcome, names(&asked)), (Outcome::Evicted, vec!["old", "mid", "old", "mid"]));
+        assert_eq!((count(&reclaimer, "protected"), count(&reclaimer, "evicted")), (1, 2));
+        // The second is refused all the same: the third stays.
+        let eviction = together(&["a", "b", "c"]);
+        let answers = async {
+            let asked = played.answer_all(201, 4).await;
+            let refused = played.answer(429, &protected).await;
+            (asked.len(), names(&[refused])[0].to_owned(), played.silent().await)
+        };
+        let (outcome, answers) = tokio::join!(reclaimer.evict_all(&eviction), answers);
+        assert_eq!((outcome, answers), (Outcome::Protected, (4, "b".to_owned(), true)));
     }
 
     #[tokio::test]

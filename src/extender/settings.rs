@@ -48,7 +48,7 @@ pub struct Reclaim {
     /// Seconds for which a domain must use more than it may borrow, or its equal must wait, before the first
     /// eviction. For a higher class that waits it is ten.
     pub delay_seconds: f64,
-    /// Evictions a minute at most.
+    /// Evictions a minute at most, and at once for one pod that waits.
     pub per_minute: u32,
 }
 

@@ -15,7 +15,8 @@ mod verdict;
 
 pub use budgets::{Budgets, DomainBudget, Epoch, UNLIMITED};
 pub use ledger::{
-    Counts, Excess, HOST_NAME, Ledger, Notice, Path, PodName, PoolUse, Standing, Unsettled,
+    Counts, Eviction, HOST_NAME, Ledger, Notice, Path, PodName, PoolUse, Standing, Unsettled,
+    Victim,
 };
 pub use pod::{Ask, Expression, Needs, NodeFacts, Operator, Pod, Taint, Toleration};
 pub use settings::{Growth, Settings};

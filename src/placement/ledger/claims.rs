@@ -117,7 +117,7 @@ impl Ledger {
         claims: &mut [Claim],
         now: Timestamp,
     ) {
-        for (_, entry) in self.waiters_in(pool, question.pod, now) {
+        for (entry, _) in self.waiters_in(pool, question.pod, now) {
             let Some(domain) = entry.domain else { continue };
             let other = self.entry_rank(entry);
             if other < rank || other == rank && domain != question.domain {
@@ -147,8 +147,9 @@ impl Ledger {
     }
 
     /// The waiting guard: of the nodes offered in a pool, those that remain for the pod while pods of
-    /// higher classes wait for room there. The emptiest nodes are kept for them, up to what they request;
-    /// a pod within its domain's floor is kept from nothing.
+    /// higher classes wait for room there. Kept for them are the node that is cleared for each, and for the
+    /// others the emptiest nodes, up to what they request; a pod within its domain's floor is kept from
+    /// nothing.
     pub(super) fn unguarded(
         &self,
         pool: PoolId,
@@ -160,15 +161,27 @@ impl Ledger {
             return offered;
         }
         let rank = question.class.max(self.domain_class(Some(question.domain)));
-        let waiting = self
-            .waiters_in(pool, question.pod, now)
-            .filter(|(_, entry)| self.entry_rank(entry) < rank)
-            .fold(Amount::ZERO, |sum, (_, entry)| sum + entry.request);
-        if waiting == Amount::ZERO {
+        let mut waiting = Amount::ZERO;
+        let mut cleared: HashMap<NodeId, Amount> = HashMap::new();
+        let higher = self.waiters_in(pool, question.pod, now);
+        for (entry, waiter) in higher.filter(|(entry, _)| self.entry_rank(entry) < rank) {
+            match waiter.room.filter(|&node| self.nodes.pool(node) == Some(pool)) {
+                Some(node) => *cleared.entry(node).or_default() += entry.request,
+                None => waiting += entry.request,
+            }
+        }
+        if waiting == Amount::ZERO && cleared.is_empty() {
             return offered;
         }
         let own = self.claims(pool, question, now).of[usize::from(question.domain)];
         if (own.used + question.request).fits(own.floor) {
+            return offered;
+        }
+        offered.retain(|(_, node)| {
+            let kept = cleared.get(node).copied();
+            kept.is_none_or(|kept| (question.request + kept).fits(self.nodes.free(*node)))
+        });
+        if waiting == Amount::ZERO {
             return offered;
         }
         offered.sort_by_cached_key(|&(at, node)| {

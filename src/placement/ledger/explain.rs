@@ -29,7 +29,7 @@ impl Ledger {
                 let claims = self.claims(pool, &anybody(domain, Class::P3), now);
                 let claim = claims.of[usize::from(domain)];
                 let waits = self.waiters_in(pool, None, now);
-                let waits = waits.filter(|(_, entry)| entry.domain == Some(domain));
+                let waits = waits.filter(|(entry, _)| entry.domain == Some(domain));
                 PoolUse {
                     pool: Arc::clone(pool_name),
                     domain: Arc::clone(name),
@@ -38,7 +38,7 @@ impl Ledger {
                     target: claim.target,
                     floor: claim.floor,
                     most: claim.most,
-                    waiting: waits.fold(Amount::ZERO, |sum, (_, entry)| sum + entry.request),
+                    waiting: waits.fold(Amount::ZERO, |sum, (entry, _)| sum + entry.request),
                     growth: (claims.growth != UNLIMITED).then_some(claims.growth),
                     bound: used.bound,
                     binding: used.binding,

@@ -23,7 +23,7 @@ mod tests;
 pub use demand::PodName;
 pub use nodes::HOST_NAME;
 pub use notices::{Notice, Path};
-pub use reclaim::Excess;
+pub use reclaim::{Eviction, Victim};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::demand::{anybody, named};
 use super::nodes::{HOST_NAME, NodeId, PoolId};
 use super::waiters::Waiter;
-use super::{DomainId, Entry, EntryId, Ledger, PodName, Standing, State};
+use super::{DomainId, Entry, EntryId, Ledger, Path, PodName, Standing, State};
 use crate::cluster::{Amount, Class, Timestamp};
 use crate::placement::entitlement::{self, Claim};
 
@@ -20,14 +20,38 @@ const LOOKED_AT: usize = 64;
 /// Waiters for which one look searches victims on every node.
 const SEARCHES: usize = 8;
 
-/// Pods to evict by domain and shared pool, in the order in which they are to go.
-pub type Excess = BTreeMap<(Arc<str>, Arc<str>), Vec<PodName>>;
+/// Pods to evict for one reason: all of them, or none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Eviction {
+    /// UID of the pod that waits for all of their places together; `None` for one pod of a domain above its
+    /// limit of borrowing.
+    pub waiter: Option<Arc<str>>,
+    /// Those to go, in this order.
+    pub victims: Vec<Victim>,
+}
+
+/// A pod to evict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Victim {
+    /// The pod.
+    pub pod: PodName,
+    /// Its domain.
+    pub domain: Arc<str>,
+    /// The pool of its node.
+    pub pool: Arc<str>,
+}
 
 /// Pods that are going, and what that leaves to others.
 #[derive(Debug, Default)]
 struct Going {
     /// Victims of this look.
     chosen: HashSet<EntryId>,
+    /// The same by waiter, best right first.
+    reclaimed: Vec<(EntryId, Vec<EntryId>)>,
+    /// The same of domains above their limit of borrowing, in the order in which they are to go.
+    beyond: BTreeMap<(DomainId, PoolId), Vec<EntryId>>,
+    /// Nodes on which waiters will find room.
+    rooms: HashMap<EntryId, NodeId>,
     /// Loss of each domain in a pool.
     lost: HashMap<(DomainId, PoolId), Amount>,
     /// Room that comes free on each node.
@@ -61,26 +85,26 @@ struct Asking<'a> {
 }
 
 impl Ledger {
-    /// Pods whose eviction gives others what is theirs, for each domain and shared pool, lowest class
-    /// first, then youngest:
+    /// Evictions that give others what is theirs, lowest class first, then youngest:
     ///
-    /// - of a domain that has been above its limit of borrowing for `delay_seconds`, down to that limit;
     /// - for a pod that has waited for room for ten seconds, those of lower classes above their
     ///   domains' floors, and for one that has waited for `delay_seconds` within its domain's target, those
-    ///   of equals above theirs: on one node, and only if the pod then fits there.
+    ///   of equals above theirs: on one node, at most `at_once`, and only if the pod then fits there;
+    /// - then of each domain that has been above its limit of borrowing for `delay_seconds`, one by one in
+    ///   turn, down to that limit.
     ///
     /// A pod (by UID) for which `spared` is true stays.
     #[must_use]
     pub fn excess(
         &mut self,
-        delay_seconds: f64,
+        (delay_seconds, at_once): (f64, usize),
         spared: &dyn Fn(&str) -> bool,
         now: Timestamp,
-    ) -> Excess {
+    ) -> Vec<Eviction> {
         self.weigh_waiters(now);
         if self.standing != Standing::Owner || self.budgets.is_none() || self.domains.is_empty() {
             self.above_since.clear();
-            return Excess::new();
+            return Vec::new();
         }
         let mut going = self.going(now);
         let mut above = Vec::new();
@@ -100,8 +124,31 @@ impl Ledger {
             }
         }
         self.above_since.retain(|key, _| above.contains(key));
-        self.add_reclaimed(delay_seconds, spared, now, &mut going);
-        self.in_order(going)
+        self.add_reclaimed((delay_seconds, at_once), spared, now, &mut going);
+        for (id, waiter) in &mut self.waiters {
+            waiter.room = going.rooms.get(id).copied();
+        }
+        self.evictions(going)
+    }
+
+    /// The evictions for a pod that waits begin: as with preemption by the scheduler, so many times at the
+    /// most until it has its place, and each is told as one.
+    pub fn note_reclaim(&mut self, waiter: &str, victims: &[Victim]) {
+        let Some(&id) = self.by_uid.get(waiter) else { return };
+        let Some(rank) = self.entries[id as usize].as_ref().map(|entry| self.entry_rank(entry))
+        else {
+            return;
+        };
+        *self.preemptions.entry(id).or_insert(0) += 1;
+        let paths: Vec<(EntryId, Path)> = victims
+            .iter()
+            .filter_map(|victim| self.by_uid.get(&victim.pod.0).copied())
+            .filter_map(|victim| {
+                let lower = self.entry_rank(self.entries[victim as usize].as_ref()?) > rank;
+                Some((victim, if lower { Path::Reclaimed } else { Path::OverTarget }))
+            })
+            .collect();
+        self.notices.allow(id, paths.into_iter());
     }
 
     /// A pod was evicted: it is going, although no watch shows that yet.
@@ -111,17 +158,28 @@ impl Ledger {
         }
     }
 
-    fn in_order(&self, going: Going) -> Excess {
-        let mut chosen: Vec<EntryId> = going.chosen.into_iter().collect();
-        chosen.sort_by_cached_key(|&id| self.last_first(id));
-        let mut excess = Excess::new();
-        for id in chosen {
-            let Some((entry, _, (domain, pool))) = self.bound_at(id) else { continue };
-            let domain = Arc::clone(&self.domains[usize::from(domain)]);
-            let pool = Arc::clone(self.nodes.pool_name(pool));
-            excess.entry((domain, pool)).or_default().push(named(entry));
-        }
-        excess
+    fn evictions(&self, going: Going) -> Vec<Eviction> {
+        let of = |waiter: Option<EntryId>, mut victims: Vec<EntryId>| {
+            victims.sort_by_cached_key(|&id| self.last_first(id));
+            let victims = victims.into_iter().filter_map(|id| self.victim(id)).collect();
+            let waiter = waiter.and_then(|id| self.entries[id as usize].as_ref());
+            Eviction { waiter: waiter.map(|entry| Arc::clone(&entry.uid)), victims }
+        };
+        let reclaimed = going.reclaimed.into_iter().map(|(id, victims)| of(Some(id), victims));
+        // In turn, so that no domain waits for another one's excess.
+        let rows = going.beyond.into_values();
+        let mut single: Vec<(usize, EntryId)> =
+            rows.flat_map(|row| row.into_iter().enumerate()).collect();
+        single.sort_by_key(|&(turn, _)| turn);
+        let single = single.into_iter().map(|(_, id)| of(None, vec![id]));
+        reclaimed.chain(single).collect()
+    }
+
+    fn victim(&self, id: EntryId) -> Option<Victim> {
+        let (entry, _, (domain, pool)) = self.bound_at(id)?;
+        let domain = Arc::clone(&self.domains[usize::from(domain)]);
+        let pool = Arc::clone(self.nodes.pool_name(pool));
+        Some(Victim { pod: named(entry), domain, pool })
     }
 
     /// Sorts by who goes first: the lowest class, then the youngest.
@@ -195,13 +253,14 @@ impl Ledger {
             }
             going.add(place, node, entry.request);
             going.chosen.insert(id);
+            going.beyond.entry(place).or_default().push(id);
         }
     }
 
     /// Adds pods in whose place one that waits can run, for who has the best right first.
     fn add_reclaimed(
         &self,
-        delay_seconds: f64,
+        (delay_seconds, at_once): (f64, usize),
         spared: &dyn Fn(&str) -> bool,
         now: Timestamp,
         going: &mut Going,
@@ -213,7 +272,9 @@ impl Ledger {
             // Which node has that name, and what else would be in its way, is not known here.
             let one_node = waiter.needs.selects.iter().flatten().any(|term| term.key == HOST_NAME);
             let unknown = one_node || waiter.needs.more;
-            if waiter.entitled.is_empty() || waited < RECLAIM_SECONDS || unknown {
+            let granted = self.preemptions.get(&id).copied().unwrap_or(0);
+            let enough = granted >= self.settings.preemptions;
+            if waiter.entitled.is_empty() || waited < RECLAIM_SECONDS || unknown || enough {
                 continue;
             }
             let mut asking = Asking {
@@ -231,6 +292,7 @@ impl Ledger {
                 .find(|&(node, _)| self.missing(&asking, node, going) == Amount::ZERO);
             if let Some((node, _)) = fits {
                 *going.taken.entry(node).or_default() += entry.request;
+                going.rooms.insert(id, node);
                 continue;
             }
             if searches == SEARCHES {
@@ -238,13 +300,15 @@ impl Ledger {
             }
             searches += 1;
             asking.claims = self.claims_for(&asking, now);
-            if let Some((node, victims)) = self.cheapest(&asking, spared, going) {
+            if let Some((node, victims)) = self.cheapest(&asking, at_once, spared, going) {
                 *going.taken.entry(node).or_default() += entry.request;
-                for id in victims {
+                going.rooms.insert(id, node);
+                for &id in &victims {
                     let Some((victim, node, place)) = self.bound_at(id) else { continue };
                     going.add(place, node, victim.request);
                     going.chosen.insert(id);
                 }
+                going.reclaimed.push((id, victims));
             }
         }
     }
@@ -275,16 +339,18 @@ impl Ledger {
         pools.map(|&pool| (pool, self.claims(pool, &question, now).of)).collect()
     }
 
-    /// The node on which the fewest pods have to go, and of those the one with the lowest and youngest.
+    /// The node on which the fewest pods have to go, `at_once` at the most, and of those the one with the
+    /// lowest and youngest.
     fn cheapest(
         &self,
         asking: &Asking<'_>,
+        at_once: usize,
         spared: &dyn Fn(&str) -> bool,
         going: &Going,
     ) -> Option<(NodeId, Vec<EntryId>)> {
         let mut best: Option<(NodeId, Vec<EntryId>)> = None;
         for (node, pool) in self.nodes_for(asking) {
-            let at_most = best.as_ref().map_or(usize::MAX, |(_, victims)| victims.len());
+            let at_most = best.as_ref().map_or(at_once, |(_, victims)| victims.len());
             let Some(victims) = self.victims_on(asking, (node, pool), at_most, spared, going)
             else {
                 continue;

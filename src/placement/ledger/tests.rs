@@ -7,7 +7,7 @@ use super::*;
 use crate::cluster::LoanLimit;
 use crate::placement::{
     Ask, BindVerdict, DomainBudget, FilterVerdict, Grant, Needs, Operator, PreemptVerdict,
-    Resource, Taint, Toleration,
+    Resource, Taint, Toleration, UNLIMITED,
 };
 
 const GI: u64 = 1 << 30;
@@ -625,7 +625,7 @@ fn a_pool_that_can_grow_lets_entitled_pods_wait_for_its_nodes() {
         Amount { cpu_milli: 200_000, memory: 2000 * GI },
     )]));
     assert!(matches!(ledger.filter(&more, &names, at(0.0)), FilterVerdict::Narrowed(_)));
-    ledger.set_growth(HashMap::from([(Arc::from("a"), crate::placement::UNLIMITED)]));
+    ledger.set_growth(HashMap::from([(Arc::from("a"), UNLIMITED)]));
     let huge = ask("pay", "huge", 9_000_000);
     assert!(matches!(ledger.filter(&huge, &names, at(0.0)), FilterVerdict::Narrowed(_)));
     assert_eq!(ledger.uses(at(0.0))[0].growth, None);
@@ -763,6 +763,11 @@ fn gates_open_by_class_then_age_within_the_headroom() {
     assert!(through(&mut ledger, 100).is_empty());
 }
 
+/// Names of the pods to evict, in order.
+fn evicted(excess: &[Eviction]) -> Vec<&str> {
+    excess.iter().flat_map(|one| &one.victims).map(|victim| &*victim.pod.2).collect()
+}
+
 #[test]
 fn excess_is_named_after_its_delay_lowest_class_and_youngest_first() {
     let mut ledger = ledger();
@@ -777,16 +782,16 @@ fn excess_is_named_after_its_delay_lowest_class_and_youngest_first() {
         });
     }
     assert!(ledger.install(budgets(2, 0.02, 0.5)));
-    assert!(ledger.excess(60.0, &|_| false, at(0.0)).is_empty());
-    assert!(ledger.excess(60.0, &|_| false, at(59.0)).is_empty());
-    let excess = ledger.excess(60.0, &|_| false, at(60.0));
-    let named: Vec<&str> = excess.values().flatten().map(|(_, _, name)| &**name).collect();
+    assert!(ledger.excess((60.0, 10), &|_| false, at(0.0)).is_empty());
+    assert!(ledger.excess((60.0, 10), &|_| false, at(59.0)).is_empty());
+    let excess = ledger.excess((60.0, 10), &|_| false, at(60.0));
+    let named = evicted(&excess);
     assert_eq!(named, ["young"]);
     // Back under the limit, the time starts anew.
     assert!(ledger.install(budgets(3, 0.5, 0.5)));
-    assert!(ledger.excess(60.0, &|_| false, at(61.0)).is_empty());
+    assert!(ledger.excess((60.0, 10), &|_| false, at(61.0)).is_empty());
     assert!(ledger.install(budgets(4, 0.02, 0.5)));
-    assert!(ledger.excess(60.0, &|_| false, at(62.0)).is_empty());
+    assert!(ledger.excess((60.0, 10), &|_| false, at(62.0)).is_empty());
 }
 
 #[test]
@@ -800,27 +805,24 @@ fn what_is_borrowed_is_reclaimed_for_those_who_wait_and_never_below_a_floor() {
             ..pod("plat", &name, 9000)
         });
     }
-    assert!(ledger.excess(60.0, &|_| false, at(100.0)).is_empty(), "borrowing alone is no reason");
+    assert!(
+        ledger.excess((60.0, 10), &|_| false, at(100.0)).is_empty(),
+        "borrowing alone is no reason"
+    );
     let waits =
         Pod { unschedulable: Some(Arc::default()), unscheduled: 1, ..pod("pay", "waits", 10_000) };
     ledger.put_pod(&waits);
-    assert!(ledger.excess(60.0, &|_| false, at(100.0)).is_empty());
-    let names = |excess: BTreeMap<(Arc<str>, Arc<str>), Vec<PodName>>| -> Vec<String> {
-        excess.values().flatten().map(|(_, _, name)| name.to_string()).collect()
-    };
+    assert!(ledger.excess((60.0, 10), &|_| false, at(100.0)).is_empty());
     // One node is what it takes, by the youngest pod; where that may not go, the next one goes.
-    assert_eq!(names(ledger.excess(60.0, &|_| false, at(111.0))), ["low9"]);
-    assert_eq!(names(ledger.excess(60.0, &|uid| uid == "uid-low9", at(111.0))), ["low8"]);
+    assert_eq!(evicted(&ledger.excess((60.0, 10), &|_| false, at(111.0))), ["low9"]);
+    assert_eq!(evicted(&ledger.excess((60.0, 10), &|uid| uid == "uid-low9", at(111.0))), ["low8"]);
     // All of it is wanted back: the floor of 10 cores stays.
     for number in 0..20 {
         let name = format!("waits{number}");
         ledger.put_pod(&Pod { uid: Arc::from(&*name), ..waits.clone() });
     }
-    assert!(
-        ledger.excess(60.0, &|_| false, at(112.0)).values().flatten().count() <= 2,
-        "they wait since now"
-    );
-    assert_eq!(ledger.excess(60.0, &|_| false, at(130.0)).values().flatten().count(), 8);
+    assert!(ledger.excess((60.0, 10), &|_| false, at(112.0)).len() <= 2, "they wait since now");
+    assert_eq!(ledger.excess((60.0, 10), &|_| false, at(130.0)).len(), 8);
 }
 
 #[test]
@@ -846,12 +848,12 @@ fn a_pod_that_its_own_limit_keeps_out_keeps_out_nobody_and_costs_nobody() {
     let waiting = |ledger: &mut Ledger, seconds| ledger.uses(at(seconds))[0].waiting.cpu_milli;
     assert_eq!(waiting(&mut ledger, 0.0), 20_000);
     // ... so that lower classes go for two, each on one node, and nobody for the third.
-    let excess = ledger.excess(60.0, &|_| false, at(20.0));
-    assert_eq!(excess.values().flatten().count(), 2);
-    for (uid, ..) in excess.values().flatten() {
-        ledger.note_evicted(uid);
+    let excess = ledger.excess((60.0, 10), &|_| false, at(20.0));
+    assert_eq!(excess.len(), 2);
+    for eviction in &excess {
+        ledger.note_evicted(&eviction.victims[0].pod.0);
     }
-    assert!(ledger.excess(60.0, &|_| false, at(21.0)).is_empty(), "they are going");
+    assert!(ledger.excess((60.0, 10), &|_| false, at(21.0)).is_empty(), "they are going");
     bound(&mut ledger, "pay", "more", "", 20_000, "a0");
     assert_eq!(waiting(&mut ledger, 30.0), 0);
     let verdict = ledger.filter(&ask("plat", "low", 1000), &names("a", 10), at(30.0));
@@ -871,11 +873,11 @@ fn nobody_is_evicted_for_a_pod_that_no_node_can_hold_beside_what_stays() {
         ..pod("pay", name, milli)
     };
     ledger.put_pod(&whole("whole", 10_000));
-    assert!(ledger.excess(60.0, &|_| false, at(0.0)).is_empty(), "it waits since now");
-    assert!(ledger.excess(60.0, &|_| false, at(60.0)).is_empty());
+    assert!(ledger.excess((60.0, 10), &|_| false, at(0.0)).is_empty(), "it waits since now");
+    assert!(ledger.excess((60.0, 10), &|_| false, at(60.0)).is_empty());
     ledger.put_pod(&whole("less", 9000));
-    assert!(ledger.excess(60.0, &|_| false, at(60.0)).is_empty(), "it waits since now");
-    assert_eq!(ledger.excess(60.0, &|_| false, at(75.0)).values().flatten().count(), 1);
+    assert!(ledger.excess((60.0, 10), &|_| false, at(60.0)).is_empty(), "it waits since now");
+    assert_eq!(ledger.excess((60.0, 10), &|_| false, at(75.0)).len(), 1);
 }
 
 #[test]
@@ -903,14 +905,111 @@ fn nobody_goes_whose_place_is_not_needed() {
         ..pod("pay", name, 4000)
     };
     ledger.put_pod(&waits("picky", true));
-    assert!(ledger.excess(60.0, &|_| false, at(0.0)).is_empty());
-    assert!(ledger.excess(60.0, &|_| false, at(20.0)).is_empty(), "it may need more than CPU");
+    assert!(ledger.excess((60.0, 10), &|_| false, at(0.0)).is_empty());
+    assert!(
+        ledger.excess((60.0, 10), &|_| false, at(20.0)).is_empty(),
+        "it may need more than CPU"
+    );
     ledger.put_pod(&waits("plain", false));
-    assert!(ledger.excess(60.0, &|_| false, at(21.0)).is_empty());
-    let excess = ledger.excess(60.0, &|_| false, at(40.0));
-    let named: Vec<&str> = excess.values().flatten().map(|(_, _, name)| &**name).collect();
+    assert!(ledger.excess((60.0, 10), &|_| false, at(21.0)).is_empty());
+    let excess = ledger.excess((60.0, 10), &|_| false, at(40.0));
+    let named = evicted(&excess);
     assert_eq!(named.len(), 1, "{named:?}");
     assert!(named[0].starts_with("enough"), "{named:?}");
+}
+
+/// Low pods of 3 cores, three on each of the nodes of a pool that may grow, and one that waits for so much
+/// of a node.
+fn thirds(milli: u64) -> Ledger {
+    let mut ledger = lending();
+    ledger.set_growth(HashMap::from([(Arc::from("a"), UNLIMITED)]));
+    for number in 0..30 {
+        ledger.put_pod(&Pod {
+            // On a7 stand the youngest.
+            created: at(f64::from((number + 6) % 30)),
+            node: Some(Arc::from(format!("a{}", number / 3))),
+            ..pod("plat", &format!("low{number}"), 3000)
+        });
+    }
+    ledger.put_pod(&Pod {
+        unschedulable: Some(Arc::default()),
+        unscheduled: 1,
+        ..pod("pay", "waits", milli)
+    });
+    assert!(ledger.excess((60.0, 10), &|_| false, at(0.0)).is_empty(), "it waits since now");
+    ledger
+}
+
+#[test]
+fn pods_whose_places_are_needed_together_go_together_or_not_at_all() {
+    let mut ledger = thirds(6000);
+    assert!(ledger.excess((60.0, 1), &|_| false, at(20.0)).is_empty(), "more than may go at once");
+    let excess = ledger.excess((60.0, 2), &|_| false, at(20.0));
+    assert_eq!((excess.len(), evicted(&excess)), (1, vec!["low23", "low22"]));
+    assert_eq!(excess[0].waiter.as_deref(), Some("uid-waits"));
+    // Where one of them may not go, another node is taken.
+    let spared = |uid: &str| ["uid-low23", "uid-low22"].contains(&uid);
+    assert_eq!(evicted(&ledger.excess((60.0, 2), &spared, at(20.0))), ["low20", "low19"]);
+}
+
+#[test]
+fn a_node_that_is_cleared_for_a_pod_is_kept_for_it() {
+    let mut ledger = thirds(10_000);
+    for number in 27..29 {
+        ledger.remove_pod(&format!("uid-low{number}"));
+    }
+    let open = |ledger: &mut Ledger, seconds| {
+        let low = ask("plat", "low", 500);
+        let verdict = ledger.filter(&low, &names("a", 10), at(seconds));
+        ledger.remove_pod("uid-low");
+        match verdict {
+            FilterVerdict::Narrowed(chosen) => chosen,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(!open(&mut ledger, 1.0).contains(&9), "the emptiest is kept as long as none is chosen");
+    let excess = ledger.excess((60.0, 10), &|_| false, at(20.0));
+    assert_eq!(evicted(&excess), ["low29"]);
+    // Of those that remain, a7 has the youngest.
+    let spared = |uid: &str| uid == "uid-low29";
+    let excess = ledger.excess((60.0, 10), &spared, at(20.0));
+    assert_eq!(evicted(&excess), ["low23", "low22", "low21"]);
+    assert_eq!(open(&mut ledger, 21.0), [0, 1, 2, 3, 4, 5, 6, 8, 9]);
+    for eviction in &excess {
+        for victim in &eviction.victims {
+            ledger.note_evicted(&victim.pod.0);
+        }
+    }
+    assert!(ledger.excess((60.0, 10), &spared, at(25.0)).is_empty(), "they are going");
+    assert_eq!(open(&mut ledger, 26.0), [0, 1, 2, 3, 4, 5, 6, 8, 9]);
+}
+
+#[test]
+fn reclaim_goes_on_for_a_pod_that_is_guarded_no_longer_but_not_for_ever() {
+    let mut ledger = thirds(3000);
+    let late = Settings::default().guard_seconds + 10.0;
+    assert!(ledger.excess((60.0, 10), &|_| true, at(late)).is_empty(), "all may not go");
+    let low = ask("plat", "low", 1000);
+    let verdict = ledger.filter(&low, &["a7"], at(late));
+    assert!(matches!(verdict, FilterVerdict::Narrowed(_)), "guarded no longer: {verdict:?}");
+    ledger.remove_pod("uid-low");
+    for turn in 0..Settings::default().preemptions {
+        let excess = ledger.excess((60.0, 10), &|_| false, at(late + f64::from(turn)));
+        assert_eq!(evicted(&excess), ["low23"], "{turn}");
+        // Somebody takes its place each time.
+        ledger.note_reclaim("uid-waits", &excess[0].victims);
+    }
+    let excess = ledger.excess((60.0, 10), &|_| false, at(late + 60.0));
+    assert!(excess.is_empty(), "{excess:?}");
+    // As with preemption, the eviction is told.
+    ledger.put_pod(&Pod {
+        node: Some(Arc::from("a7")),
+        deleting: true,
+        ..pod("plat", "low23", 3000)
+    });
+    let notice = &ledger.take_notices()[0];
+    assert_eq!((&*notice.victim.2, &*notice.preemptor.2), ("low23", "waits"));
+    assert_eq!(notice.path, Path::Reclaimed);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::claims::{Claims, Question};
-use super::nodes::PoolId;
+use super::nodes::{NodeId, PoolId};
 use super::{Entry, EntryId, Ledger, State};
 use crate::cluster::{Amount, Timestamp};
 use crate::placement::Needs;
@@ -17,7 +17,7 @@ const WEIGH_SECONDS: f64 = 5.0;
 const WEIGHED_SINGLY: usize = 32;
 
 /// A pod that found no room, by our answer or by the scheduler's own rules.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Waiter {
     /// Since when; `None` until somebody with a clock looks.
     pub(super) since: Option<Timestamp>,
@@ -30,6 +30,8 @@ pub(super) struct Waiter {
     /// Pools among them in which it was entitled to room at the last look. In others it waits for its own
     /// domain, and keeps nobody out.
     pub(super) entitled: Vec<PoolId>,
+    /// The node on which it will find room, as reclaim chose it.
+    pub(super) room: Option<NodeId>,
 }
 
 impl Ledger {
@@ -42,12 +44,10 @@ impl Ledger {
             return;
         }
         let pools = self.nodes.pools_for(needs, entry.request);
-        let before = self.waiters.remove(&id);
-        let since = before.as_ref().and_then(|waiter| waiter.since).or(since);
-        let (guarded, entitled) =
-            before.map_or_else(Default::default, |waiter| (waiter.guarded, waiter.entitled));
-        let needs = Arc::clone(needs);
-        self.waiters.insert(id, Waiter { since, needs, guarded, pools, entitled });
+        let waiter = self.waiters.entry(id).or_default();
+        waiter.since = waiter.since.or(since);
+        waiter.needs = Arc::clone(needs);
+        waiter.pools = pools;
         self.undated.insert(id);
     }
 
@@ -138,7 +138,9 @@ impl Ledger {
                 }
                 let room = Room { claims: &of, ..claims.room() };
                 if entitlement::entitlement(&room, &self.asker(&question, now)).is_ok() {
-                    ahead[usize::from(question.domain)] += question.request;
+                    if !self.is_over(waiter, now) {
+                        ahead[usize::from(question.domain)] += question.request;
+                    }
                     entitled.entry(id).or_default().push(pool);
                 }
             }
@@ -148,16 +150,18 @@ impl Ledger {
         }
     }
 
-    /// Pods that wait and still count, best right first: by class, then age.
+    /// Pods that wait, best right first: by class, then age; in the end those that are guarded no longer,
+    /// of which nobody has to take notice.
     pub(super) fn queue(&self, now: Timestamp) -> Vec<(EntryId, &Entry, &Waiter)> {
         let mut queue: Vec<(EntryId, &Entry, &Waiter)> = self
             .waiters
             .iter()
-            .filter(|(_, waiter)| !self.is_over(waiter, now))
             .filter_map(|(&id, waiter)| Some((id, self.entries[id as usize].as_ref()?, waiter)))
             .filter(|(_, entry, _)| entry.nominated.is_none())
             .collect();
-        queue.sort_by_cached_key(|&(id, entry, _)| (self.entry_rank(entry), entry.created, id));
+        queue.sort_by_cached_key(|&(id, entry, waiter)| {
+            (self.is_over(waiter, now), self.entry_rank(entry), entry.created, id)
+        });
         queue
     }
 
@@ -179,12 +183,12 @@ impl Ledger {
         pool: PoolId,
         but: Option<EntryId>,
         now: Timestamp,
-    ) -> impl Iterator<Item = (EntryId, &Entry)> {
+    ) -> impl Iterator<Item = (&Entry, &Waiter)> {
         self.waiters.iter().filter_map(move |(&id, waiter)| {
             let over = self.is_over(waiter, now);
             let here = waiter.entitled.contains(&pool) && !over && Some(id) != but;
             let entry = self.entries[id as usize].as_ref().filter(|_| here)?;
-            entry.nominated.is_none().then_some((id, entry))
+            entry.nominated.is_none().then_some((entry, waiter))
         })
     }
 }
