@@ -624,8 +624,11 @@ impl Ledger {
     }
 
     fn add(&mut self, id: EntryId, entry: &Entry) {
-        if entry.nominated.is_some() && entry.state == State::Pending && !entry.deleting {
-            self.nominated.insert(id);
+        if let Some(node) = entry.nominated {
+            self.nodes.promise(node, id);
+            if entry.state == State::Pending && !entry.deleting {
+                self.nominated.insert(id);
+            }
         }
         if entry.state != State::Pending || entry.deleting {
             self.waiters.remove(&id);
@@ -654,7 +657,10 @@ impl Ledger {
     }
 
     fn take(&mut self, id: EntryId, entry: &Entry) {
-        self.nominated.remove(&id);
+        if let Some(node) = entry.nominated {
+            self.nodes.take_promise(node, id);
+            self.nominated.remove(&id);
+        }
         self.gated.remove(&id);
         self.in_doubt.remove(&id);
         let charge = charge(entry);
@@ -743,6 +749,10 @@ impl Ledger {
     fn text(&mut self, text: &Arc<str>) -> Arc<str> {
         if let Some(known) = self.texts.get(text) {
             return Arc::clone(known);
+        }
+        // Now and then, those that no pod has any more go.
+        if self.texts.len().is_power_of_two() {
+            self.texts.retain(|known| Arc::strong_count(known) > 1);
         }
         self.texts.insert(Arc::clone(text));
         Arc::clone(text)

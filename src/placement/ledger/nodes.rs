@@ -21,6 +21,7 @@ const UNUSABLE: GroupId = 1;
 #[derive(Debug, Default)]
 struct Group {
     taints: Vec<Taint>,
+    nodes: u32,
     usable: Amount,
     /// Requested on them, by domain; by pods of none under `None`.
     charged: HashMap<Option<DomainId>, Amount>,
@@ -58,6 +59,10 @@ struct Node {
     profile: Option<Arc<Profile>>,
     used: Amount,
     pods: Vec<EntryId>,
+    /// Pods to which preemption promised it.
+    promised: Vec<EntryId>,
+    /// Whether it is among [`Nodes::vacant`].
+    vacant: bool,
     list: u32,
     group: GroupId,
 }
@@ -68,7 +73,7 @@ struct Pool {
     shared: bool,
     /// Usable nodes by profile.
     profiles: HashMap<Arc<Profile>, u32>,
-    /// [`PLAIN`], [`UNUSABLE`], then one for each set of taints that was ever seen.
+    /// [`PLAIN`], [`UNUSABLE`], then one for each set of taints.
     groups: Vec<Group>,
 }
 
@@ -80,6 +85,8 @@ pub(super) struct Nodes {
     ids: HashMap<Arc<str>, NodeId, foldhash::fast::RandomState>,
     pools: Vec<Pool>,
     profiles: HashSet<Arc<Profile>>,
+    /// Rows of nodes that are gone, for others.
+    vacant: Vec<NodeId>,
     list: u32,
 }
 
@@ -91,6 +98,7 @@ impl Nodes {
             ids: HashMap::default(),
             pools: Vec::new(),
             profiles: HashSet::new(),
+            vacant: Vec::new(),
             list: 0,
         }
     }
@@ -114,19 +122,68 @@ impl Nodes {
             return id;
         }
         let name: Arc<str> = Arc::from(name);
-        let id = self.rows.len() as NodeId;
-        self.rows.push(Node {
+        let row = Node {
             name: Arc::clone(&name),
             pool: None,
             usable: None,
             profile: None,
             used: Amount::ZERO,
             pods: Vec::new(),
+            promised: Vec::new(),
+            vacant: false,
             list: self.list,
             group: PLAIN,
-        });
+        };
+        let id = match self.take_vacant() {
+            Some(id) => {
+                self.rows[id as usize] = row;
+                id
+            }
+            None => {
+                self.rows.push(row);
+                (self.rows.len() - 1) as NodeId
+            }
+        };
         self.ids.insert(name, id);
         id
+    }
+
+    /// A row that nothing refers to any more. Nodes come and go for as long as a cluster lives.
+    fn take_vacant(&mut self) -> Option<NodeId> {
+        while let Some(id) = self.vacant.pop() {
+            let row = &mut self.rows[id as usize];
+            row.vacant = false;
+            if row.is_unused() {
+                self.ids.remove(&row.name);
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// Something that referred to a node does so no longer.
+    fn let_go(&mut self, id: NodeId) {
+        let row = &mut self.rows[id as usize];
+        if row.is_unused() && !row.vacant {
+            row.vacant = true;
+            self.vacant.push(id);
+        }
+    }
+
+    /// A pod was promised a node.
+    pub(super) fn promise(&mut self, node: NodeId, pod: EntryId) {
+        self.rows[node as usize].promised.push(pod);
+    }
+
+    /// A pod is promised a node no longer.
+    pub(super) fn take_promise(&mut self, node: NodeId, pod: EntryId) {
+        self.rows[node as usize].promised.retain(|one| *one != pod);
+        self.let_go(node);
+    }
+
+    /// Pods that were promised a node, bound or not.
+    pub(super) fn promised(&self, node: NodeId) -> &[EntryId] {
+        &self.rows[node as usize].promised
     }
 
     /// The node of this name, if a watch shows it.
@@ -197,10 +254,19 @@ impl Nodes {
         }
         let groups = &mut self.pools[usize::from(pool)].groups;
         let known = groups.iter().position(|group| group.taints == facts.taints);
-        known.unwrap_or_else(|| {
-            groups.push(Group { taints: facts.taints.clone(), ..Group::default() });
-            groups.len() - 1
-        }) as GroupId
+        let place = known.unwrap_or_else(|| {
+            // Some taints carry the time, and differ for every node.
+            let empty = groups.iter().skip(2).position(|group| group.nodes == 0);
+            empty.map_or(groups.len(), |at| at + 2)
+        });
+        if known.is_none() {
+            let group = Group { taints: facts.taints.clone(), ..Group::default() };
+            match groups.get_mut(place) {
+                Some(empty) => *empty = group,
+                None => groups.push(group),
+            }
+        }
+        place as GroupId
     }
 
     /// Where a node with these facts belongs, and whether that is where it is.
@@ -270,6 +336,9 @@ impl Nodes {
     /// before it changes its pool, and put back after.
     pub(super) fn set(&mut self, id: NodeId, pool: Option<PoolId>, facts: Option<NodeFacts>) {
         let row = &mut self.rows[id as usize];
+        if let Some(pool) = row.pool {
+            self.pools[usize::from(pool)].groups[usize::from(row.group)].nodes -= 1;
+        }
         if let (Some(pool), Some(usable)) = (row.pool, row.usable) {
             let pool = &mut self.pools[usize::from(pool)];
             pool.groups[usize::from(row.group)].usable -= usable;
@@ -291,6 +360,9 @@ impl Nodes {
         row.list = self.list;
         let usable = facts.as_ref().and_then(|facts| facts.usable);
         row.usable = usable;
+        if let Some(pool) = pool {
+            self.pools[usize::from(pool)].groups[usize::from(group)].nodes += 1;
+        }
         if let (Some(pool), Some(usable), Some(facts)) = (pool, usable, facts) {
             let profile = self.profile(Profile { labels: facts.labels, taints: facts.taints });
             let pool = &mut self.pools[usize::from(pool)];
@@ -298,6 +370,7 @@ impl Nodes {
             *pool.profiles.entry(Arc::clone(&profile)).or_insert(0) += 1;
             self.rows[id as usize].profile = Some(profile);
         }
+        self.let_go(id);
     }
 
     /// The one copy of a profile.
@@ -346,11 +419,12 @@ impl Nodes {
         if let Some(charged) = self.charged(node, domain) {
             *charged -= request;
         }
-        let node = &mut self.rows[node as usize];
-        node.used -= request;
-        if let Some(at) = node.pods.iter().position(|one| *one == pod) {
-            node.pods.swap_remove(at);
+        let row = &mut self.rows[node as usize];
+        row.used -= request;
+        if let Some(at) = row.pods.iter().position(|one| *one == pod) {
+            row.pods.swap_remove(at);
         }
+        self.let_go(node);
     }
 
     /// Whether some usable node of the pool takes the pod, full or not: by its labels and taints.
@@ -361,6 +435,12 @@ impl Nodes {
 
 fn tolerated(taints: &[Taint], tolerations: &[Toleration]) -> bool {
     taints.iter().all(|taint| tolerations.iter().any(|one| one.covers(taint)))
+}
+
+impl Node {
+    fn is_unused(&self) -> bool {
+        self.pool.is_none() && self.pods.is_empty() && self.promised.is_empty()
+    }
 }
 
 impl Profile {
@@ -396,5 +476,51 @@ impl Toleration {
         (self.effect.is_empty() || self.effect == taint.effect)
             && (self.key.is_empty() && self.exists || self.key == taint.key)
             && (self.exists || self.value == taint.value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tainted(value: &str) -> NodeFacts {
+        let taint = Taint { key: "going".into(), value: value.into(), effect: "NoSchedule".into() };
+        NodeFacts {
+            pool: Arc::from("general"),
+            usable: Some(Amount { cpu_milli: 1000, memory: 0 }),
+            labels: Vec::new(),
+            taints: vec![taint],
+        }
+    }
+
+    #[test]
+    fn nodes_that_come_and_go_with_taints_of_their_own_do_not_pile_up() {
+        let mut nodes = Nodes::new(&[]);
+        let request = Amount { cpu_milli: 10, memory: 0 };
+        for number in 0..1000_u32 {
+            let id = nodes.id(&format!("node-{number}"));
+            let facts = tainted(&number.to_string());
+            let pool = nodes.pool_id(&facts.pool);
+            assert!(!nodes.stays(id, Some(&facts)));
+            nodes.set(id, Some(pool), Some(facts));
+            nodes.settle_pod(id, number, Some(0), request);
+            nodes.promise(id, number);
+            let reach = nodes.reach(pool, &[]);
+            assert_eq!((reach.closed.cpu_milli, reach.standing.cpu_milli), (1000, 0));
+            assert_eq!(reach.aside, [(0, request)]);
+            // Its pods are taken out before it changes, and count as long as they are on it.
+            nodes.unsettle_pod(id, number, Some(0), request);
+            nodes.set(id, None, None);
+            nodes.settle_pod(id, number, Some(0), request);
+            let other = nodes.id("other");
+            assert_ne!(id, other, "something refers to it");
+            nodes.unsettle_pod(id, number, Some(0), request);
+            assert_eq!(nodes.promised(id), [number]);
+            nodes.take_promise(id, number);
+        }
+        assert!(nodes.rows.len() <= 3, "{}", nodes.rows.len());
+        assert_eq!(nodes.ids.len(), nodes.rows.len());
+        assert!(nodes.pools[0].groups.len() <= 4, "{}", nodes.pools[0].groups.len());
+        assert_eq!(nodes.find("node-1"), None);
     }
 }

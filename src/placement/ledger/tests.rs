@@ -1071,6 +1071,7 @@ enum Step {
     Gone { pod: u8 },
     Shares { payments: u8 },
     Node { node: u8, pool: bool },
+    NodeGone { node: u8 },
     Wait,
 }
 
@@ -1084,6 +1085,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..30_u8).prop_map(|pod| Step::Gone { pod }),
         1 => (0..=10_u8).prop_map(|payments| Step::Shares { payments }),
         1 => (0..12_u8, any::<bool>()).prop_map(|(node, pool)| Step::Node { node, pool }),
+        1 => (0..12_u8).prop_map(|node| Step::NodeGone { node }),
         1 => Just(Step::Wait),
     ]
 }
@@ -1146,6 +1148,10 @@ proptest! {
                 Step::Node { node: number, pool } => {
                     steady = false;
                     ledger.put_node(&node_name(number), node(if pool { "a" } else { "b" }, 10_000));
+                }
+                Step::NodeGone { node } => {
+                    steady = false;
+                    ledger.remove_node(&node_name(node));
                 }
                 Step::Wait => now = now.plus(std::time::Duration::from_secs(20)),
             }

@@ -559,9 +559,10 @@ impl Ledger {
 
     /// Requests of pods that preemption promised this node and that go before a pod of `rank`.
     pub(super) fn promised_on(&self, node: NodeId, but: Option<EntryId>, rank: Class) -> Amount {
-        let all = self.nominated.iter().filter(|&&id| Some(id) != but);
-        all.filter_map(|&id| self.entries[id as usize].as_ref())
-            .filter(|entry| entry.nominated == Some(node) && self.entry_rank(entry) <= rank)
+        let all = self.nodes.promised(node).iter();
+        all.filter(|&id| Some(*id) != but && self.nominated.contains(id))
+            .filter_map(|&id| self.entries[id as usize].as_ref())
+            .filter(|entry| self.entry_rank(entry) <= rank)
             .fold(Amount::ZERO, |sum, entry| sum + entry.request)
     }
 
