@@ -18,6 +18,8 @@ const PODS: usize = 100_000;
 const NODES: usize = 5_000;
 /// Verdicts that are timed.
 const CALLS: usize = 5_000;
+/// Pods that wait for room all the while, in the second part.
+const WAITERS: usize = 10_000;
 
 /// Fills a ledger, counts it anew, and times verdicts over all names.
 pub(crate) fn run(report: &mut Report) -> Result<()> {
@@ -44,22 +46,44 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
     }
     report.figure("taking in all pods", started.elapsed().as_secs_f64(), "s", None)?;
     let memory = resident_mib()? - before;
-    report.figure("memory of the ledger (VmRSS)", memory, "MiB", Some("<= 150 MiB"))?;
+    report.figure("memory of the ledger (VmRSS)", memory, "MiB", Some("<= 60 MiB"))?;
     let started = Instant::now();
     let recount = ledger.recount();
     let took = started.elapsed().as_secs_f64() * 1e3;
     report.figure("full recount", took, "ms", Some("<= 1000 ms"))?;
     ensure!(recount == ledger.sums(), "the running sums are not the recount");
     ledger.stand(Standing::Owner);
-    verdicts(report, &mut ledger, &names)
+    verdicts(report, &mut ledger, &names, PODS)?;
+    for at in 0..WAITERS {
+        let mut pod = pod(PODS + CALLS + at);
+        // As much as a whole node: none has room for it.
+        pod.request = Amount { cpu_milli: 32_000, memory: 64 << 30 };
+        pod.unscheduled = 1;
+        pod.unschedulable = Some(Arc::default());
+        ledger.put_pod(&pod);
+    }
+    report.title(&format!("The same while {WAITERS} pods wait for room"));
+    let started = Instant::now();
+    let evictions =
+        ledger.excess((120.0, 10), &|_| false, Timestamp::from_seconds(1e9 + 60.0)).len();
+    let took = started.elapsed().as_secs_f64() * 1e3;
+    report.figure("reclaim looks at all that wait", took, "ms", None)?;
+    report.note(&format!("{evictions} evictions are named"));
+    verdicts(report, &mut ledger, &names, PODS + CALLS + WAITERS)
 }
 
-/// Places further pods, one after another.
-fn verdicts(report: &mut Report, ledger: &mut Ledger, names: &[String]) -> Result<()> {
-    let now = Timestamp::from_seconds(1e9);
+/// Places further pods, numbered from `first`, one after another.
+fn verdicts(
+    report: &mut Report,
+    ledger: &mut Ledger,
+    names: &[String],
+    first: usize,
+) -> Result<()> {
     let (mut filters, mut binds) = (Vec::new(), Vec::new());
     for at in 0..CALLS {
-        let ask = Ask { pod: pod(PODS + at), ..Ask::default() };
+        // A hundred pods a second.
+        let now = Timestamp::from_seconds(1e9 + 61.0 + at as f64 / 100.0);
+        let ask = Ask { pod: pod(first + at), ..Ask::default() };
         let started = Instant::now();
         let verdict = ledger.filter(&ask, names, now);
         filters.push(started.elapsed().as_secs_f64() * 1e3);
@@ -91,8 +115,8 @@ fn budgets() -> Budgets {
                 class: Class::ALL[at % Class::ALL.len()],
                 share: 0.95 / DOMAINS as f64,
                 pool_shares: Vec::new(),
-                floor: 0.0,
-                borrowing: hirl_scale::cluster::LoanLimit::None,
+                floor: 0.15,
+                borrowing: hirl_scale::cluster::LoanLimit::Unlimited,
                 lending: hirl_scale::cluster::LoanLimit::Unlimited,
                 breach_until: None,
                 emergency_until: None,

@@ -43,7 +43,7 @@ impl Ledger {
     pub(super) fn claims(&self, pool: PoolId, question: &Question<'_>, now: Timestamp) -> Claims {
         let mut claims = self.settled_claims(pool, question, now);
         let rank = question.class.max(self.domain_class(Some(question.domain)));
-        self.add_waiting(pool, question, rank, &mut claims.of, now);
+        self.add_waiting(pool, question, rank, &mut claims.of);
         claims
     }
 
@@ -115,13 +115,10 @@ impl Ledger {
         question: &Question<'_>,
         rank: Class,
         claims: &mut [Claim],
-        now: Timestamp,
     ) {
-        for (entry, _) in self.waiters_in(pool, question.pod, now) {
-            let Some(domain) = entry.domain else { continue };
-            let other = self.entry_rank(entry);
+        for (domain, other, waiting) in self.guarded_in(pool, question.pod) {
             if other < rank || other == rank && domain != question.domain {
-                claims[usize::from(domain)].waiting += entry.request;
+                claims[usize::from(domain)].waiting += waiting;
             }
         }
     }
@@ -161,13 +158,16 @@ impl Ledger {
             return offered;
         }
         let rank = question.class.max(self.domain_class(Some(question.domain)));
-        let mut waiting = Amount::ZERO;
+        let higher = self.guarded_in(pool, question.pod).filter(|(_, other, _)| *other < rank);
+        let mut waiting = higher.fold(Amount::ZERO, |sum, (.., waiting)| sum + waiting);
         let mut cleared: HashMap<NodeId, Amount> = HashMap::new();
-        let higher = self.waiters_in(pool, question.pod, now);
-        for (entry, waiter) in higher.filter(|(entry, _)| self.entry_rank(entry) < rank) {
-            match waiter.room.filter(|&node| self.nodes.pool(node) == Some(pool)) {
-                Some(node) => *cleared.entry(node).or_default() += entry.request,
-                None => waiting += entry.request,
+        for (&id, &node) in self.rooms.iter().filter(|&(&id, _)| Some(id) != question.pod) {
+            if let Some((_, other, request)) = self.guarded_as(id, pool)
+                && other < rank
+                && self.nodes.pool(node) == Some(pool)
+            {
+                *cleared.entry(node).or_default() += request;
+                waiting = waiting.less(request);
             }
         }
         if waiting == Amount::ZERO && cleared.is_empty() {

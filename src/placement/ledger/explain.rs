@@ -28,8 +28,7 @@ impl Ledger {
                 let pool_name = self.nodes.pool_name(pool);
                 let claims = self.claims(pool, &anybody(domain, Class::P3), now);
                 let claim = claims.of[usize::from(domain)];
-                let waits = self.waiters_in(pool, None, now);
-                let waits = waits.filter(|(entry, _)| entry.domain == Some(domain));
+                let waits = self.guarded_in(pool, None).filter(|(whose, ..)| *whose == domain);
                 PoolUse {
                     pool: Arc::clone(pool_name),
                     domain: Arc::clone(name),
@@ -38,7 +37,7 @@ impl Ledger {
                     target: claim.target,
                     floor: claim.floor,
                     most: claim.most,
-                    waiting: waits.fold(Amount::ZERO, |sum, (entry, _)| sum + entry.request),
+                    waiting: waits.fold(Amount::ZERO, |sum, (.., waiting)| sum + waiting),
                     growth: (claims.growth != UNLIMITED).then_some(claims.growth),
                     bound: used.bound,
                     binding: used.binding,

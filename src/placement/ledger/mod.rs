@@ -199,6 +199,10 @@ pub struct Ledger {
     waiting: Vec<Amount>,
     nominated: HashSet<EntryId>,
     waiters: BTreeMap<EntryId, waiters::Waiter>,
+    /// Requests of the waiters that are guarded, by pool, domain and rank.
+    guarded: BTreeMap<(PoolId, DomainId, Class), Amount>,
+    /// Nodes on which waiters will find room, as reclaim chose them.
+    rooms: BTreeMap<EntryId, NodeId>,
     /// Waiters without a beginning, or whose entitlement is not known yet.
     undated: BTreeSet<EntryId>,
     /// The last time that the entitlement of all waiters was judged.
@@ -248,6 +252,8 @@ impl Ledger {
             waiting: Vec::new(),
             nominated: HashSet::new(),
             waiters: BTreeMap::new(),
+            guarded: BTreeMap::new(),
+            rooms: BTreeMap::new(),
             undated: BTreeSet::new(),
             weighed: None,
             preemptions: HashMap::new(),
@@ -394,10 +400,13 @@ impl Ledger {
             }
             entry.unscheduled = pod.unscheduled;
         });
+        if pod.nominated.is_some() {
+            self.stop_counting(id);
+        }
         // Only the owner knows which Bindings were its own.
         match &pod.unschedulable {
             Some(needs) => self.wait(id, needs, None),
-            None if pod.unscheduled != 0 => drop(self.waiters.remove(&id)),
+            None if pod.unscheduled != 0 => self.stop_waiting(id),
             None => {}
         }
         if pod.deleting {
@@ -596,7 +605,7 @@ impl Ledger {
     fn drop_entry(&mut self, id: EntryId) {
         if let Some(entry) = self.entries[id as usize].take() {
             self.take(id, &entry);
-            self.waiters.remove(&id);
+            self.stop_waiting(id);
             self.preemptions.remove(&id);
             self.grants.remove(&id);
             self.notices.forget(id);
@@ -631,7 +640,7 @@ impl Ledger {
             }
         }
         if entry.state != State::Pending || entry.deleting {
-            self.waiters.remove(&id);
+            self.stop_waiting(id);
         }
         if matches!(entry.state, State::Bound { .. }) {
             self.preemptions.remove(&id);

@@ -51,7 +51,7 @@ struct Going {
     /// The same of domains above their limit of borrowing, in the order in which they are to go.
     beyond: BTreeMap<(DomainId, PoolId), Vec<EntryId>>,
     /// Nodes on which waiters will find room.
-    rooms: HashMap<EntryId, NodeId>,
+    rooms: BTreeMap<EntryId, NodeId>,
     /// Loss of each domain in a pool.
     lost: HashMap<(DomainId, PoolId), Amount>,
     /// Room that comes free on each node.
@@ -125,9 +125,7 @@ impl Ledger {
         }
         self.above_since.retain(|key, _| above.contains(key));
         self.add_reclaimed((delay_seconds, at_once), spared, now, &mut going);
-        for (id, waiter) in &mut self.waiters {
-            waiter.room = going.rooms.get(id).copied();
-        }
+        self.rooms = std::mem::take(&mut going.rooms);
         self.evictions(going)
     }
 

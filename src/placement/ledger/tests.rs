@@ -1136,7 +1136,8 @@ proptest! {
                 Step::Seen { pod } => ledger.put_pod(&of(pod)),
                 Step::Waits { pod } => {
                     let waits = Some(Arc::default());
-                    ledger.put_pod(&Pod { unschedulable: waits, unscheduled: 1, ..of(pod) });
+                    let nominated = pod.is_multiple_of(5).then(|| Arc::from(node_name(pod % 12)));
+                    ledger.put_pod(&Pod { unschedulable: waits, unscheduled: 1, nominated, ..of(pod) });
                 }
                 Step::Gone { pod } => ledger.remove_pod(&of(pod).uid),
                 Step::Shares { payments } => {
@@ -1156,6 +1157,16 @@ proptest! {
                 Step::Wait => now = now.plus(std::time::Duration::from_secs(20)),
             }
             prop_assert_eq!(ledger.sums(), ledger.recount());
+            let mut guarded = BTreeMap::new();
+            for waiter in ledger.waiters.values() {
+                for &pool in &waiter.entitled {
+                    if let Some((domain, rank, request)) = waiter.counted {
+                        *guarded.entry((pool, domain, rank)).or_insert(Amount::ZERO) += request;
+                    }
+                }
+            }
+            ledger.guarded.retain(|_, sum| *sum != Amount::ZERO);
+            prop_assert_eq!(&ledger.guarded, &guarded);
         }
         // In the end every hold is over; nothing leaks.
         let _ = ledger.ungate(0, &|_| false, now.plus(std::time::Duration::from_mins(1)));

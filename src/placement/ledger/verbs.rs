@@ -75,7 +75,7 @@ impl Ledger {
                 if let Refusal::NodesFull { .. } = refusal {
                     self.wait(id, &ask.needs, Some(now));
                 } else {
-                    self.waiters.remove(&id);
+                    self.stop_waiting(id);
                 }
                 self.forget_unknown(id);
                 match refusal {

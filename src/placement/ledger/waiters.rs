@@ -4,9 +4,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::claims::{Claims, Question};
-use super::nodes::{NodeId, PoolId};
-use super::{Entry, EntryId, Ledger, State};
-use crate::cluster::{Amount, Timestamp};
+use super::nodes::PoolId;
+use super::{DomainId, Entry, EntryId, Ledger, State};
+use crate::cluster::{Amount, Class, Timestamp};
 use crate::placement::Needs;
 use crate::placement::entitlement::{self, Room};
 
@@ -30,8 +30,8 @@ pub(super) struct Waiter {
     /// Pools among them in which it was entitled to room at the last look. In others it waits for its own
     /// domain, and keeps nobody out.
     pub(super) entitled: Vec<PoolId>,
-    /// The node on which it will find room, as reclaim chose it.
-    pub(super) room: Option<NodeId>,
+    /// How it counts in [`Ledger::guarded`], if it does: in each pool in which it is entitled to room.
+    pub(super) counted: Option<(DomainId, Class, Amount)>,
 }
 
 impl Ledger {
@@ -60,10 +60,46 @@ impl Ledger {
             return;
         }
         for id in self.begin_waiting(now) {
+            self.stop_counting(id);
             let Some(waiter) = self.waiters.get(&id) else { continue };
             let entitled = self.entitled_in(id, waiter, now);
-            if let Some(waiter) = self.waiters.get_mut(&id) {
-                waiter.entitled = entitled;
+            self.count(id, entitled, now);
+        }
+    }
+
+    /// A pod waits no longer.
+    pub(super) fn stop_waiting(&mut self, id: EntryId) {
+        self.stop_counting(id);
+        self.waiters.remove(&id);
+        self.rooms.remove(&id);
+    }
+
+    /// From now on a pod that waits is entitled to room in these pools, and counts there if it is guarded.
+    fn count(&mut self, id: EntryId, entitled: Vec<PoolId>, now: Timestamp) {
+        let Some(waiter) = self.waiters.get_mut(&id) else { return };
+        waiter.entitled = entitled;
+        let waiter = &self.waiters[&id];
+        let Some(entry) = self.entries[id as usize].as_ref() else { return };
+        if waiter.entitled.is_empty() || entry.nominated.is_some() || self.is_over(waiter, now) {
+            return;
+        }
+        let Some(domain) = entry.domain else { return };
+        let (rank, request) = (self.entry_rank(entry), entry.request);
+        for &pool in &waiter.entitled {
+            *self.guarded.entry((pool, domain, rank)).or_default() += request;
+        }
+        if let Some(waiter) = self.waiters.get_mut(&id) {
+            waiter.counted = Some((domain, rank, request));
+        }
+    }
+
+    /// A pod counts no longer among those that are guarded.
+    pub(super) fn stop_counting(&mut self, id: EntryId) {
+        let Some(waiter) = self.waiters.get_mut(&id) else { return };
+        let Some((domain, rank, request)) = waiter.counted.take() else { return };
+        for &pool in &waiter.entitled {
+            if let Some(sum) = self.guarded.get_mut(&(pool, domain, rank)) {
+                *sum -= request;
             }
         }
     }
@@ -145,8 +181,13 @@ impl Ledger {
                 }
             }
         }
-        for (id, waiter) in &mut self.waiters {
-            waiter.entitled = entitled.remove(id).unwrap_or_default();
+        self.guarded.clear();
+        let ids: Vec<EntryId> = self.waiters.keys().copied().collect();
+        for id in ids {
+            if let Some(waiter) = self.waiters.get_mut(&id) {
+                waiter.counted = None;
+            }
+            self.count(id, entitled.remove(&id).unwrap_or_default(), now);
         }
     }
 
@@ -176,19 +217,30 @@ impl Ledger {
         from.map_or(0.0, |from| now.seconds_since(from).max(0.0))
     }
 
-    /// Pods that wait for room in a pool and are entitled to it, without those that preemption promised a
-    /// node and those that have waited for longer than the guard lasts.
-    pub(super) fn waiters_in(
+    /// Requests of the pods that are guarded in a pool, by domain and rank: those that wait, are entitled to
+    /// room there, were promised no node and have not waited for longer than the guard lasts.
+    pub(super) fn guarded_in(
         &self,
         pool: PoolId,
         but: Option<EntryId>,
-        now: Timestamp,
-    ) -> impl Iterator<Item = (&Entry, &Waiter)> {
-        self.waiters.iter().filter_map(move |(&id, waiter)| {
-            let over = self.is_over(waiter, now);
-            let here = waiter.entitled.contains(&pool) && !over && Some(id) != but;
-            let entry = self.entries[id as usize].as_ref().filter(|_| here)?;
-            entry.nominated.is_none().then_some((entry, waiter))
+    ) -> impl Iterator<Item = (DomainId, Class, Amount)> {
+        let own = but.and_then(|id| self.guarded_as(id, pool));
+        let all = self.guarded.range((pool, 0, Class::P0)..=(pool, DomainId::MAX, Class::P3));
+        all.map(move |(&(_, domain, rank), &sum)| match own {
+            Some((its, class, request)) if (its, class) == (domain, rank) => {
+                (domain, rank, sum.less(request))
+            }
+            _ => (domain, rank, sum),
         })
+    }
+
+    /// How a pod counts among those that are guarded in a pool, if it does.
+    pub(super) fn guarded_as(
+        &self,
+        id: EntryId,
+        pool: PoolId,
+    ) -> Option<(DomainId, Class, Amount)> {
+        let waiter = self.waiters.get(&id).filter(|waiter| waiter.entitled.contains(&pool))?;
+        waiter.counted
     }
 }
