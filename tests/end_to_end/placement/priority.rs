@@ -531,3 +531,49 @@ fn nobody_is_evicted_for_a_p0_pod_that_no_node_can_ever_hold() -> Result<()> {
         stand.judged(&[]).map(|_| ())
     })
 }
+
+/// KAI#1750: evictions that stop half way, because a budget keeps one of those who would have to go.
+#[test]
+fn pods_that_have_to_go_together_stay_together_where_a_budget_keeps_one() -> Result<()> {
+    run(async {
+        let stand = Box::pin(small(RECLAIM, true, Budget::lending("pay", "P0", 0.5, 0.25))).await?;
+        let rig = &stand.rig;
+        // Six pods and one that is kept on each node; on the last, the oldest, all may go.
+        for node in [3, 2, 1, 0] {
+            let more = json!({"nodeName": format!("{POOL}-{node}")});
+            let (low, kept) = (format!("low-{node}-"), format!("kept-{node}-"));
+            let low =
+                Batch { more: more.clone(), ..Batch::new("lake", &low, "1").class("hirl-p3") };
+            low.create(&rig.client, if node == 3 { 7 } else { 6 }).await?;
+            if node != 3 {
+                let kept = Batch::new("lake", &kept, "1").class("hirl-p3");
+                let kept = Batch { more, labels: &[("app", "kept")], ..kept };
+                kept.create(&rig.client, 1).await?;
+            }
+            // Ages count in seconds.
+            tokio::time::sleep(Duration::from_millis(1100)).await;
+        }
+        let budget: PodDisruptionBudget = objects::object(json!({
+            "metadata": {"namespace": "lake", "name": "kept"},
+            "spec": {"minAvailable": 3, "selector": {"matchLabels": {"app": "kept"}}},
+        }))?;
+        objects::apply_namespaced(&rig.client, &budget).await?;
+        // The scheduler preempts for nobody: of the domain of P0, with the least priority of all.
+        Batch::new("pay", "whole-", "7").create(&rig.client, 1).await?;
+        rig.bound("pay", "whole-", 1, 2 * SOON).await?;
+        let course = rig.course()?;
+        let mut gone: Vec<String> =
+            course.ended_by(hirl::USER).into_iter().map(|pod| pod.name.clone()).collect();
+        gone.sort_unstable();
+        let wanted: Vec<String> = (0..7).map(|index| format!("lake/low-3-{index}")).collect();
+        ensure!(gone == wanted, "{gone:?} were evicted");
+        let refused = course.protected.len();
+        ensure!(refused == 3, "{refused} evictions were refused");
+        ensure!(course.ended_by(USER).is_empty(), "the scheduler preempted");
+        println!(
+            "together: {} pods evicted on one node, none on three with {refused} refusals",
+            gone.len()
+        );
+        Ok(())
+    })
+}

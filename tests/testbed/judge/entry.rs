@@ -21,6 +21,8 @@ pub(super) struct Entry {
     verb: String,
     /// With its subresource: `pods/binding`.
     resource: String,
+    /// Whether it only asked.
+    dry_run: bool,
     began: Timestamp,
     ended: Timestamp,
 }
@@ -45,6 +47,7 @@ impl Entry {
             namespace: text(&object["namespace"]),
             name: text(&object["name"]),
             verb: text(&json["verb"]),
+            dry_run: json["requestURI"].as_str().is_some_and(|uri| uri.contains("dryRun=All")),
             resource,
             began: instant(&json["requestReceivedTimestamp"])?,
             ended: instant(&json["stageTimestamp"])?,
@@ -81,7 +84,7 @@ impl Entry {
             {
                 (self.ended, Effect::Protect)
             }
-            _ if !good => return Vec::new(),
+            _ if !good || self.dry_run => return Vec::new(),
             ("namespaces", "create" | "patch" | "update") => match label(domain_label) {
                 Some(domain) => (self.began, Effect::Namespace(name, domain)),
                 None => return Vec::new(),

@@ -248,6 +248,19 @@ fn an_eviction_is_told_by_its_user() {
     assert_eq!(course.used[&("payments".to_owned(), "general".to_owned())], Room::default());
 }
 
+#[test]
+fn an_eviction_that_only_asks_ends_nothing() {
+    let mut log = Log::cluster();
+    log.pod("a", "1", 10, None);
+    log.bind("a", "n1", 20, 30, 201);
+    let before = log.0.len();
+    log.add("create", "pods/eviction", "shop", "a", 40, 41, 201, &json!({}), &Value::Null);
+    let mut line: Value = serde_json::from_str(&log.0[before..]).unwrap();
+    line["requestURI"] = "/api/v1/namespaces/shop/pods/a/eviction?dryRun=All".into();
+    log.0.replace_range(before.., &format!("{line}\n"));
+    assert!(log.read().ended_by(SCHEDULER).is_empty());
+}
+
 /// How long a pod may wait in these tests: 100 ms.
 const PATIENCE: Duration = Duration::from_millis(100);
 
