@@ -25,7 +25,7 @@ pub(super) struct Args {
     /// A file, the name of a built-in scenario, or level-1 to level-8 (the seed picks the member)
     #[arg(long, default_value = "flash-sale-post-mortem")]
     scenario: String,
-    /// The policy
+    /// The policy; --list names them
     #[arg(long, default_value = "hirl")]
     policy: String,
     /// Weights of the policy hirl, from `hirl train policy`; the built-in ones unless given
@@ -69,7 +69,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     print(&summary(&scenario, &done, begun.elapsed().as_secs_f64()));
     if let Some(out) = &args.out {
         write(out, &scenario, &done)?;
-        print(&format!("{0}/report.html, {0}/timeline.csv, {0}/run.json", out.display()));
+        print(&format!(
+            "{0}/report.html, {0}/timeline.csv, {0}/run.json, {0}/scenario.yaml",
+            out.display()
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }

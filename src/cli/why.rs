@@ -59,7 +59,8 @@ struct PodArgs {
     /// Name in its certificate; without it the host of the address
     #[arg(long, value_name = "NAME")]
     server_name: Option<String>,
-    /// File with a bearer token
+    /// File with a bearer token: that of our pod, or from a workstation one of your own, as
+    /// `kubectl create token` writes it
     #[arg(long, value_name = "FILE", default_value = TOKEN)]
     token_file: PathBuf,
     /// PEM file with a client certificate, in place of a token
@@ -163,7 +164,9 @@ impl Server {
         let token = if identity.is_some() {
             None
         } else {
-            let token = String::from_utf8(read(&args.token_file)?)
+            let token = read(&args.token_file)
+                .context("no bearer token: name one with --token-file, or --cert and --key")?;
+            let token = String::from_utf8(token)
                 .with_context(|| format!("{} holds no text", args.token_file.display()))?;
             Some(token.trim().to_owned())
         };

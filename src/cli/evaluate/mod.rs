@@ -45,7 +45,7 @@ pub(crate) struct Args {
     /// Built-in scenarios, level-1 to level-8, YAML files, or folders of them, comma-separated
     #[arg(long, value_name = "NAMES|DIR", required = true, value_delimiter = ',')]
     scenarios: Vec<String>,
-    /// Policies, comma-separated
+    /// Policies, comma-separated; `hirl simulate --list` names them
     #[arg(long, value_name = "NAMES", required = true, value_delimiter = ',')]
     policies: Vec<String>,
     /// The policy that the others are compared with; runs even when it is not in --policies
@@ -54,8 +54,8 @@ pub(crate) struct Args {
     /// Weights of the policy hirl, from `hirl train policy`; the built-in ones unless given
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
-    /// Numbers of the seeds: single ones and ranges, both ends included
-    #[arg(long, value_name = "0..19", default_value = "0..9")]
+    /// Numbers of the seeds: single ones and ranges, both ends included, as in 0..19 or 0..4,7
+    #[arg(long, value_name = "SEEDS", default_value = "0..9")]
     seeds: Seeds,
     /// What the seeds are for; without it they are outside every named space
     #[arg(long, value_name = "NAME", value_parser = space)]
@@ -68,7 +68,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Seeds whose runs can be watched in the report; all unless given
-    #[arg(long, value_name = "0..3")]
+    #[arg(long, value_name = "SEEDS")]
     replay: Option<Seeds>,
     /// Print how far the baseline is from the oracle, per level and class: what learning can win at the most
     #[arg(long)]
