@@ -134,15 +134,12 @@ impl Nodes {
             list: self.list,
             group: PLAIN,
         };
-        let id = match self.take_vacant() {
-            Some(id) => {
-                self.rows[id as usize] = row;
-                id
-            }
-            None => {
-                self.rows.push(row);
-                (self.rows.len() - 1) as NodeId
-            }
+        let id = if let Some(id) = self.take_vacant() {
+            self.rows[id as usize] = row;
+            id
+        } else {
+            self.rows.push(row);
+            (self.rows.len() - 1) as NodeId
         };
         self.ids.insert(name, id);
         id
