@@ -16,12 +16,13 @@ const SHOWN: usize = 25;
 const NOTES: &str = "\
 What these figures are, and what they are not:
 
-- **One run of each**, one after the other, on a machine with other work: no interval. The simulator has those.
+- **A few runs of each**, one after the other, on a machine with other work: mean, least and most, no interval. The
+  simulator has those. The course below is the first run's.
 - **Breach** is counted as in the simulator: an app is in breach in a step when its p99 or its errors are beyond the SLO of
   its domain, or when nobody serves its traffic. The load twin works out both from the pods that are ready.
 - **No forecasts.** They are of minutes of the clock, of which the whole scenario has three; the sale is not announced
   either. So the Commander is not heeded, and the rule beneath is the one of the weights without its lead.
-- **No warm reserve.** Balloon pods are not deployed here.
+- **Warm capacity**: the component `balloon` as it ships, under both arms of hirl. Its pods wait for nodes like others.
 - **Callers do not wait** for the called in the load twin: the cascade of the incident is not here, the shared pool is.
 - Nodes are added by the simulator's own provisioner, which sees pods that wait and knows neither classes nor budgets;
   for four minutes of the sale it launches nothing, then slowly.
@@ -111,11 +112,20 @@ impl Course {
 /// All of them, as Markdown.
 pub(super) struct Report<'a> {
     scenario: &'a Scenario,
-    courses: &'a [(&'static str, Course)],
+    /// The runs of each arm.
+    courses: &'a [(&'static str, Vec<Course>)],
+}
+
+/// The mean of a figure over the runs of an arm.
+pub(super) fn mean(courses: &[Course], of: impl Fn(&Course) -> f64) -> f64 {
+    courses.iter().map(of).sum::<f64>() / courses.len() as f64
 }
 
 impl<'a> Report<'a> {
-    pub(super) const fn new(scenario: &'a Scenario, courses: &'a [(&'static str, Course)]) -> Self {
+    pub(super) const fn new(
+        scenario: &'a Scenario,
+        courses: &'a [(&'static str, Vec<Course>)],
+    ) -> Self {
         Self { scenario, courses }
     }
 
@@ -126,8 +136,15 @@ impl<'a> Report<'a> {
         of: impl Fn(&Course) -> f64,
     ) -> fmt::Result {
         write!(out, "| {name} |")?;
-        for (_, course) in self.courses {
-            write!(out, " {:.1} |", of(course))?;
+        for (_, courses) in self.courses {
+            write!(out, " {:.1}", mean(courses, &of))?;
+            if courses.len() > 1 {
+                let all = || courses.iter().map(&of);
+                let (least, most) =
+                    (all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max));
+                write!(out, " [{least:.1}, {most:.1}]")?;
+            }
+            write!(out, " |")?;
         }
         writeln!(out)
     }
@@ -163,12 +180,14 @@ impl<'a> Report<'a> {
 
     /// Pods asked for / ready / in breach, of every arm.
     fn course(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let steps = self.courses.iter().map(|(_, course)| course.rows.len()).min().unwrap_or(0);
+        let first: Vec<&Course> =
+            self.courses.iter().filter_map(|(_, courses)| courses.first()).collect();
+        let steps = first.iter().map(|course| course.rows.len()).min().unwrap_or(0);
         let sum = |counts: &[u32]| counts.iter().sum::<u32>();
         self.head(out, "second")?;
         for index in (0..steps).step_by(steps.div_ceil(SHOWN).max(1)) {
             write!(out, "| {} |", (index + 1) as f64 * self.scenario.step_seconds)?;
-            for (_, course) in self.courses {
+            for course in &first {
                 let step = &course.rows[index];
                 let breach = step.breach.iter().filter(|breach| **breach).count();
                 let (asked, ready) = (sum(&step.row.spec), sum(&step.row.ready));
@@ -187,8 +206,10 @@ impl fmt::Display for Report<'_> {
             out,
             "`tests/data/post-mortem.yaml`, {} apps, {COMPRESSION} times faster than life; etcd, kube-apiserver, the HPA \
              controller of kube-controller-manager, kube-scheduler and KWOK. \
-             `HIRL_SCALE=1 HIRL_RECORD=1 cargo test --release --test end_to_end post_mortem` made this.\n",
+             `HIRL_SCALE=1 HIRL_RECORD=1 HIRL_RUNS={} cargo test --test end_to_end -- --test-threads=1 post_mortem` made \
+             this.\n",
             self.scenario.apps.len(),
+            self.courses.first().map_or(0, |(_, courses)| courses.len()),
         )?;
         self.totals(out)?;
         writeln!(out, "\n{NOTES}")?;

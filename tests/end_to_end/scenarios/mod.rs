@@ -31,6 +31,8 @@ use crate::testbed::twin::{self, App, Twin};
 pub(crate) const COMPRESSION: f64 = 15.0;
 
 const MIB: f64 = 1_048_576.0;
+/// The balloon pods that we ship, where they are deployed: namespace, name, and cores of each.
+const BALLOON: (&str, &str, f64) = ("hirl-system", "hirl-balloon", 4.0);
 /// How often the provisioner looks, per step.
 const LOOKS: u32 = 4;
 
@@ -179,14 +181,22 @@ impl<'a> Played<'a> {
                 // The scenario's own time is what is played here.
                 sleep_until(started + step * done + step * look / LOOKS).await;
                 let now = started.elapsed().as_secs_f64() * COMPRESSION;
-                let waiting = waiting(self.scenario, self.twin);
-                self.provisioner.advance(&self.client, now, waiting).await?;
+                self.provisioner.advance(&self.client, now, self.pending()).await?;
             }
             let row = self.row().await?;
             seen(&row, self.twin)?;
             rows.push(row);
         }
         Ok(rows)
+    }
+
+    /// Pods that wait for a node, and their cores, balloons included.
+    fn pending(&self) -> (u32, f64) {
+        let (pods, cores) = waiting(self.scenario, self.twin);
+        let (namespace, name, each) = BALLOON;
+        let balloons = self.twin.waiting().get(&(namespace.to_owned(), name.to_owned())).copied();
+        let balloons = balloons.unwrap_or_default();
+        (pods + balloons, cores + f64::from(balloons) * each)
     }
 
     async fn row(&self) -> Result<Row> {
