@@ -22,6 +22,7 @@ pub mod reward;
 
 pub mod clock;
 pub mod files;
+pub mod supervision;
 pub mod tls;
 
 pub mod instruments;

@@ -10,7 +10,6 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::info;
 
 use super::connect::{ClusterArgs, connect, connect_multiplexed};
@@ -27,7 +26,11 @@ use crate::pilot::Pilot;
 use crate::placement::Ledger;
 use crate::policy::hirl::{self, Hirl};
 use crate::policy::{Policy, Rules, rules};
+use crate::supervision::Supervisor;
 use crate::telemetry::Telemetry;
+
+/// How long the end may take after a task failed.
+const FAREWELL: Duration = Duration::from_secs(3);
 
 /// Arguments of `hirl serve`.
 #[derive(Debug, clap::Args)]
@@ -70,8 +73,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("starting the runtime")?;
-    runtime.block_on(serve(args, config, logging))?;
-    Ok(ExitCode::SUCCESS)
+    let served = runtime.block_on(serve(args, config, logging));
+    // A task that hangs must not keep the process.
+    runtime.shutdown_timeout(FAREWELL);
+    served.map(|()| ExitCode::SUCCESS)
 }
 
 #[expect(clippy::too_many_lines, reason = "the list of parts, in the order in which they start")]
@@ -79,34 +84,35 @@ async fn serve(args: &Args, config: Config, logging: Logging) -> anyhow::Result<
     let instruments = Arc::new(Instruments::default());
     let logging = Arc::new(logging);
     let client = connect(&args.cluster).await?;
-    let tasks = TaskTracker::new();
     // Two stages: first the loop and the connections stop, then what they lean on.
     let (stop, stop_last) = (CancellationToken::new(), CancellationToken::new());
+    let tasks = Supervisor::new(stop.clone());
 
     // 1. The edges: what is watched, what is measured, who asks, who decides.
     let (front_proxy_sender, front_proxy) = watch::channel(None);
-    tasks.spawn(kubernetes::watch_front_proxy(
-        client.clone(),
-        front_proxy_sender,
-        stop_last.clone(),
-    ));
+    tasks.spawn(
+        "the watch of the front proxy's configuration",
+        kubernetes::watch_front_proxy(client.clone(), front_proxy_sender, stop_last.clone()),
+    );
     let placements = config.extender.enabled.then(|| placements(&config));
     let watches = kubernetes::Watches::start(
         &client,
         &config.kubernetes,
         placements.clone(),
         Arc::clone(&instruments),
+        &tasks,
         &stop_last,
     );
     if let Some(placements) = &placements {
-        tasks.spawn(kubernetes::follow_growth(
+        let following = kubernetes::follow_growth(
             client.clone(),
             watches.clone(),
             placements.clone(),
             config.placement.growth.clone(),
             config.kubernetes.pool_label.clone(),
             stop_last.clone(),
-        ));
+        );
+        tasks.spawn("the reader of node pools", following);
     }
     let telemetry = Telemetry::new(config.telemetry.clone(), Arc::clone(&instruments))?;
     let (published, reader) = watch::channel(None);
@@ -139,10 +145,14 @@ async fn serve(args: &Args, config: Config, logging: Logging) -> anyhow::Result<
         args.identity.clone(),
         config.control.peer.ca_file.is_some().then(|| address.clone()),
         Arc::clone(&instruments),
+        &tasks,
         stop_last.clone(),
     );
 
-    tasks.spawn(pass_on(election.leadership(), leadership_sender, stop_last.clone()));
+    tasks.spawn(
+        "the word of who leads",
+        pass_on(election.leadership(), leadership_sender, stop_last.clone()),
+    );
 
     let reporter = kubernetes::Reporter::start(
         &client,
@@ -150,6 +160,7 @@ async fn serve(args: &Args, config: Config, logging: Logging) -> anyhow::Result<
         args.identity.clone(),
         server.read_intervals(),
         placements.clone(),
+        &tasks,
         stop_last.clone(),
     );
 
@@ -188,7 +199,10 @@ async fn serve(args: &Args, config: Config, logging: Logging) -> anyhow::Result<
     let weights = model.map(|model| {
         let (sender, receiver) = watch::channel(model);
         let (settings, meters) = (config.hierarchy.clone(), Arc::clone(&instruments));
-        tasks.spawn(hierarchy::reload(settings, sender, meters, stop.clone()));
+        tasks.spawn(
+            "the reader of weights",
+            hierarchy::reload(settings, sender, meters, stop.clone()),
+        );
         receiver
     });
     let freshness = config.telemetry.freshness;
@@ -217,29 +231,42 @@ async fn serve(args: &Args, config: Config, logging: Logging) -> anyhow::Result<
         }),
         instruments,
     };
+    let overdue = controller.overdue();
     let world = LiveWorld::new(watches, telemetry, forecasting);
-    tasks.spawn(controller.run(world, stop.clone()));
+    tasks.spawn("the decision loop", controller.run(world, stop.clone()));
 
     // 3. The servers, until somebody says stop.
     if let Some(extender) = extender {
         info!(address = %extender.address(), "Answering the scheduler");
-        tasks.spawn(extender.run(stop.clone()));
+        tasks.spawn("the extender", extender.run(stop.clone()));
     }
     info!(%address, identity = args.identity, version = env!("CARGO_PKG_VERSION"), "Serving");
-    let mut serving = tokio::spawn(server.run(stop.clone()));
-    tokio::select! {
-        reason = super::stop_signal()? => info!(reason, "Stopping"),
-        ended = &mut serving => {
-            ended.context("joining the server")?;
-            anyhow::bail!("the server ended by itself");
+    let drained = CancellationToken::new();
+    let told = drained.clone().drop_guard();
+    let serving = server.run(stop.clone());
+    tasks.spawn("the server", async move {
+        serving.await;
+        drop(told);
+    });
+    let failure = tokio::select! {
+        reason = super::stop_signal()? => {
+            info!(reason, "Stopping");
+            None
         }
-    }
+        why = tasks.failed() => Some(why),
+        why = overdue => Some(why),
+    };
     stop.cancel();
-    serving.await.context("joining the server")?;
+    if let Some(why) = failure {
+        // Nobody waits for what failed: the Lease goes back at once.
+        stop_last.cancel();
+        let _ = tokio::time::timeout(FAREWELL, election.ended()).await;
+        anyhow::bail!("{why}: ending, so that another replica takes over");
+    }
+    drained.cancelled().await;
     stop_last.cancel();
     election.ended().await;
-    tasks.close();
-    tasks.wait().await;
+    tasks.ended().await;
     Ok(())
 }
 

@@ -7,6 +7,7 @@
 pub mod forecasting;
 mod gauges;
 pub mod hierarchy;
+mod overdue;
 pub mod peer;
 mod published;
 mod world;
@@ -26,8 +27,12 @@ use crate::pilot::Pilot;
 use crate::safety::Decision;
 
 pub use forecasting::Forecasting;
+use overdue::overdue;
 pub use published::{Entry, Published};
 pub use world::{LiveWorld, World};
+
+/// Time without a decision after which the Lease is given up, unless [`Settings::max_age_seconds`] is longer.
+const OVERDUE: Duration = Duration::from_mins(1);
 
 /// The rhythm of decisions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -108,6 +113,12 @@ impl std::fmt::Debug for Controller {
 }
 
 impl Controller {
+    /// Waits until this replica leads and has published no decision for a minute, and says so.
+    pub fn overdue(&self) -> impl Future<Output = String> + Send + use<> {
+        let limit = self.settings.max_age().max(OVERDUE);
+        overdue(self.leadership.clone(), self.published.subscribe(), limit)
+    }
+
     /// Decides or follows, as the lease says, until `stop`.
     pub async fn run(mut self, mut world: impl World, stop: CancellationToken) {
         while !stop.is_cancelled() {

@@ -11,11 +11,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::cluster::{Class, Outlook, Snapshot, Timestamp};
 use crate::forecast::{Calendar, History, Kind, Minute, QuantileModel, observed};
 use crate::instruments::Instruments;
+use crate::supervision::Supervisor;
 
 /// How forecasts are made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -151,12 +151,12 @@ pub struct Forecasting {
 }
 
 impl Forecasting {
-    /// Starts the task among `tasks`; it ends with `stop`, after it has kept its state.
+    /// Starts the task under `supervisor`; it ends with `stop`, after it has kept its state.
     #[must_use]
-    pub fn start(parts: Parts, tasks: &TaskTracker, stop: CancellationToken) -> Self {
+    pub fn start(parts: Parts, supervisor: &Supervisor, stop: CancellationToken) -> Self {
         let (seen, queue) = mpsc::channel(QUEUE);
         let (sender, newest) = watch::channel(Newest::default());
-        tasks.spawn(task::run(parts, queue, sender, stop));
+        supervisor.spawn("the forecaster", task::run(parts, queue, sender, stop));
         Self { seen, newest }
     }
 

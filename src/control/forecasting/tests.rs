@@ -103,7 +103,7 @@ async fn the_past_is_imported_and_the_model_forecasts_beside_the_loop() {
     let parts = parts(sound);
     let instruments = Arc::clone(&parts.instruments);
     let stop = CancellationToken::new();
-    let mut forecasting = Forecasting::start(parts, &TaskTracker::new(), stop.clone());
+    let mut forecasting = Forecasting::start(parts, &Supervisor::new(stop.clone()), stop.clone());
     let mut first = snapshot(instant(START, 0));
     forecasting.look(&mut first);
     assert_eq!(first.forecasts, [], "the loop waits for nothing");
@@ -123,7 +123,7 @@ async fn a_model_that_panics_costs_a_fallback_and_nothing_else() {
         _ => sound(minute),
     });
     let stop = CancellationToken::new();
-    let mut forecasting = Forecasting::start(parts, &TaskTracker::new(), stop.clone());
+    let mut forecasting = Forecasting::start(parts, &Supervisor::new(stop.clone()), stop.clone());
     let first = after(&mut forecasting, START).await;
     assert_eq!(first.source, ForecastSource::Model);
     let broken = after(&mut forecasting, START + 1).await;
@@ -145,7 +145,7 @@ async fn a_model_that_is_late_costs_a_fallback_and_is_not_asked_twice() {
     });
     parts.settings.limit_seconds = 0.2;
     let stop = CancellationToken::new();
-    let mut forecasting = Forecasting::start(parts, &TaskTracker::new(), stop.clone());
+    let mut forecasting = Forecasting::start(parts, &Supervisor::new(stop.clone()), stop.clone());
     for (minute, reason) in [
         (0, "it did not answer within 0.2 s"),
         (1, "it has not answered an earlier question yet"),
@@ -167,14 +167,14 @@ async fn calibration_outlives_a_restart_and_a_broken_file_does_not_hurt() {
     let run = async |minutes: Minute| {
         let mut parts = parts(sound);
         parts.settings.state_file = Some(path.clone());
-        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let stop = CancellationToken::new();
+        let tasks = Supervisor::new(stop.clone());
         let mut forecasting = Forecasting::start(parts, &tasks, stop.clone());
         for minute in 0..=minutes {
             after(&mut forecasting, START + minute).await;
         }
         stop.cancel();
-        tasks.close();
-        tokio::time::timeout(SOON, tasks.wait()).await.unwrap();
+        tokio::time::timeout(SOON, tasks.ended()).await.unwrap();
         task::load(&path).await.unwrap().unwrap()
     };
     let learned = run(8).await;

@@ -105,7 +105,7 @@ pub async fn reload(
     stop: CancellationToken,
 ) {
     tell(&instruments, &weights.borrow());
-    let Some(path) = settings.weights_file else { return };
+    let Some(path) = settings.weights_file else { return stop.cancelled().await };
     let mut looks = tokio::time::interval(Duration::from_secs_f64(settings.reload_seconds));
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     // The file may have changed since it was read for the start.

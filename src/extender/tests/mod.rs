@@ -24,6 +24,7 @@ use crate::cluster::{Amount, Class};
 use crate::instruments::Instruments;
 use crate::kubernetes::{Bindings, Election, Leadership, LeaseGuard, LeaseSettings, Placements};
 use crate::placement::{Budgets, DomainBudget, Epoch, Ledger, NodeFacts, Settings, Standing};
+use crate::supervision::Supervisor;
 
 /// What the API server does with a request for a pod.
 #[derive(Debug, Clone)]
@@ -184,6 +185,7 @@ impl Rig {
             "me".to_owned(),
             None,
             Arc::clone(&instruments),
+            &Supervisor::new(stop.clone()),
             stop.clone(),
         );
         let (guard, mut leadership) = (election.guard(), election.leadership());

@@ -23,11 +23,11 @@ use kube::Client;
 use kube::api::{ObjectMeta, PostParams};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use self::step::{Memory, Record, Step, next_step};
 use crate::instruments::Instruments;
+use crate::supervision::Supervisor;
 
 /// Annotation on the Lease: where the holder hands out its decisions, `host:port`.
 const PEER_ADDRESS: &str = "hirl-scale.io/peer-address";
@@ -157,7 +157,7 @@ impl LeaseGuard {
 pub struct Election {
     leadership: watch::Receiver<Leadership>,
     guard: LeaseGuard,
-    task: JoinHandle<()>,
+    ended: CancellationToken,
 }
 
 impl Election {
@@ -171,6 +171,7 @@ impl Election {
         identity: String,
         address: Option<String>,
         instruments: Arc<Instruments>,
+        supervisor: &Supervisor,
         stop: CancellationToken,
     ) -> Self {
         let nobody = Leadership::Following { holder: None, address: None };
@@ -188,8 +189,13 @@ impl Election {
             memory: Memory::default(),
             held: None,
         };
-        let task = tokio::spawn(candidate.run(stop));
-        Self { leadership, guard, task }
+        let ended = CancellationToken::new();
+        let told = ended.clone().drop_guard();
+        supervisor.spawn("the election", async move {
+            candidate.run(stop).await;
+            drop(told);
+        });
+        Self { leadership, guard, ended }
     }
 
     /// Who decides; changes as it changes.
@@ -206,8 +212,7 @@ impl Election {
 
     /// Waits until the election has ended and the Lease was given back.
     pub async fn ended(self) {
-        // A panic in the task was already reported by the runtime.
-        let _ = self.task.await;
+        self.ended.cancelled().await;
     }
 }
 

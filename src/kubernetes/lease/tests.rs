@@ -115,6 +115,7 @@ fn scene(deadline_seconds: f64) -> Scene {
         ME.to_owned(),
         Some("10.0.0.1:6443".to_owned()),
         Arc::clone(&instruments),
+        &Supervisor::new(stop.clone()),
         stop.clone(),
     );
     Scene { server, election, stop, instruments }

@@ -28,6 +28,7 @@ use crate::clock;
 use crate::cluster::AppId;
 use crate::placement::Standing;
 use crate::safety::Decision;
+use crate::supervision::Supervisor;
 
 /// For how long a refused pod speaks for its domain: longer than its longest back-off.
 const REFUSED_LATELY: Duration = Duration::from_mins(1);
@@ -53,12 +54,17 @@ impl Reporter {
         identity: String,
         read_intervals: impl Fn() -> Vec<(AppId, Duration)> + Send + Sync + 'static,
         placements: Option<Placements>,
+        supervisor: &Supervisor,
         stop: CancellationToken,
     ) -> Self {
         let (newest, decisions) = watch::channel(None);
         let writer = Writer::new(client.clone(), identity);
-        let work = write_all(decisions, watches, Box::new(read_intervals), placements, writer);
-        tokio::spawn(stop.run_until_cancelled_owned(work));
+        let read_intervals = Box::new(read_intervals);
+        let work = Box::pin(write_all(decisions, watches, read_intervals, placements, writer));
+        supervisor.spawn("the writer of statuses and Events", async move {
+            // It ends with `stop`, or when nobody reports any more.
+            let _: Option<()> = stop.run_until_cancelled_owned(work).await;
+        });
         Self { newest }
     }
 

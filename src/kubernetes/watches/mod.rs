@@ -41,6 +41,7 @@ use crate::cluster::Snapshot;
 use crate::cluster::Timestamp;
 use crate::instruments::Instruments;
 use crate::instruments::ResourceLabel;
+use crate::supervision::Supervisor;
 
 /// Objects per page of a list. It bounds our memory: four kinds are listed at once, an object costs
 /// some 20 KB while it is read, and what a list took is not given back to the system. 100,000 pods
@@ -90,7 +91,7 @@ struct Lists {
 }
 
 impl Watches {
-    /// Starts all watches; they end with `stop`. Pods, nodes and the domains of namespaces go into
+    /// Starts all watches under `supervisor`; they end with `stop`. Pods, nodes and the domains of namespaces go into
     /// `placements` too. Returns at once: see [`Self::synced`].
     #[must_use]
     pub fn start(
@@ -98,9 +99,11 @@ impl Watches {
         settings: &Settings,
         placements: Option<Placements>,
         instruments: Arc<Instruments>,
+        supervisor: &Supervisor,
         stop: &CancellationToken,
     ) -> Self {
         let shared = Arc::new(Shared::new(settings, placements, instruments));
+        let under = &(supervisor.clone(), stop.clone());
         let all = watcher::Config::default().page_size(PAGE_SIZE).timeout(WATCH_SECONDS);
         let one = all.clone().fields(&format!("metadata.name={API_SERVICE}"));
         let everywhere = |kind| Api::all_with(client.clone(), &kind);
@@ -109,19 +112,19 @@ impl Watches {
             Api::all_with(client.clone(), &resource::<HorizontalPodAutoscaler>()),
             all.clone(),
         );
-        shared.follow("horizontalpodautoscalers", hpas, stop, Index::on_hpa);
+        shared.follow("horizontalpodautoscalers", hpas, under, Index::on_hpa);
         let deployments = watcher(everywhere(resource::<Deployment>()), all.clone());
-        shared.follow("deployments", deployments, stop, |index, event| {
+        shared.follow("deployments", deployments, under, |index, event| {
             index.on_workload(Kind::Deployment, event)
         });
         let sets = watcher(everywhere(resource::<StatefulSet>()), all.clone());
-        shared.follow("statefulsets", sets, stop, |index, event| {
+        shared.follow("statefulsets", sets, under, |index, event| {
             index.on_workload(Kind::StatefulSet, event)
         });
-        shared.follow_pods(client.clone(), all.clone(), stop);
+        shared.follow_pods(client.clone(), all.clone(), under);
         let nodes = watcher(Api::all_with(client.clone(), &resource::<Node>()), all.clone());
         let (placing, label) = (shared.placements.clone(), settings.pool_label.clone());
-        shared.follow("nodes", nodes, stop, move |index, event| {
+        shared.follow("nodes", nodes, under, move |index, event| {
             if let Some(placements) = &placing {
                 placements.on_node(&event, &label);
             }
@@ -129,7 +132,7 @@ impl Watches {
         });
         let namespaces = watcher(Api::all(client.clone()), all.clone());
         let placing = shared.placements.clone();
-        shared.follow("namespaces", namespaces, stop, move |index, event| {
+        shared.follow("namespaces", namespaces, under, move |index, event| {
             let settled = !matches!(event, Event::Init | Event::InitApply(_));
             let held = index.on_namespace(event);
             tell_homes(placing.as_ref().filter(|_| settled), index);
@@ -137,7 +140,7 @@ impl Watches {
         });
         let domains = watcher(Api::<DeserializeGuard<Domain>>::all(client.clone()), all);
         let placing = shared.placements.clone();
-        shared.follow("domains", domains, stop, move |index, event| {
+        shared.follow("domains", domains, under, move |index, event| {
             let settled = !matches!(event, Event::Init | Event::InitApply(_));
             let held = index.on_domain(event);
             tell_homes(placing.as_ref().filter(|_| settled), index);
@@ -145,7 +148,7 @@ impl Watches {
         });
         let ours = watcher(Api::<APIService>::all(client.clone()), one);
         let owned = shared.instruments.apiservice_owned.clone();
-        shared.follow("apiservices", ours, stop, move |index, event| {
+        shared.follow("apiservices", ours, under, move |index, event| {
             let held = index.on_api_service(event);
             owned.set(i64::from(*index.ownership() == Ownership::Ours));
             held
@@ -242,19 +245,19 @@ impl Shared {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Feeds one stream of events to the index until `stop`.
+    /// Feeds one stream of events to the index until it is told to stop.
     fn follow<K>(
         self: &Arc<Self>,
         name: &'static str,
         events: impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
-        stop: &CancellationToken,
+        (supervisor, stop): &(Supervisor, CancellationToken),
         take_in: impl Fn(&mut Index, Event<K>) -> usize + Send + Sync + 'static,
     ) where
         K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
     {
         let shared = Arc::clone(self);
         let events = events.default_backoff().take_until(stop.clone().cancelled_owned());
-        tokio::spawn(async move { shared.feed(name, events, &take_in).await });
+        supervisor.spawn(watch_of(name), async move { shared.feed(name, events, &take_in).await });
     }
 
     /// Follows the pods, and lists them anew whenever that is asked for.
@@ -262,11 +265,11 @@ impl Shared {
         self: &Arc<Self>,
         client: Client,
         config: watcher::Config,
-        stop: &CancellationToken,
+        (supervisor, stop): &(Supervisor, CancellationToken),
     ) {
         let shared = Arc::clone(self);
         let stop = stop.clone();
-        tokio::spawn(async move {
+        supervisor.spawn(watch_of("pods"), async move {
             let mut lists = shared.pod_lists.subscribe();
             while !stop.is_cancelled() {
                 let number = lists.borrow_and_update().asked;
@@ -365,6 +368,10 @@ impl Shared {
             }
         }
     }
+}
+
+fn watch_of(name: &str) -> String {
+    format!("the watch of {name}")
 }
 
 /// Tells the ledger which domain each namespace belongs to now.

@@ -108,6 +108,7 @@ async fn a_start_waits_for_every_list_and_a_gap_in_a_watch_is_read_anew() {
         &Settings::default(),
         None,
         Arc::clone(&instruments),
+        &Supervisor::new(stop.clone()),
         &stop,
     );
 
@@ -200,6 +201,7 @@ async fn the_placement_ledger_is_fed_and_its_pods_are_listed_anew_on_demand() {
         &Settings::default(),
         Some(placements.clone()),
         Arc::default(),
+        &Supervisor::new(stop.clone()),
         &stop,
     );
     let mut synced = watches.synced();
