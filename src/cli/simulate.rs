@@ -26,7 +26,7 @@ pub(super) struct Args {
     #[arg(long, default_value = "flash-sale-post-mortem")]
     scenario: String,
     /// The policy; --list names them
-    #[arg(long, default_value = "hirl")]
+    #[arg(long, default_value = "rules+forecast")]
     policy: String,
     /// Weights of the policy hirl, from `hirl train policy`; the built-in ones unless given
     #[arg(long, value_name = "FILE")]

@@ -47,7 +47,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "X", default_value_t = 60.0, value_parser = speed)]
     speed: f64,
     /// Who decides; plain HPAs do in the cluster beside it
-    #[arg(long, value_name = "NAME", default_value = "hirl")]
+    #[arg(long, value_name = "NAME", default_value = "rules+forecast")]
     policy: String,
     /// Show no table
     #[arg(long)]

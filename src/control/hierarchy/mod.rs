@@ -20,7 +20,8 @@ use crate::policy::rules;
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Settings {
     /// Whether the learned hierarchy plans, in the domains whose `policy` is `hirl`; otherwise the rule does.
-    /// On: the built-in weights have reached their gates (`weights/gates.yaml`, `hirl train gate`).
+    /// Off: under the rule of placement the built-in weights miss a gate of their stage (`weights/gates.yaml`,
+    /// `hirl train gate --stage commander`: 1.001 of the rule's cost at 1,550 apps).
     pub enabled: bool,
     /// Weights to use instead of the built-in ones (safetensors, by `hirl train policy`). Read again when
     /// their bytes change; bytes that cannot be used never replace weights that can.
@@ -37,7 +38,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            enabled: true,
+            enabled: false,
             weights_file: None,
             reload_seconds: 10.0,
             limit_seconds: 0.5,
@@ -89,12 +90,17 @@ fn parsed(bytes: &[u8]) -> Result<Model, String> {
     }
 }
 
-/// The constants of the rule beneath: those that the weights were trained on top of, unless the operator
-/// wrote some. What is written down wins.
+/// The constants of the rule: those that the weights were trained on top of (the built-in ones where none
+/// plan), which were searched, unless the operator wrote some. What is written down wins.
 #[must_use]
 pub fn rule(model: Option<&Model>, written: &rules::Settings) -> rules::Settings {
-    let trained = model.and_then(Model::rule).filter(|_| *written == rules::Settings::default());
-    trained.unwrap_or(written).clone()
+    if *written != rules::Settings::default() {
+        return written.clone();
+    }
+    // A test loads the built-in ones.
+    let built_in = || Model::builtin().ok()?.rule().cloned();
+    let searched = model.map_or_else(built_in, |model| model.rule().cloned());
+    searched.unwrap_or_else(|| written.clone())
 }
 
 /// Reads the file anew whenever its bytes change, until `stop`.

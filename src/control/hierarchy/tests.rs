@@ -144,5 +144,8 @@ fn the_rule_beneath_is_the_trained_one_unless_somebody_wrote_another() {
     assert_eq!(super::rule(Some(&model), &rules::Settings::default()), rule);
     let written = rules::Settings { latency_gain: 0.3, ..rules::Settings::default() };
     assert_eq!(super::rule(Some(&model), &written), written);
-    assert_eq!(super::rule(None, &rules::Settings::default()), rules::Settings::default());
+    assert_eq!(super::rule(None, &written), written);
+    let searched = Model::builtin().unwrap().rule().cloned().unwrap();
+    assert_eq!(super::rule(None, &rules::Settings::default()), searched, "searched constants");
+    assert!(!Settings::default().enabled, "a gate of the weights that ship is missed");
 }
