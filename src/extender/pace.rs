@@ -19,6 +19,11 @@ impl Pace {
         Self { most: most as usize, window, done: VecDeque::new() }
     }
 
+    /// The most that may be done in a window.
+    pub(super) fn most(&self) -> usize {
+        self.most
+    }
+
     /// How many may be done now.
     pub(super) fn left(&mut self, now: Instant) -> usize {
         while self.done.front().is_some_and(|at| now.duration_since(*at) >= self.window) {

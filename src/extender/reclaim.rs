@@ -73,7 +73,6 @@ pub struct Reclaimer {
     placements: Placements,
     client: Client,
     delay_seconds: f64,
-    per_minute: usize,
     pace: Pace,
     owner: watch::Receiver<bool>,
     outcomes: Family<OutcomeLabel, Counter>,
@@ -108,7 +107,6 @@ impl Reclaimer {
             placements,
             client,
             delay_seconds,
-            per_minute: per_minute as usize,
             pace,
             owner,
             outcomes,
@@ -140,7 +138,7 @@ impl Reclaimer {
         let now = Instant::now();
         self.tried.retain(|_, until| now < *until);
         let spared = |uid: &str| self.tried.contains_key(uid);
-        let limits = (self.delay_seconds, self.per_minute);
+        let limits = (self.delay_seconds, self.pace.most());
         let excess = self.placements.lock().excess(limits, &spared, clock::now());
         for eviction in excess {
             if self.pace.left(Instant::now()) < eviction.victims.len() || !*self.owner.borrow() {
