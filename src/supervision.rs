@@ -54,10 +54,11 @@ impl Supervisor {
         why.clone().unwrap_or_default()
     }
 
-    /// Waits until every task has ended.
-    pub async fn ended(&self) {
+    /// Waits until every task has ended; `Err` says which of them failed first.
+    pub async fn ended(&self) -> Result<(), String> {
         self.tasks.close();
         self.tasks.wait().await;
+        self.failure.borrow().clone().map_or(Ok(()), Err)
     }
 }
 
@@ -96,7 +97,8 @@ mod tests {
         let supervisor = Supervisor::new(CancellationToken::new());
         supervisor.spawn("the loop", async { panic!("index {} of 3", 7) });
         assert_eq!(why(&supervisor).await, "the loop panicked: index 7 of 3");
-        timeout(SOON, supervisor.ended()).await.unwrap();
+        let told = timeout(SOON, supervisor.ended()).await.unwrap();
+        assert_eq!(told, Err("the loop panicked: index 7 of 3".to_owned()));
     }
 
     #[tokio::test]
@@ -113,7 +115,8 @@ mod tests {
         let early = timeout(Duration::from_millis(50), supervisor.ended()).await;
         assert!(early.is_err(), "both work");
         stop.cancel();
-        timeout(SOON, supervisor.ended()).await.unwrap();
+        let told = timeout(SOON, supervisor.ended()).await.unwrap();
+        assert_eq!(told, Err("two panicked: late".to_owned()));
         assert_eq!(why(&supervisor).await, "two panicked: late");
     }
 }

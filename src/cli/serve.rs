@@ -29,7 +29,7 @@ use crate::policy::{Policy, Rules, rules};
 use crate::supervision::Supervisor;
 use crate::telemetry::Telemetry;
 
-/// How long the end may take after a task failed.
+/// Time that the end may take after a task failed.
 const FAREWELL: Duration = Duration::from_secs(3);
 
 /// Arguments of `hirl serve`.
@@ -266,8 +266,7 @@ async fn serve(args: &Args, config: Config, logging: Logging) -> anyhow::Result<
     drained.cancelled().await;
     stop_last.cancel();
     election.ended().await;
-    tasks.ended().await;
-    Ok(())
+    tasks.ended().await.map_err(anyhow::Error::msg)
 }
 
 /// Makes the policy of a new epoch: the learned hierarchy where there are weights, otherwise the rule.

@@ -33,6 +33,7 @@ use crate::pilot::Pilot;
 use crate::simulation::Seed;
 use crate::simulation::arms::{self, Arm, Planner};
 use crate::simulation::scenario::Scenario;
+use crate::supervision::Supervisor;
 
 /// Arguments of `hirl demo`.
 #[derive(Debug, clap::Args)]
@@ -137,8 +138,9 @@ async fn demo(
         instruments,
     };
     let world = SimulatedWorld::new(pair.clone(), reader.clone(), ended.clone());
-    let mut serving = tokio::spawn(server.run(stop.clone()));
-    let mut deciding = tokio::spawn(controller.run(world, stop.clone()));
+    let tasks = Supervisor::new(stop.clone());
+    tasks.spawn("the server", server.run(stop.clone()));
+    tasks.spawn("the decision loop", controller.run(world, stop.clone()));
 
     let mut screen = Screen::new(!args.headless, std::io::stdout().is_terminal());
     let show = async {
@@ -153,12 +155,10 @@ async fn demo(
         () = ended.cancelled() => {}
         () = tokio::time::sleep(args.length.map_or(Duration::MAX, Duration::from_secs)) => {}
         shown = show => shown?,
-        broken = &mut serving => bail!("the server ended by itself: {broken:?}"),
-        broken = &mut deciding => bail!("the controller ended by itself: {broken:?}"),
+        why = tasks.failed() => bail!(why),
     }
     stop.cancel();
-    deciding.await.context("joining the controller")?;
-    serving.await.context("joining the server")?;
+    tasks.ended().await.map_err(anyhow::Error::msg)?;
     screen.last(&pair.lock());
     Ok(())
 }

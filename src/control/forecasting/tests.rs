@@ -174,7 +174,7 @@ async fn calibration_outlives_a_restart_and_a_broken_file_does_not_hurt() {
             after(&mut forecasting, START + minute).await;
         }
         stop.cancel();
-        tokio::time::timeout(SOON, tasks.ended()).await.unwrap();
+        tokio::time::timeout(SOON, tasks.ended()).await.unwrap().unwrap();
         task::load(&path).await.unwrap().unwrap()
     };
     let learned = run(8).await;
