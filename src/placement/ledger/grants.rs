@@ -16,6 +16,22 @@ pub(super) struct Grants {
 }
 
 impl Ledger {
+    /// Whether a pod was granted victims as often as one may be before it is bound.
+    pub(super) fn was_granted_enough(&self, preemptor: Option<EntryId>) -> bool {
+        let granted = preemptor.and_then(|id| self.preemptions.get(&id)).copied().unwrap_or(0);
+        granted >= self.settings.preemptions
+    }
+
+    /// Counts that a pod is granted victims, by the scheduler or by reclaim, and notes them to be told.
+    pub(super) fn count_grant(
+        &mut self,
+        preemptor: EntryId,
+        victims: impl Iterator<Item = (EntryId, Path)>,
+    ) {
+        *self.preemptions.entry(preemptor).or_insert(0) += 1;
+        self.notices.allow(preemptor, victims);
+    }
+
     /// A pod is granted these victims, node by node, and no others any more.
     pub(super) fn grant_victims(
         &mut self,

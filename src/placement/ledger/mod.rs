@@ -571,7 +571,7 @@ impl Ledger {
     }
 
     fn insert(&mut self, pod: &Pod) -> EntryId {
-        let namespace = self.text(&pod.namespace);
+        let namespace = nodes::one_copy(&mut self.texts, Arc::clone(&pod.namespace));
         let entry = Entry {
             uid: Arc::clone(&pod.uid),
             domain: self.homes.get(&namespace).copied(),
@@ -752,19 +752,6 @@ impl Ledger {
             .iter()
             .map(|name| budgets.iter().position(|one| one.name == *name))
             .collect();
-    }
-
-    /// The one copy of a text that many pods share.
-    fn text(&mut self, text: &Arc<str>) -> Arc<str> {
-        if let Some(known) = self.texts.get(text) {
-            return Arc::clone(known);
-        }
-        // Now and then, those that no pod has any more go.
-        if self.texts.len().is_power_of_two() {
-            self.texts.retain(|known| Arc::strong_count(known) > 1);
-        }
-        self.texts.insert(Arc::clone(text));
-        Arc::clone(text)
     }
 
     /// Why the pod of an entry needs no budget, if so.

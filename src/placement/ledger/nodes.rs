@@ -1,6 +1,7 @@
 //! Nodes and pools: what they can hold, what stands on them, and which pods they may take.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::sync::Arc;
 
 use super::{DomainId, EntryId};
@@ -250,20 +251,18 @@ impl Nodes {
             return PLAIN;
         }
         let groups = &mut self.pools[usize::from(pool)].groups;
-        let known = groups.iter().position(|group| group.taints == facts.taints);
-        let place = known.unwrap_or_else(|| {
-            // Some taints carry the time, and differ for every node.
-            let empty = groups.iter().skip(2).position(|group| group.nodes == 0);
-            empty.map_or(groups.len(), |at| at + 2)
-        });
-        if known.is_none() {
-            let group = Group { taints: facts.taints.clone(), ..Group::default() };
-            match groups.get_mut(place) {
-                Some(empty) => *empty = group,
-                None => groups.push(group),
-            }
+        if let Some(known) = groups.iter().position(|group| group.taints == facts.taints) {
+            return known as GroupId;
         }
-        place as GroupId
+        let group = Group { taints: facts.taints.clone(), ..Group::default() };
+        // Some taints carry the time, and differ for every node.
+        let empty = groups.iter_mut().enumerate().skip(2).find(|(_, group)| group.nodes == 0);
+        if let Some((at, empty)) = empty {
+            *empty = group;
+            return at as GroupId;
+        }
+        groups.push(group);
+        (groups.len() - 1) as GroupId
     }
 
     /// Where a node with these facts belongs, and whether that is where it is.
@@ -361,27 +360,14 @@ impl Nodes {
             self.pools[usize::from(pool)].groups[usize::from(group)].nodes += 1;
         }
         if let (Some(pool), Some(usable), Some(facts)) = (pool, usable, facts) {
-            let profile = self.profile(Profile { labels: facts.labels, taints: facts.taints });
+            let profile = Profile { labels: facts.labels, taints: facts.taints };
+            let profile = one_copy(&mut self.profiles, Arc::new(profile));
             let pool = &mut self.pools[usize::from(pool)];
             pool.groups[usize::from(group)].usable += usable;
             *pool.profiles.entry(Arc::clone(&profile)).or_insert(0) += 1;
             self.rows[id as usize].profile = Some(profile);
         }
         self.let_go(id);
-    }
-
-    /// The one copy of a profile.
-    fn profile(&mut self, profile: Profile) -> Arc<Profile> {
-        if let Some(known) = self.profiles.get(&profile) {
-            return Arc::clone(known);
-        }
-        // Now and then, those that no node has any more go.
-        if self.profiles.len().is_power_of_two() {
-            self.profiles.retain(|known| Arc::strong_count(known) > 1);
-        }
-        let new = Arc::new(profile);
-        self.profiles.insert(Arc::clone(&new));
-        new
     }
 
     pub(super) fn settle_pod(
@@ -428,6 +414,18 @@ impl Nodes {
     pub(super) fn takes(&self, pool: PoolId, needs: &Needs) -> bool {
         self.pools[usize::from(pool)].profiles.keys().any(|profile| profile.takes(needs))
     }
+}
+
+/// The one copy of a value that many share. Now and then, those that nobody has any more go.
+pub(super) fn one_copy<T: Eq + Hash + ?Sized>(known: &mut HashSet<Arc<T>>, new: Arc<T>) -> Arc<T> {
+    if let Some(known) = known.get(&new) {
+        return Arc::clone(known);
+    }
+    if known.len().is_power_of_two() {
+        known.retain(|known| Arc::strong_count(known) > 1);
+    }
+    known.insert(Arc::clone(&new));
+    new
 }
 
 fn tolerated(taints: &[Taint], tolerations: &[Toleration]) -> bool {

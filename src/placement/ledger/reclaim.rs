@@ -26,7 +26,7 @@ pub struct Eviction {
     /// UID of the pod that waits for all of their places together; `None` for one pod of a domain above its
     /// limit of borrowing.
     pub waiter: Option<Arc<str>>,
-    /// Those to go, in this order.
+    /// Pods to go, in this order.
     pub victims: Vec<Victim>,
 }
 
@@ -46,9 +46,9 @@ pub struct Victim {
 struct Going {
     /// Victims of this look.
     chosen: HashSet<EntryId>,
-    /// The same by waiter, best right first.
+    /// Victims by waiter, best right first.
     reclaimed: Vec<(EntryId, Vec<EntryId>)>,
-    /// The same of domains above their limit of borrowing, in the order in which they are to go.
+    /// Victims of domains above their limit of borrowing, in the order in which they are to go.
     beyond: BTreeMap<(DomainId, PoolId), Vec<EntryId>>,
     /// Nodes on which waiters will find room.
     rooms: BTreeMap<EntryId, NodeId>,
@@ -137,7 +137,6 @@ impl Ledger {
         else {
             return;
         };
-        *self.preemptions.entry(id).or_insert(0) += 1;
         let paths: Vec<(EntryId, Path)> = victims
             .iter()
             .filter_map(|victim| self.by_uid.get(&victim.pod.0).copied())
@@ -146,7 +145,7 @@ impl Ledger {
                 Some((victim, if lower { Path::Reclaimed } else { Path::OverTarget }))
             })
             .collect();
-        self.notices.allow(id, paths.into_iter());
+        self.count_grant(id, paths.into_iter());
     }
 
     /// A pod was evicted: it is going, although no watch shows that yet.
@@ -157,8 +156,7 @@ impl Ledger {
     }
 
     fn evictions(&self, going: Going) -> Vec<Eviction> {
-        let of = |waiter: Option<EntryId>, mut victims: Vec<EntryId>| {
-            victims.sort_by_cached_key(|&id| self.last_first(id));
+        let of = |waiter: Option<EntryId>, victims: Vec<EntryId>| {
             let victims = victims.into_iter().filter_map(|id| self.victim(id)).collect();
             let waiter = waiter.and_then(|id| self.entries[id as usize].as_ref());
             Eviction { waiter: waiter.map(|entry| Arc::clone(&entry.uid)), victims }
@@ -270,8 +268,7 @@ impl Ledger {
             // Which node has that name, and what else would be in its way, is not known here.
             let one_node = waiter.needs.selects.iter().flatten().any(|term| term.key == HOST_NAME);
             let unknown = one_node || waiter.needs.more;
-            let granted = self.preemptions.get(&id).copied().unwrap_or(0);
-            let enough = granted >= self.settings.preemptions;
+            let enough = self.was_granted_enough(Some(id));
             if waiter.entitled.is_empty() || waited < RECLAIM_SECONDS || unknown || enough {
                 continue;
             }

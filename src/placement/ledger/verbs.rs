@@ -126,8 +126,7 @@ impl Ledger {
             return Some(verdict);
         };
         let own = self.by_uid.get(&pod.uid).copied();
-        let granted = own.and_then(|id| self.preemptions.get(&id)).copied().unwrap_or(0);
-        if granted >= self.settings.preemptions {
+        if self.was_granted_enough(own) {
             return Some(verdict);
         }
         let mut granted_on = Vec::new();
@@ -158,9 +157,8 @@ impl Ledger {
             }
         }
         if let (Some(id), false) = (own, granted_on.is_empty()) {
-            *self.preemptions.entry(id).or_insert(0) += 1;
             let victims = granted_on.iter().flat_map(|(_, paths)| paths);
-            self.notices.allow(id, victims.copied());
+            self.count_grant(id, victims.copied());
             self.grant_victims(id, granted_on, now);
         }
         Some(verdict)

@@ -30,7 +30,8 @@ pub(super) struct Waiter {
     /// Pools among them in which it was entitled to room at the last look. In others it waits for its own
     /// domain, and keeps nobody out.
     pub(super) entitled: Vec<PoolId>,
-    /// How it counts in [`Ledger::guarded`], if it does: in each pool in which it is entitled to room.
+    /// Domain, rank and request under which it counts in [`Ledger::guarded`], if it does: in each pool in which
+    /// it is entitled to room.
     pub(super) counted: Option<(DomainId, Class, Amount)>,
 }
 
@@ -234,7 +235,7 @@ impl Ledger {
         })
     }
 
-    /// How a pod counts among those that are guarded in a pool, if it does.
+    /// Domain, rank and request under which a pod counts among those that are guarded in a pool, if it does.
     pub(super) fn guarded_as(
         &self,
         id: EntryId,
